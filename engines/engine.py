@@ -1,0 +1,217 @@
+"""One interface for every back end: load a bundle, run a graph on named arrays, describe, close.
+
+    with open_engine("engines/tiny.engine") as engine:
+        maps = engine.run({"video": video})["saliency_map"]  # (B, 1, H, W)
+
+A back end is a subclass of `Engine` that fills in `_load`, `_run`, `_close` and `_describe_backend`; what every one
+must check the same way (names, shapes, types, order of calls) is done here, once.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from dtfsal.engines.bundle import Bundle, read_bundle
+from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.manifest import DYNAMIC, GraphSpec, Manifest, TensorSpec
+
+Array: TypeAlias = npt.NDArray[Any]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Engine(abc.ABC):
+    """A loaded engine. Made by `open_engine`; a context manager that closes itself.
+
+    Buffers: `run` reads the input arrays during the call and keeps no reference to them; every output is a new array
+    that belongs to the caller and that no later call touches. One thread at a time may use an engine.
+
+    Args:
+        bundle: what `read_bundle` gave.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._open = False
+        try:
+            self._load()
+        except BaseException:
+            self._close()
+            raise
+        self._open = True
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the bundle."""
+        return self.bundle.manifest
+
+    def run(self, inputs: Mapping[str, Array], *, graph: str = "window") -> dict[str, Array]:
+        """Compute a graph.
+
+        Args:
+            inputs: one C-contiguous array for each input in the manifest, of exactly its type and shape; sizes given
+                as -1 are free, but dynamic first axes (the batch) must agree. An array that is not contiguous is
+                copied first. Nothing is converted: a float64 array is an error, not a slow path.
+            graph: which of the manifest's graphs.
+
+        Returns:
+            A new array for each output in the manifest, by name.
+
+        Raises:
+            UsageError: the engine is closed, or a name, shape or type doesn't fit.
+            EngineError: the back end failed, or gave something else than the manifest says.
+        """
+        spec = self._graph(graph)
+        arrays = _checked_inputs(spec, inputs, graph)
+        outputs = self._run(graph, arrays)
+        for tensor in spec.outputs:
+            if problem := _mismatch(tensor, outputs[tensor.name]):
+                raise EngineMismatchError(
+                    f"{self.bundle.path}: output {tensor.name!r} {problem}, so the model file and the manifest do not "
+                    "belong together; build the engine again"
+                )
+        return outputs
+
+    def warm_up(self, runs: int = 1) -> None:
+        """Run every graph on zeros (within the declared range; dynamic sizes are 1), so that first-run work is done.
+
+        Raises:
+            UsageError: the engine is closed, or runs is negative.
+            EngineError: the back end failed.
+        """
+        if runs < 0:
+            raise UsageError(f"runs must not be negative, not {runs}")
+        for name, graph in self.manifest.graphs.items():
+            inputs = {tensor.name: _zeros(tensor) for tensor in graph.inputs}
+            for _ in range(runs):
+                self.run(inputs, graph=name)
+
+    def describe(self) -> dict[str, Any]:
+        """What is loaded and what runs it, as plain JSON values.
+
+        Keys: those of `Bundle.describe`, and `backend`: `name`, `version`, `device` ("cpu" or "cuda"), `providers`
+        really in use, `threads`, and what else the back end adds. Works on a closed engine too.
+        """
+        return {**self.bundle.describe(), "backend": self._describe_backend()}
+
+    def close(self) -> None:
+        """Free the model's memory. Closing twice is fine; running after it is a `UsageError`."""
+        if self._open:
+            self._open = False
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _graph(self, name: str) -> GraphSpec:
+        if not self._open:
+            raise UsageError(f"the engine {self.bundle.path} is closed; open it again with open_engine")
+        if name not in self.manifest.graphs:
+            raise UsageError(f"{self.bundle.path} has no graph {name!r}; it has {', '.join(self.manifest.graphs)}")
+        return self.manifest.graphs[name]
+
+    @abc.abstractmethod
+    def _load(self) -> None:
+        """Load every graph of `self.bundle` and check its tensors against the manifest."""
+
+    @abc.abstractmethod
+    def _run(self, graph: str, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Compute a graph on checked, contiguous inputs; return new arrays for all its outputs."""
+
+    @abc.abstractmethod
+    def _close(self) -> None:
+        """Free everything; also called when `_load` failed halfway."""
+
+    @abc.abstractmethod
+    def _describe_backend(self) -> dict[str, Any]:
+        """The `backend` entry of `describe`."""
+
+
+def open_engine(
+    path: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None, verify: bool = True
+) -> Engine:
+    """Open an engine bundle with the back end that its manifest names.
+
+    Args:
+        path: the bundle's folder.
+        device: "cpu", "cuda", or "auto" for a CUDA GPU if the back end really has one and the CPU otherwise.
+        threads: CPU threads of the back end; None for the physical cores that this process may use.
+        verify: compare the files' SHA-256 before loading; see `read_bundle`.
+
+    Raises:
+        UsageError: device or threads has a value that can't work.
+        EngineError: the bundle is missing, damaged or can't be loaded.
+        EngineMismatchError: it was made for another version, or its parts don't belong together.
+        UnavailableError: the back end or the device is absent.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device must be auto, cpu or cuda, not {device!r}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UsageError(f"threads must be a positive integer, not {threads!r}")
+    bundle = read_bundle(path, verify=verify)
+    if bundle.manifest.target == "onnxruntime":
+        from dtfsal.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(bundle, device=device, threads=threads)
+    raise UnavailableError(
+        f"{bundle.path} is a {bundle.manifest.target} engine: this version of dtfsal builds and inspects those, and "
+        "running them needs the TensorRT back end, which comes with the GPU runtime; build one with "
+        "`--target onnxruntime` to run it now"
+    )
+
+
+def _checked_inputs(spec: GraphSpec, inputs: Mapping[str, Array], graph: str) -> dict[str, Array]:
+    names = [tensor.name for tensor in spec.inputs]
+    if set(inputs) != set(names):
+        raise UsageError(
+            f"graph {graph!r} takes the inputs {', '.join(names)}, not {', '.join(map(str, inputs)) or 'none'}"
+        )
+    arrays: dict[str, Array] = {}
+    batches: dict[str, int] = {}
+    for tensor in spec.inputs:
+        array = inputs[tensor.name]
+        if not isinstance(array, np.ndarray):
+            raise UsageError(f"input {tensor.name!r} must be a NumPy array, not a {type(array).__name__}")
+        if problem := _mismatch(tensor, array):
+            raise UsageError(f"input {tensor.name!r} {problem}")
+        if tensor.shape and tensor.shape[0] == DYNAMIC:
+            batches[tensor.name] = array.shape[0]
+        arrays[tensor.name] = np.ascontiguousarray(array)
+    if len(set(batches.values())) > 1:
+        sizes = ", ".join(f"{name} {size}" for name, size in batches.items())
+        raise UsageError(f"the inputs' first axes (the batch) must agree, not {sizes}")
+    return arrays
+
+
+def _mismatch(tensor: TensorSpec, array: Array) -> str | None:
+    """What differs between an array and its specification, or None."""
+    if array.dtype != np.dtype(tensor.dtype):
+        return f"must be {tensor.dtype}, not {array.dtype}"
+    fits = array.ndim == len(tensor.shape) and all(
+        size == wanted or (wanted == DYNAMIC and size >= 1)
+        for size, wanted in zip(array.shape, tensor.shape, strict=True)
+    )
+    return None if fits else f"must have shape {_show(tensor.shape)}, not {_show(array.shape)}"
+
+
+def _show(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join("any" if size == DYNAMIC else str(size) for size in shape) + ")"
+
+
+def _zeros(tensor: TensorSpec) -> Array:
+    value = 0.0
+    if tensor.minimum is not None:
+        value = max(value, tensor.minimum)
+    if tensor.maximum is not None:
+        value = min(value, tensor.maximum)
+    return np.full([1 if size == DYNAMIC else size for size in tensor.shape], value, dtype=tensor.dtype)

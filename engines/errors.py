@@ -1,0 +1,38 @@
+"""Every error a user can cause, with the exit code its kind has on the command line.
+
+A message is one sentence (two at most) that names the file or value at fault and the remedy.
+"""
+
+
+class DtfsalError(Exception):
+    """Base of all errors that are the input's or the machine's fault rather than a bug. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(DtfsalError):
+    """An argument has a value that can't work. Exit code 2."""
+
+    exit_code = 2
+
+
+class EngineError(DtfsalError):
+    """An engine bundle is missing, damaged, edited or not one. Exit code 4."""
+
+    exit_code = 4
+
+
+class EngineMismatchError(EngineError):
+    """An engine bundle is sound, but made for another GPU, library version or input. Exit code 4."""
+
+
+class UnavailableError(DtfsalError):
+    """A package, a library or a device that the request needs is absent. Exit code 5."""
+
+    exit_code = 5
+
+
+class OutputError(DtfsalError):
+    """A result can't be written: no space, no permission, no folder. Exit code 6."""
+
+    exit_code = 6
