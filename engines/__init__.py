@@ -9,8 +9,9 @@
 A back end's library (ONNX Runtime, TensorRT) is imported when an engine that needs it is opened, not before.
 """
 
+from dtfsal.engines.arrays import Array, CudaArray
 from dtfsal.engines.bundle import Bundle, read_bundle, write_bundle
-from dtfsal.engines.engine import Array, Device, Engine, open_engine
+from dtfsal.engines.engine import Device, Engine, open_engine
 from dtfsal.engines.errors import (
     DtfsalError,
     EngineError,
@@ -37,6 +38,7 @@ __all__ = [
     "AudioSpec",
     "Bundle",
     "ClipSpec",
+    "CudaArray",
     "Device",
     "DtfsalError",
     "Engine",

@@ -13,15 +13,13 @@ import abc
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
+from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
 from dtfsal.engines.bundle import Bundle, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
-from dtfsal.engines.manifest import DYNAMIC, GraphSpec, Manifest, TensorSpec
+from dtfsal.engines.manifest import GraphSpec, Manifest
 
-Array: TypeAlias = npt.NDArray[Any]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -50,13 +48,15 @@ class Engine(abc.ABC):
         """The manifest of the bundle."""
         return self.bundle.manifest
 
-    def run(self, inputs: Mapping[str, Array], *, graph: str = "window") -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Array]:
         """Compute a graph.
 
         Args:
             inputs: one C-contiguous array for each input in the manifest, of exactly its type and shape; sizes given
                 as -1 are free, but dynamic first axes (the batch) must agree. An array that is not contiguous is
-                copied first. Nothing is converted: a float64 array is an error, not a slow path.
+                copied first. Nothing is converted: a float64 array is an error, not a slow path. An engine on
+                the GPU also takes arrays in its memory (`__cuda_array_interface__`) and reads them in place; work
+                that still writes them must be complete.
             graph: which of the manifest's graphs.
 
         Returns:
@@ -67,10 +67,10 @@ class Engine(abc.ABC):
             EngineError: the back end failed, or gave something else than the manifest says.
         """
         spec = self._graph(graph)
-        arrays = _checked_inputs(spec, inputs, graph)
+        arrays = checked_inputs(spec, inputs)
         outputs = self._run(graph, arrays)
         for tensor in spec.outputs:
-            if problem := _mismatch(tensor, outputs[tensor.name]):
+            if problem := mismatch(tensor, outputs[tensor.name]):
                 raise EngineMismatchError(
                     f"{self.bundle.path}: output {tensor.name!r} {problem}, so the model file and the manifest do not "
                     "belong together; build the engine again"
@@ -87,7 +87,7 @@ class Engine(abc.ABC):
         if runs < 0:
             raise UsageError(f"runs must not be negative, not {runs}")
         for name, graph in self.manifest.graphs.items():
-            inputs = {tensor.name: _zeros(tensor) for tensor in graph.inputs}
+            inputs = {tensor.name: zeros(tensor) for tensor in graph.inputs}
             for _ in range(runs):
                 self.run(inputs, graph=name)
 
@@ -125,7 +125,7 @@ class Engine(abc.ABC):
         """Load every graph of `self.bundle` and check its tensors against the manifest."""
 
     @abc.abstractmethod
-    def _run(self, graph: str, inputs: dict[str, Array]) -> dict[str, Array]:
+    def _run(self, graph: str, inputs: dict[str, Array | DeviceArray]) -> dict[str, Array]:
         """Compute a graph on checked, contiguous inputs; return new arrays for all its outputs."""
 
     @abc.abstractmethod
@@ -168,50 +168,3 @@ def open_engine(
         "running them needs the TensorRT back end, which comes with the GPU runtime; build one with "
         "`--target onnxruntime` to run it now"
     )
-
-
-def _checked_inputs(spec: GraphSpec, inputs: Mapping[str, Array], graph: str) -> dict[str, Array]:
-    names = [tensor.name for tensor in spec.inputs]
-    if set(inputs) != set(names):
-        raise UsageError(
-            f"graph {graph!r} takes the inputs {', '.join(names)}, not {', '.join(map(str, inputs)) or 'none'}"
-        )
-    arrays: dict[str, Array] = {}
-    batches: dict[str, int] = {}
-    for tensor in spec.inputs:
-        array = inputs[tensor.name]
-        if not isinstance(array, np.ndarray):
-            raise UsageError(f"input {tensor.name!r} must be a NumPy array, not a {type(array).__name__}")
-        if problem := _mismatch(tensor, array):
-            raise UsageError(f"input {tensor.name!r} {problem}")
-        if tensor.shape and tensor.shape[0] == DYNAMIC:
-            batches[tensor.name] = array.shape[0]
-        arrays[tensor.name] = np.ascontiguousarray(array)
-    if len(set(batches.values())) > 1:
-        sizes = ", ".join(f"{name} {size}" for name, size in batches.items())
-        raise UsageError(f"the inputs' first axes (the batch) must agree, not {sizes}")
-    return arrays
-
-
-def _mismatch(tensor: TensorSpec, array: Array) -> str | None:
-    """What differs between an array and its specification, or None."""
-    if array.dtype != np.dtype(tensor.dtype):
-        return f"must be {tensor.dtype}, not {array.dtype}"
-    fits = array.ndim == len(tensor.shape) and all(
-        size == wanted or (wanted == DYNAMIC and size >= 1)
-        for size, wanted in zip(array.shape, tensor.shape, strict=True)
-    )
-    return None if fits else f"must have shape {_show(tensor.shape)}, not {_show(array.shape)}"
-
-
-def _show(shape: tuple[int, ...]) -> str:
-    return "(" + ", ".join("any" if size == DYNAMIC else str(size) for size in shape) + ")"
-
-
-def _zeros(tensor: TensorSpec) -> Array:
-    value = 0.0
-    if tensor.minimum is not None:
-        value = max(value, tensor.minimum)
-    if tensor.maximum is not None:
-        value = min(value, tensor.maximum)
-    return np.full([1 if size == DYNAMIC else size for size in tensor.shape], value, dtype=tensor.dtype)

@@ -292,7 +292,7 @@ def _optional(node: JsonNode, read: Callable[[JsonNode], _Built]) -> _Built | No
 
 def _read_spec(node: JsonNode, spec: type[_Built]) -> _Built:
     """Read a `ClipSpec` or `AudioSpec`, whose fields are int, float, str or tuples of float."""
-    fields: dict[str, type] = {field.name: field.type for field in dataclasses.fields(spec)}  # type: ignore[arg-type]
+    fields: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(spec)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, member in node.record(list(fields)).items():
         if fields[name] is int:
