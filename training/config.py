@@ -1,0 +1,195 @@
+"""What a model is: frozen configurations, the presets, and their way to JSON and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from dtfsal.runtime.errors import UsageError
+from dtfsal.runtime.preprocess import AudioSpec
+from dtfsal.runtime.windows import ClipSpec
+
+PYRAMID_STRIDES = (4, 8, 16, 32)  # eq. 1: level i has 1 / 2^(i+1) of the frame's height and width
+TEMPORAL_STRIDE = 2  # eq. 1: T' = T / 2 token times
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MViTConfig:
+    """MViTv2 (Li et al. 2022); the defaults are MViTv2-S as the Kinetics-400 checkpoints have it.
+
+    Attributes:
+        widths: channels of the four stages; a stage's first block widens and, from the second on, pools queries by 2.
+        depths: blocks in each stage.
+        head_dim: channels of one attention head, the same everywhere.
+        first_kv_stride: spatial stride that pools keys and values in the first stage; halved in each later one.
+        mlp_ratio: hidden width of a block's MLP over its width.
+    """
+
+    widths: tuple[int, ...] = (96, 192, 384, 768)
+    depths: tuple[int, ...] = (1, 2, 11, 2)
+    head_dim: int = 96
+    first_kv_stride: int = 8
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != 4 or len(self.depths) != 4:
+            raise UsageError("encoder.widths and encoder.depths need four values, one for each level of the pyramid")
+        if min(self.depths) < 1 or min(self.widths) < 1 or self.head_dim < 1:
+            raise UsageError("encoder.widths, encoder.depths and encoder.head_dim must be positive")
+        if any(width % self.head_dim for width in self.widths):
+            raise UsageError(f"encoder.widths {self.widths} must be multiples of encoder.head_dim {self.head_dim}")
+        if self.first_kv_stride not in (1, 2, 4, 8):
+            raise UsageError(f"encoder.first_kv_stride must be 1, 2, 4 or 8, not {self.first_kv_stride}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioBranchConfig:
+    """VGGish's convolutions (Hershey et al. 2017) and the temporal enhancement behind them.
+
+    Attributes:
+        widths: output channels of the six convolutions; max pooling follows the 1st, 2nd, 4th and 6th.
+        heads: attention heads of the Transformer layer.
+        mlp_ratio: hidden width of its MLP over its width.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512)
+    heads: int = 6
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != 6 or min(self.widths) < 1:
+            raise UsageError(f"audio_branch.widths needs six positive values, not {self.widths}")
+        if self.heads < 1:
+            raise UsageError(f"audio_branch.heads must be positive, not {self.heads}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """DTFSal, or DTFSal(V) where `audio` is None.
+
+    Attributes:
+        name: what reports and manifests call the model.
+        clip: the video it takes.
+        audio: the sound slices it takes, half the frame's height and width; None for the visual model.
+        encoder: the visual encoder.
+        audio_branch: the sound encoder; unused where audio is None.
+        width: C*, the channels of the refined features (eq. 2).
+        tokens: N, the learnable tokens of each enhancement block (eq. 5-6).
+        max_shift: s; DLTFB shifts 2 s + 1 groups of channels by -s..s positions.
+        decoder_widths: channels of a decoder's four 3x3x3 convolutions.
+    """
+
+    name: str
+    clip: ClipSpec
+    audio: AudioSpec | None
+    encoder: MViTConfig = MViTConfig()
+    audio_branch: AudioBranchConfig = AudioBranchConfig()
+    width: int = 192
+    tokens: int = 5
+    max_shift: int = 2
+    decoder_widths: tuple[int, ...] = (64, 32, 32, 16)
+
+    def __post_init__(self) -> None:
+        clip, audio, stride = self.clip, self.audio, PYRAMID_STRIDES[-1]
+        if clip.frames % TEMPORAL_STRIDE or clip.height % stride or clip.width % stride:
+            raise UsageError(
+                f"clip {clip.frames}x{clip.height}x{clip.width} does not fit the encoder's strides: frames must be a "
+                f"multiple of {TEMPORAL_STRIDE}, height and width multiples of {stride}"
+            )
+        if audio is not None and (audio.height, audio.width) != (clip.height // 2, clip.width // 2):
+            raise UsageError(
+                f"audio slices are {audio.height}x{audio.width}, but must have half the frame's height and width "
+                f"({clip.height // 2}x{clip.width // 2}) so that they land on the encoder's last grid"
+            )
+        for name in ("width", "tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.max_shift * 2 + 1 <= self.width or self.max_shift < 0:
+            raise UsageError(f"max_shift {self.max_shift} needs 2 s + 1 groups among {self.width} channels")
+        if len(self.decoder_widths) != 4 or min(self.decoder_widths) < 1:
+            raise UsageError(f"decoder_widths needs four positive values, not {self.decoder_widths}")
+        if audio is not None and self.width % self.audio_branch.heads:
+            raise UsageError(f"width {self.width} must be a multiple of audio_branch.heads {self.audio_branch.heads}")
+
+    def resized(
+        self, *, frames: int | None = None, height: int | None = None, width: int | None = None
+    ) -> "ModelConfig":
+        """The same model for another clip length or frame size; its sound slices follow the frame size."""
+        clip = dataclasses.replace(
+            self.clip,
+            frames=frames or self.clip.frames,
+            height=height or self.clip.height,
+            width=width or self.clip.width,
+        )
+        audio = self.audio and dataclasses.replace(self.audio, height=clip.height // 2, width=clip.width // 2)
+        return dataclasses.replace(self, clip=clip, audio=audio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON types."""
+        return _jsonable(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: a key is unknown or missing, or a value can't be.
+        """
+        fields = dict(data)
+        parts = {"clip": ClipSpec, "audio": AudioSpec, "encoder": MViTConfig, "audio_branch": AudioBranchConfig}
+        try:
+            for key, part in parts.items():
+                if fields.get(key) is not None:
+                    fields[key] = part(**_tupled(fields[key]))
+            return cls(**_tupled(fields))
+        except (TypeError, AttributeError, ValueError) as error:
+            raise UsageError(f"this is not the configuration of a dtfsal model: {error}") from error
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tupled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
+def _presets() -> dict[str, ModelConfig]:
+    # Table 1's two models; DHF1K scores the last frame of a window, the audio-visual sets its centre.
+    dtfsal = ModelConfig(
+        name="dtfsal",
+        clip=ClipSpec(frames=32, height=224, width=384, target="centre"),
+        audio=AudioSpec(slices=9, height=112, width=192),
+    )
+    dtfsal_v = dataclasses.replace(
+        dtfsal, name="dtfsal-v", audio=None, clip=dataclasses.replace(dtfsal.clip, target="last")
+    )
+    # Every part of the above with small widths: for tests, and for a first look on any machine.
+    tiny = ModelConfig(
+        name="tiny",
+        clip=ClipSpec(frames=16, height=96, width=160, target="centre"),
+        audio=AudioSpec(slices=9, height=48, width=80),
+        encoder=MViTConfig(widths=(16, 32, 64, 128), depths=(1, 1, 2, 1), head_dim=16),
+        audio_branch=AudioBranchConfig(widths=(8, 16, 32, 32, 64, 64), heads=2),
+        width=32,
+        decoder_widths=(16, 16, 8, 8),
+    )
+    tiny_v = dataclasses.replace(tiny, name="tiny-v", audio=None, clip=dataclasses.replace(tiny.clip, target="last"))
+    return {preset.name: preset for preset in (dtfsal, dtfsal_v, tiny, tiny_v)}
+
+
+PRESETS: Mapping[str, ModelConfig] = _presets()
+
+
+def resolve_config(preset_or_config: str | ModelConfig) -> ModelConfig:
+    """A preset's configuration by name, or the configuration itself.
+
+    Raises:
+        UsageError: no preset has that name.
+    """
+    if isinstance(preset_or_config, ModelConfig):
+        return preset_or_config
+    if preset_or_config not in PRESETS:
+        raise UsageError(f"there is no preset {preset_or_config!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[preset_or_config]

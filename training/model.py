@@ -1,0 +1,316 @@
+"""DTFSal, top-down: encoders, feature enhancement, multimodal fusion, decoders, final fusion (paper, section 3).
+
+Everything between the encoder and the decoders looks at one token time at a time, so times are folded into the batch
+there: a paper's Conv3d 1x3x3 on (B, C, T', h, w) is a Conv2d 3x3 on (B*T', C, h, w).
+"""
+
+from collections.abc import Callable
+from typing import Literal, overload
+
+import torch
+import torch.nn.functional as F
+from dtfsal.runtime.errors import UsageError
+from dtfsal.training.audio import AudioBranch
+from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, ModelConfig, resolve_config
+from dtfsal.training.deform_conv import ModulatedDeformConv2d
+from dtfsal.training.mvit import MViT
+from torch import Tensor, nn
+
+
+def build_model(preset_or_config: str | ModelConfig) -> "DTFSal":
+    """A model with random weights, in training mode.
+
+    Args:
+        preset_or_config: `dtfsal`, `dtfsal-v`, `tiny`, `tiny-v`, or a configuration.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    return DTFSal(resolve_config(preset_or_config))
+
+
+class DTFSal(nn.Module):
+    """DTFSal, or DTFSal(V) where the configuration has no audio.
+
+    The encoder is any module with `channels` (of four levels) and `strides` whose forward makes the pyramid of eq. 1.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        clip, width = config.clip, config.width
+        self.encoder = MViT(config.encoder, frames=clip.frames, height=clip.height, width=clip.width)
+        grids = [(clip.height // stride, clip.width // stride) for stride in PYRAMID_STRIDES]
+        self.top_down = TopDown(self.encoder.channels, width)
+        self.enhance = nn.ModuleList(
+            [LTEB(width, config.tokens, grids[-1], grid) for grid in grids[:-1]]  # Table 3: LTEB at levels 1-3 ...
+            + [DLTFB(width, config.tokens, grids[-1], grids[-1], config.max_shift)]  # ... DLTFB at level 4
+        )
+        if config.audio is not None:
+            times = clip.frames // TEMPORAL_STRIDE
+            self.audio = AudioBranch(config.audio_branch, slices=config.audio.slices, times=times, width=width)
+            self.fusion = AMFB(width)
+        self.decoders = nn.ModuleList([Decoder(width, config.decoder_widths) for _ in grids])
+        self.final = nn.Conv2d(len(grids), 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
+
+    @overload
+    def forward(
+        self, video: Tensor, audio: Tensor | None = ..., *, return_side_maps: Literal[False] = ...
+    ) -> Tensor: ...
+    @overload
+    def forward(
+        self, video: Tensor, audio: Tensor | None = ..., *, return_side_maps: Literal[True]
+    ) -> tuple[Tensor, Tensor]: ...
+    def forward(
+        self, video: Tensor, audio: Tensor | None = None, *, return_side_maps: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """The saliency map of a window's target frame.
+
+        Args:
+            video: (B, 3, T, H, W), normalised; T even, H and W multiples of 32.
+            audio: (B, 9, 1, H/2, W/2) log-mel slices; None is digital silence. The visual model takes None only.
+            return_side_maps: also return the decoders' maps s_1..s_4 (eq. 15) as (B, 4, H, W).
+
+        Returns:
+            (B, 1, H, W) in [0, 1].
+
+        Raises:
+            UsageError: a shape does not fit.
+        """
+        audio = self._checked(video, audio)
+        _batch, _, frames, height, width = video.shape
+        times = frames // TEMPORAL_STRIDE
+        features = [level.transpose(1, 2).flatten(0, 1) for level in self.encoder(video)]  # -> (B*T', C, h, w)
+        features = [block(level) for block, level in zip(self.enhance, self.top_down(features), strict=True)]
+        if audio is not None:
+            features[-1] = self.fusion(features[-1], self.audio(audio, times), times)
+        logits = [
+            decoder(level, times, (height, width)) for decoder, level in zip(self.decoders, features, strict=True)
+        ]
+        side_maps = torch.cat(logits, dim=1).sigmoid()  # eq. 15: (B, 4, H, W)
+        saliency_map = self.final(side_maps).sigmoid()  # eq. 16
+        return (saliency_map, side_maps) if return_side_maps else saliency_map
+
+    def _checked(self, video: Tensor, audio: Tensor | None) -> Tensor | None:
+        """The audio to use; raises where shapes can't be."""
+        stride = PYRAMID_STRIDES[-1]
+        if video.ndim != 5 or video.shape[1] != 3:
+            raise UsageError(f"video must be (B, 3, T, H, W), not {tuple(video.shape)}")
+        batch, _, frames, height, width = video.shape
+        if frames % TEMPORAL_STRIDE or height % stride or width % stride or not frames * height * width:
+            raise UsageError(
+                f"a clip of {frames}x{height}x{width} does not fit: T must be a multiple of {TEMPORAL_STRIDE}, "
+                f"H and W multiples of {stride}"
+            )
+        spec = self.config.audio
+        if spec is None:
+            if audio is not None:
+                raise UsageError(f"the model {self.config.name!r} is visual only: call it without audio")
+            return None
+        shape = (batch, spec.slices, 1, height // 2, width // 2)
+        if audio is None:
+            return video.new_full(shape, spec.silence)
+        if tuple(audio.shape) != shape:
+            raise UsageError(f"audio must be {shape} for this video, not {tuple(audio.shape)}")
+        return audio
+
+
+class TopDown(nn.Module):
+    """Lateral convolutions, top-down injection and refinement (eq. 2-3)."""
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList([nn.Conv2d(c, width, 1) for c in channels])
+        self.refine = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in channels[:-1]])
+
+    def forward(self, pyramid: list[Tensor]) -> list[Tensor]:
+        """Four levels (N, C_i, h_i, w_i) to F_1^R..F_4^R, each (N, C*, h_i, w_i)."""
+        f1, f2, f3, f4 = (conv(level) for conv, level in zip(self.lateral, pyramid, strict=True))
+        f3 = f3 + upsample(f4, f3.shape[-2:])
+        f2 = f2 + upsample(f3, f2.shape[-2:]) + upsample(f4, f2.shape[-2:])
+        f1 = f1 + upsample(f2, f1.shape[-2:]) + upsample(f4, f1.shape[-2:])
+        return [conv(level) for conv, level in zip(self.refine, (f1, f2, f3), strict=True)] + [f4]
+
+
+class LTEB(nn.Module):
+    """Learnable Token Enhancement Block (eq. 4-8).
+
+    Softmax weights sum to one, and interpolation and convolution are linear, so the convolution of eq. 7 over the
+    mixture of eq. 6 equals the mixture of the N convolved tokens, bias included: Conv(Interp(sum_i w_i P_i)) =
+    sum_i w_i Conv(Interp(P_i)). The N token maps are convolved once instead of one mixture for each time, and
+    `fold_tokens` makes them constants of a graph. `tokens_for` is where the benchmarks put the definitional form.
+    """
+
+    def __init__(self, width: int, tokens: int, token_grid: tuple[int, int], grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(width, width, 3, padding=1)
+        self.weights = nn.Linear(width, tokens)
+        self.tokens = nn.Parameter(torch.empty(tokens, width, *token_grid))
+        self.token_conv = nn.Conv2d(width, width, 3, padding=1)
+        self.folded: Tensor | None = None
+        self.nominal_grid = grid
+        self.tokens_for: Callable[[LTEB, Tensor, tuple[int, int]], Tensor] = mix_token_maps
+        nn.init.trunc_normal_(self.tokens, std=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C*, h, w) -> (N, C*, h, w)."""
+        return x * self.token_map(x) + x  # eq. 8
+
+    def token_map(self, x: Tensor) -> Tensor:
+        """P'' of eq. 7, (N, C*, h, w)."""
+        embedding = self.gate(x).sigmoid().mean(dim=(2, 3))  # eq. 4 and E(t): (N, C*)
+        return self.tokens_for(self, self.weights(embedding).softmax(dim=1), (x.shape[2], x.shape[3]))
+
+    def token_maps(self, grid: tuple[int, int]) -> Tensor:
+        """Q_i = Conv(Interp(P_i)), (N, C*, h, w)."""
+        if self.folded is not None and self.folded.shape[-2:] == grid:
+            return self.folded
+        maps: Tensor = self.token_conv(upsample(self.tokens, grid))
+        return maps
+
+    def fold_tokens(self) -> None:
+        """Keep the token maps of the nominal size as a constant; for inference, undone by nothing but a new model."""
+        with torch.no_grad():
+            maps = self.token_maps(self.nominal_grid)
+        del self.folded
+        self.register_buffer("folded", maps.detach(), persistent=False)
+
+
+def mix_token_maps(block: LTEB, weights: Tensor, grid: tuple[int, int]) -> Tensor:
+    """sum_i w_i Q_i: weights (N, tokens) -> (N, C*, h, w)."""
+    maps = block.token_maps(grid)
+    return (weights @ maps.flatten(1)).unflatten(1, maps.shape[1:])
+
+
+class DLTFB(LTEB):
+    """Dynamic Learnable Token Fusion Block (eq. 9-11): LTEB's token path, and a path that shifts channel groups."""
+
+    def __init__(
+        self, width: int, tokens: int, token_grid: tuple[int, int], grid: tuple[int, int], max_shift: int
+    ) -> None:
+        super().__init__(width, tokens, token_grid, grid)
+        self.max_shift = max_shift
+        self.conv_in = nn.Conv2d(width, width, 1)
+        self.conv_mid = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.LayerNorm(width)
+        self.conv_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C*, h, w) -> (N, C*, h, w)."""
+        y = self.conv_mid(F.gelu(self.conv_in(shift(x, self.max_shift, dim=3))))  # eq. 9
+        y = shift(y, self.max_shift, dim=2)
+        y = self.norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # LayerNorm over channels
+        shifted = x + self.conv_out(y)  # eq. 10
+        return x * self.token_map(x) + shifted  # eq. 11
+
+
+def shift(x: Tensor, max_shift: int, dim: int) -> Tensor:
+    """Move 2 s + 1 groups of channels by -s..s positions along `dim`; zeros enter, (N, C, h, w) stays."""
+    size, groups = x.shape[dim], x.chunk(2 * max_shift + 1, dim=1)
+    moved = []
+    for step, group in zip(range(-max_shift, max_shift + 1), groups, strict=False):
+        before, after = min(max(step, 0), size), min(max(-step, 0), size)
+        kept = group.narrow(dim, after, size - before - after)
+        moved.append(F.pad(kept, (before, after) if dim == 3 else (0, 0, before, after)))
+    return torch.cat(moved, dim=1)
+
+
+class AMFB(nn.Module):
+    """Adaptive Multimodal Fusion Block: local, global and adaptive streams, weighted by scores (eq. 12-14)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.local_stream = ConvNormAct(nn.Conv2d(2 * width, width, 3, padding=1), nn.BatchNorm2d(width))
+        self.global_stream = ConvNormAct(nn.Conv2d(2 * width, width, 5, padding=2), nn.BatchNorm2d(width))
+        self.adaptive_stream = ConvNormAct(ModulatedDeformConv2d(2 * width, width), nn.BatchNorm2d(width))
+        self.scores = nn.Linear(3 * width, 3)
+
+    def forward(self, visual: Tensor, audio: Tensor, times: int) -> Tensor:
+        """Visual and audio features, each (B*T', C*, h, w), to the fused (B*T', C*, h, w)."""
+        x = torch.cat((visual, audio), dim=1)
+        streams = (self.local_stream(x), self.global_stream(x), self.adaptive_stream(x))
+        pooled = torch.cat([stream.mean(dim=(2, 3)) for stream in streams], dim=1)  # (B*T', 3 C*)
+        pooled = pooled.unflatten(0, (-1, times)).mean(dim=1)  # GAP is over time too: (B, 3 C*)
+        scores = self.scores(pooled).sigmoid().repeat_interleave(times, dim=0)  # eq. 13: (B*T', 3)
+        local_, global_, adaptive = scores[..., None, None].unbind(dim=1)  # each (B*T', 1, 1)
+        return local_[:, None] * streams[0] + global_[:, None] * streams[1] + adaptive[:, None] * streams[2]  # eq. 14
+
+
+class ConvNormAct(nn.Module):
+    """A convolution, batch normalisation and ReLU; export folds the normalisation into the convolution."""
+
+    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, x: Tensor, *args: int) -> Tensor:
+        """The convolution's input to its output's shape; further arguments are the convolution's."""
+        return F.relu(self.norm(self.conv(x, *args)))
+
+
+class Decoder(nn.Module):
+    """One level's features to the logits of its saliency map (section 3.4): 3-D convolutions that also consume time."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        blocks = []
+        for width in widths:
+            blocks.append(ConvNormAct(TemporalConv(channels, width), nn.BatchNorm2d(width)))
+            channels = width
+        self.blocks = nn.ModuleList(blocks)
+        self.predict = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor, times: int, size: tuple[int, int]) -> Tensor:
+        """(B*T', C*, h, w) -> logits (B, 1, H, W)."""
+        for index, block in enumerate(self.blocks):
+            x = block(x, times)
+            times = TemporalConv.output_times(times)
+            if index in (1, 2):
+                x = upsample(x, (2 * x.shape[2], 2 * x.shape[3]))
+        assert times == 1
+        return upsample(self.predict(x), size)
+
+
+class TemporalConv(nn.Module):
+    """Conv3d 3x3x3 with padding 1 and temporal stride 4 (1 where one time is left), on times folded into the batch.
+
+    Each output time is a 2-D convolution over the channels of its three frames, an exact rewrite that lets every back
+    end use its 2-D kernels; taps that fall on padding for every output time are left out (all but the central one
+    when a single time is left).
+    """
+
+    STRIDE = 4
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, channels, 3, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    @classmethod
+    def output_times(cls, times: int) -> int:
+        """Times that are left of `times`."""
+        return (times - 1) // cls.STRIDE + 1
+
+    def forward(self, x: Tensor, times: int) -> Tensor:
+        """(B*times, C, h, w) -> (B*output_times, C', h, w)."""
+        outputs = self.output_times(times)
+        centres = [index * self.STRIDE for index in range(outputs)]
+        taps = [k for k in range(3) if any(0 <= centre + k - 1 < times for centre in centres)]
+        weight = self.weight[:, :, taps[0] : taps[-1] + 1].transpose(1, 2).flatten(1, 2)  # (C', taps*C, 3, 3)
+        if times > 1:
+            clip = x.unflatten(0, (-1, times))  # (B, times, C, h, w)
+            pad_before = max(0, 1 - taps[0])
+            pad_after = max(0, centres[-1] + taps[-1] - times)
+            clip = F.pad(clip, (0, 0, 0, 0, 0, 0, pad_before, pad_after))
+            first = [centre + taps[0] - 1 + pad_before for centre in centres]
+            windows = [clip[:, start : start + len(taps)].flatten(1, 2) for start in first]  # (B, taps*C, h, w)
+            x = torch.stack(windows, dim=1).flatten(0, 1)
+        return F.conv2d(x, weight, self.bias, padding=1)
+
+
+def upsample(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear over rows and columns (trilinear with the time axis kept), half-pixel centres."""
+    if x.shape[-2:] == torch.Size(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,89 @@
+"""Random weights that behave like trained ones: for demos, builds without weights, and parity tests.
+
+Plain initialisation makes every map the same grey: batch normalisation has no statistics, offsets are zero, and the
+decoders' logits hardly vary. Here the statistics are taken from a synthetic clip, and each part whose output range
+matters is scaled to the range it has in a trained network. The weights know nothing: their maps follow contrast and
+texture at best.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dtfsal.training.config import ModelConfig
+from dtfsal.training.deform_conv import ModulatedDeformConv2d
+from dtfsal.training.model import DTFSal, build_model
+
+OFFSET_STD_PIXELS = 1.0  # of the deformable convolution: fractional, and past the border at the edges
+SIDE_LOGIT_MEAN, SIDE_LOGIT_STD = -2.0, 2.0  # side maps: mostly dark, some bright
+FINAL_GAIN, FINAL_THRESHOLD = 10.0, 0.3  # the final map: a soft threshold of the side maps' mean
+
+
+def seeded_model(preset_or_config: str | ModelConfig, *, seed: int = 0) -> DTFSal:
+    """A model with random but non-degenerate weights, in evaluation mode; the same for the same seed and torch.
+
+    Args:
+        preset_or_config: as `build_model`.
+        seed: of weights and calibration clip.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = build_model(preset_or_config)
+        video, audio = synthetic_window(model.config)
+        _calibrate_offsets(model)
+        _calibrate_statistics(model, video, audio)
+        _calibrate_logits(model, video, audio)
+    return model.eval()
+
+
+def synthetic_window(config: ModelConfig) -> tuple[Tensor, Tensor | None]:
+    """Moving bright and coloured spots over noise, and noise-like sound, from torch's current random state.
+
+    Returns:
+        video (1, 3, T, H, W) normalised, and audio (1, S, 1, h, w) log-mel or None.
+    """
+    clip = config.clip
+    rows, columns = torch.linspace(-1, 1, clip.height)[:, None], torch.linspace(-1, 1, clip.width)[None, :]
+    time = torch.linspace(0, 1, clip.frames)[:, None, None]
+    video = 0.3 * torch.randn(3, 1, clip.height, clip.width).expand(3, clip.frames, -1, -1).clone()
+    for _ in range(6):
+        (y, x, vy, vx), radius = torch.rand(4) * 2 - 1, 0.05 + 0.25 * torch.rand(())
+        spot = torch.exp(-((rows - y - vy * time) ** 2 + (columns - x - vx * time) ** 2) / (2 * radius**2))
+        video += 2 * torch.randn(3, 1, 1, 1) * spot
+    audio = None
+    if config.audio is not None:
+        shape = (1, config.audio.slices, 1, config.audio.height, config.audio.width)
+        audio = (1.5 * torch.randn(shape) - 1.5).clamp_min(config.audio.silence)
+    return video.clamp(-2, 2)[None], audio
+
+
+def _calibrate_offsets(model: DTFSal) -> None:
+    for module in model.modules():
+        if isinstance(module, ModulatedDeformConv2d):
+            fan_in = math.prod(module.offset_mask.weight.shape[1:])
+            nn.init.normal_(module.offset_mask.weight, std=OFFSET_STD_PIXELS / math.sqrt(fan_in))
+
+
+def _calibrate_statistics(model: DTFSal, video: Tensor, audio: Tensor | None) -> None:
+    """Give every batch normalisation the statistics of one window, its own kind of momentum left as it was."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # cumulative average: after one batch, that batch's statistics
+    model.train()(video, audio)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def _calibrate_logits(model: DTFSal, video: Tensor, audio: Tensor | None) -> None:
+    """Scale each decoder's last convolution to the logits' wanted spread, and set the final fusion."""
+    _, side_maps = model(video, audio, return_side_maps=True)
+    for decoder, logits in zip(model.decoders, side_maps[0].logit(), strict=True):
+        gain = SIDE_LOGIT_STD / logits.std().clamp_min(1e-6)
+        decoder.predict.weight.mul_(gain)
+        decoder.predict.bias.sub_(logits.mean()).mul_(gain).add_(SIDE_LOGIT_MEAN)
+    model.final.weight.fill_(FINAL_GAIN / len(model.decoders))
+    assert model.final.bias is not None
+    model.final.bias.fill_(-FINAL_GAIN * FINAL_THRESHOLD)
