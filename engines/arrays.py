@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.manifest import DYNAMIC, GraphSpec, TensorSpec
 

@@ -189,8 +189,6 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _check_listing(path: Path, manifest: Manifest) -> None:
     expected = _OWN_FILES | set(manifest.files)
-    if not manifest.files:
-        raise EngineError(f"{path / MANIFEST_FILE} lists no files; build the engine again")
     present = {entry.name: entry for entry in os.scandir(path)}
     if missing := sorted(expected - set(present)):
         raise EngineError(f"{path} lacks the file {missing[0]}; copy or build the engine again")

@@ -230,6 +230,8 @@ class Manifest:
             "compute_capabilities": tuple(item.string() for item in node["compute_capabilities"].array()),
             "files": {name: _read_file_record(record) for name, record in node["files"].mapping().items()},
         }
+        if not fields["files"]:
+            raise EngineError(f"{source}: files: the manifest lists none; build the engine again")
         for name in ("model_name", "target", "precision", "deform_conv", "builder", "builder_version", "created_by"):
             fields[name] = node[name].string()
         return _build(root, lambda: cls(**fields))

@@ -12,6 +12,7 @@ import io
 from typing import Any
 
 import numpy as np
+
 from dtfsal.engines.arrays import Array, DeviceArray, output_shape
 from dtfsal.engines.bundle import Bundle
 from dtfsal.engines.engine import Device, Engine
