@@ -68,7 +68,7 @@ def deform_conv2d(
         inside_y = (row >= 0) & (row <= height - 1)
         for column, weight_x in ((x0, 1 - fx), (x0 + 1, fx)):
             inside = inside_y & (column >= 0) & (column <= width - 1)
-            index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long().flatten(1)  # (N, K*H'*W')
+            index = torch.where(inside, row * width + column, 0).long().flatten(1)  # (N, K*H'*W')
             value = pixels.gather(2, index[:, None].expand(-1, channels, -1))  # (N, C, K*H'*W')
             share = (weight_y * weight_x * inside).flatten(1).to(x.dtype)
             term = value * share[:, None]

@@ -1,0 +1,142 @@
+"""PyTorch to ONNX: one static graph per model, clean, checked, and with nothing in it but arithmetic."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir
+import onnxscript.optimizer
+import torch
+from torch import Tensor
+
+from dtfsal.engines.errors import DtfsalError
+from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms, lowered
+from dtfsal.training.config import ModelConfig
+from dtfsal.training.model import DTFSal
+
+OPSET = 23  # the first with Attention
+OUTPUT_NAME = "saliency_map"
+# Folding makes no constant larger than this: the largest wanted are level 1's token maps (20 MB for DTFSal).
+FOLD_LIMIT_BYTES = 64 * 2**20
+# What must not be left in a graph of fixed shapes.
+INDEX_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "If", "Loop", "Scan"}
+
+
+class ExportError(DtfsalError):
+    """The graph that came out of the exporter is not the one that was wanted. Exit code 1."""
+
+
+def to_onnx(model: DTFSal, forms: Forms, *, batch_size: int = 1) -> onnx.ModelProto:
+    """Export a model's window graph in fp32.
+
+    Args:
+        model: the model; it is copied, not changed.
+        forms: operator forms for the target.
+        batch_size: B, fixed in the graph.
+
+    Returns:
+        A checked model of opset 23 with the inputs `video` (B, 3, T, H, W) and, for an audio-visual model, `audio`
+        (B, S, 1, h, w), and the output `saliency_map` (B, 1, H, W), all float32.
+
+    Raises:
+        ExportError: the graph is not clean.
+    """
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            lowered(model, forms),
+            example_inputs(model.config, batch_size),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=input_names(model.config),
+            output_names=[OUTPUT_NAME],
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        graph = program.model
+        onnxscript.optimizer.optimize(graph, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES)
+        graph.graph.sort()
+        proto = onnx_ir.to_proto(graph)
+    assert isinstance(proto, onnx.ModelProto)
+    _strip_metadata(proto, model.config)
+    check(proto)
+    return proto
+
+
+def input_names(config: ModelConfig) -> list[str]:
+    """Names of the graph's inputs, in order."""
+    return ["video"] if config.audio is None else ["video", "audio"]
+
+
+def example_inputs(config: ModelConfig, batch_size: int = 1) -> tuple[Tensor, ...]:
+    """Zero tensors of the graph's input shapes."""
+    clip, audio = config.clip, config.audio
+    video = torch.zeros(batch_size, 3, clip.frames, clip.height, clip.width)
+    if audio is None:
+        return (video,)
+    return video, torch.zeros(batch_size, audio.slices, 1, audio.height, audio.width)
+
+
+def check(model: onnx.ModelProto) -> None:
+    """onnx.checker, strict shape inference, and no shape or index arithmetic.
+
+    Raises:
+        ExportError: with the first finding.
+    """
+    operators = count_operators(model)
+    unwanted = sorted(INDEX_ARITHMETIC & operators.keys())
+    if unwanted:
+        raise ExportError(f"the exported graph computes shapes at run time ({', '.join(unwanted)})")
+    try:
+        onnx.checker.check_model(model)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if any(not dim.HasField("dim_value") for dim in dims):
+            raise ExportError(f"the exported graph leaves the shape of {value.name!r} open")
+
+
+def count_operators(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs; those of our own domain as `dtfsal::Name`."""
+    names = (
+        f"{node.domain}::{node.op_type}" if node.domain == PLUGIN_DOMAIN else node.op_type for node in model.graph.node
+    )
+    return Counter(names)
+
+
+def _strip_metadata(model: onnx.ModelProto, config: ModelConfig) -> None:
+    """Drop the exporter's notes (they hold source paths of the machine), keep each node's place in the model as name."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del value.metadata_props[:]
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.name = config.name
+    model.producer_name, model.producer_version = "dtfsal", ""
+    used = {node.domain for node in model.graph.node}
+    for opset in [opset for opset in model.opset_import if opset.domain not in used]:
+        model.opset_import.remove(opset)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and version notes off the terminal; its errors still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

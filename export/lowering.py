@@ -1,0 +1,177 @@
+"""A model made ready for a graph: constants folded, and operators in the form that the target takes.
+
+None of this changes what the model computes. Each form is held to the definitional one by a test.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
+from dtfsal.training.model import LTEB, ConvNormAct, DTFSal, TemporalConv
+from dtfsal.training.mvit import MultiscaleAttention
+
+DeformConvForm = Literal["native", "plugin", "gather"]
+AttentionForm = Literal["whole", "chunked"]
+
+PLUGIN_DOMAIN = "dtfsal"
+# Scores of one chunk: 512 queries against MViTv2-S's 1,345 keys are 2.8 MB in fp32, a last-level cache's size.
+QUERIES_PER_CHUNK = 512
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forms:
+    """The operator forms of a graph.
+
+    Attributes:
+        deform_conv: `native` is ONNX's DeformConv, `plugin` our own operator, `gather` standard operators only.
+        attention: `whole` is one Attention node over all queries; `chunked` splits the queries of a head into groups
+            that share its keys and values, as grouped-query attention does.
+    """
+
+    deform_conv: DeformConvForm
+    attention: AttentionForm = "whole"
+
+
+def lowered(model: DTFSal, forms: Forms) -> DTFSal:
+    """A copy of the model in evaluation mode, folded and with the given forms.
+
+    Batch normalisation goes into the convolution before it, token maps and re-arranged decoder weights become
+    constants.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if isinstance(module, ConvNormAct):
+            _fold_norm(module)
+        elif isinstance(module, LTEB):
+            module.fold_tokens()
+        elif isinstance(module, ModulatedDeformConv2d):
+            module.operator = DEFORM_CONV_FORMS[forms.deform_conv]
+        elif isinstance(module, MultiscaleAttention):
+            module.attend = ATTENTION_FORMS[forms.attention]
+    times = model.config.clip.frames // 2
+    for decoder in model.decoders:
+        left = times
+        for block in decoder.blocks:
+            assert isinstance(block.conv, TemporalConv)
+            block.conv.fold(left)
+            left = block.conv.output_times(left)
+    return model
+
+
+def _fold_norm(block: ConvNormAct) -> None:
+    conv, norm = block.conv, block.norm
+    if not isinstance(norm, torch.nn.BatchNorm2d):
+        return
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    conv.weight, conv.bias = weight, bias
+    block.norm = torch.nn.Identity()
+
+
+def _native_deform_conv(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Tensor:
+    """ONNX DeformConv, opset 22; see `dtfsal.training.deform_conv.deform_conv2d`."""
+    attributes = {
+        "kernel_shape": list(weight.shape[-2:]),
+        "strides": [stride, stride],
+        "pads": [padding] * 4,
+        "dilations": [dilation, dilation],
+        "group": 1,
+        "offset_group": 1,
+    }
+    shape = (x.shape[0], weight.shape[0], *offset.shape[-2:])
+    return torch.onnx.ops.symbolic(
+        "DeformConv", (x, weight, offset, bias, mask), attributes, dtype=x.dtype, shape=shape, version=22
+    )
+
+
+def _plugin_deform_conv(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Tensor:
+    """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv."""
+    attributes = {
+        "plugin_version": "1",
+        "plugin_namespace": PLUGIN_DOMAIN,
+        "stride": [stride, stride],
+        "padding": [padding, padding],
+        "dilation": [dilation, dilation],
+        "groups": 1,
+        "offset_groups": 1,
+    }
+    shape = (x.shape[0], weight.shape[0], *offset.shape[-2:])
+    return torch.onnx.ops.symbolic(
+        f"{PLUGIN_DOMAIN}::DeformConv2d",
+        (x, weight, offset, bias, mask),
+        attributes,
+        dtype=x.dtype,
+        shape=shape,
+        version=1,
+    )
+
+
+def _attend_whole(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
+    """One Attention node; values keep their own head dimension, which graphs allow."""
+    query, key = _with_positions(q, k, biases, coordinates, rows_after=0)
+    return F.scaled_dot_product_attention(query, key, v, scale=1.0)
+
+
+def _attend_chunked(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
+    """One Attention node whose query heads are chunks of queries that share a head's keys and values.
+
+    ONNX Runtime's CPU kernel parallelises over heads and forms a head's scores as a whole; block 0 of MViTv2-S has one
+    head of 86,017 queries. In chunks the same node took 0.34 s instead of 0.98 s there, and block 1 0.77 s instead of
+    1.02 s (2 CPU cores, ONNX Runtime 1.32).
+    """
+    batch, heads, queries, _ = q.shape
+    chunks = math.ceil(queries / QUERIES_PER_CHUNK)
+    if chunks == 1:
+        return _attend_whole(q, k, v, biases, coordinates)
+    chunk = math.ceil(queries / chunks)
+    query, key = _with_positions(q, k, biases, coordinates, rows_after=chunks * chunk - queries)
+    query = query.reshape(batch, heads * chunks, chunk, -1)
+    y = F.scaled_dot_product_attention(query, key, v, scale=1.0, enable_gqa=True)
+    return y.reshape(batch, heads, chunks * chunk, -1)[:, :, :queries]
+
+
+def _with_positions(
+    q: Tensor, k: Tensor, biases: Sequence[Tensor], coordinates: Tensor, *, rows_after: int
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys with the relative positions appended, and `rows_after` zero queries at the end."""
+    bias = torch.cat(list(biases), dim=-1)
+    bias = F.pad(bias, (0, coordinates.shape[1] - bias.shape[-1], 1, rows_after))
+    query = torch.cat((F.pad(q, (0, 0, 0, rows_after)) if rows_after else q, bias), dim=-1)
+    return query, torch.cat((k, coordinates.expand(*k.shape[:2], -1, -1)), dim=-1)
+
+
+DEFORM_CONV_FORMS: dict[DeformConvForm, Callable[..., Tensor]] = {
+    "native": _native_deform_conv,
+    "plugin": _plugin_deform_conv,
+    "gather": deform_conv2d,
+}
+ATTENTION_FORMS: dict[AttentionForm, Callable[..., Tensor]] = {"whole": _attend_whole, "chunked": _attend_chunked}
