@@ -100,7 +100,7 @@ class OnnxRuntimeEngine(Engine):
         for name, graph in self.manifest.graphs.items():
             session = self._create_session(onnxruntime, graph, providers)
             self._sessions[name] = session
-            self._providers = list(session.get_providers())
+            providers = self._providers = list(session.get_providers())  # fallen back once, fallen back for all
             if self._device == "cuda" and CUDA_PROVIDER not in self._providers:
                 raise UnavailableError(
                     "device 'cuda' is not usable: ONNX Runtime fell back to the CPU because the NVIDIA driver, CUDA "

@@ -1,4 +1,4 @@
-"""A very small audio-visual model as an engine bundle, and its answer computed apart from ONNX Runtime."""
+"""A very small audio-visual model as an engine bundle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def window_graph(batch: int) -> GraphSpec:
     )
 
 
-def tiny_manifest(batch: int = -1) -> Manifest:
+def build_manifest(batch: int = -1) -> Manifest:
     return Manifest(
         model_name="mean",
         model_config={"widths": (1, 2), "dropout": 0.5, "name": "mean"},
@@ -42,7 +42,7 @@ def tiny_manifest(batch: int = -1) -> Manifest:
     )
 
 
-def tiny_model(batch: int | str = "batch", video_type: int = TensorProto.FLOAT, video_name: str = "video"):
+def build_model(batch: int | str = "batch", video_type: int = TensorProto.FLOAT, video_name: str = "video"):
     """sigmoid(mean of the video over channels and time + mean of the sound): (B, 1, 4, 6)."""
     nodes = [
         helper.make_node("Cast", [video_name], ["v32"], to=TensorProto.FLOAT),
@@ -69,18 +69,21 @@ def tiny_model(batch: int | str = "batch", video_type: int = TensorProto.FLOAT, 
     return model
 
 
-def reference(video: np.ndarray, audio: np.ndarray) -> np.ndarray:
-    """What `tiny_model` computes, in float64."""
-    logit = (
-        video.astype(np.float64).mean((1, 2))[:, None]
-        + audio.astype(np.float64).mean((1, 2, 3, 4))[:, None, None, None]
-    )
-    return 1 / (1 + np.exp(-logit))
+@pytest.fixture
+def manifest() -> Manifest:
+    return build_manifest()
 
 
 @pytest.fixture
-def manifest() -> Manifest:
-    return tiny_manifest()
+def tiny_manifest() -> Callable[..., Manifest]:
+    """`build_manifest`, as a function that takes the batch size."""
+    return build_manifest
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., onnx.ModelProto]:
+    """`build_model`, as a function that takes its variations."""
+    return build_model
 
 
 @pytest.fixture
@@ -90,11 +93,11 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 
     def make(model: onnx.ModelProto | bytes | None = None, manifest: Manifest | None = None) -> Path:
         source = tmp_path / f"model{len(made)}.onnx"
-        model = tiny_model() if model is None else model
+        model = build_model() if model is None else model
         source.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
         folder = tmp_path / f"engine{len(made)}"
         made.append(folder)
-        write_bundle(folder, tiny_manifest() if manifest is None else manifest, {"model.onnx": source})
+        write_bundle(folder, build_manifest() if manifest is None else manifest, {"model.onnx": source})
         return folder
 
     return make
