@@ -26,9 +26,10 @@ FORBIDDEN_PACKAGES: dict[str, set[str]] = {
 EVERYWHERE_FORBIDDEN = {"skvideo", "pickle", "torchvision", "torchaudio"}
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
-    "PIL", "av", "cuda", "cv2", "dtfsal", "h5py", "hypothesis", "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy",
-    "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy", "pytest", "ray", "ruff", "safetensors",
-    "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm",
+    "PIL", "av", "cuda", "cv2", "dtfsal", "h5py", "hypothesis", "matplotlib", "ml_dtypes", "modelopt", "mypy",
+    "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy", "pytest",
+    "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_rtx", "torch",
+    "torchaudio", "torchvision", "tqdm",
 }  # fmt: skip
 
 
