@@ -1,0 +1,97 @@
+"""Frames and sound to what the model takes, once for training and runtime alike, without torch."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.engines.specs import AudioSpec, ClipSpec
+from dtfsal.runtime.errors import UsageError
+from dtfsal.runtime.log_mel import (
+    MelSlices,
+    log_mel,
+    log_mel_slice,
+    mel_filterbank,
+    resize_slice,
+    silent_slices,
+)
+
+Rgb = npt.NDArray[np.uint8]
+
+
+def resize_frame(rgb: Rgb, height: int, width: int) -> Rgb:
+    """An RGB frame squashed to the model's size: Pillow's bilinear filter, antialiased where it shrinks.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        UsageError: the frame is not HWC RGB uint8.
+    """
+    from PIL import Image
+
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise UsageError(f"a frame must be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}")
+    if rgb.shape[:2] == (height, width):
+        return np.ascontiguousarray(rgb)
+    image = Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def normalise_clip(
+    frames: Sequence[Rgb] | Rgb, clip: ClipSpec, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """Resized frames to the model's video input, (x / 255 - mean) / std.
+
+    Args:
+        frames: T frames (height, width, 3) uint8.
+        clip: the clip's size and its mean and std.
+        out: (3, T, height, width) float32 to write into, or None to allocate.
+
+    Returns:
+        (3, T, height, width) float32.
+
+    Raises:
+        UsageError: the frames are not as many or not as large as the clip's.
+    """
+    shape = (3, clip.frames, clip.height, clip.width)
+    if len(frames) != clip.frames or any(frame.shape != (clip.height, clip.width, 3) for frame in frames):
+        shapes = sorted({frame.shape for frame in frames})
+        raise UsageError(
+            f"a clip takes {clip.frames} frames of {clip.height}x{clip.width}x3, not {len(frames)} of {shapes}"
+        )
+    result = np.empty(shape, np.float32) if out is None else out
+    table = _normalisation_table(clip)
+    for time, frame in enumerate(frames):
+        for channel in range(3):
+            np.take(table[channel], frame[:, :, channel], out=result[channel, time], mode="clip")
+    return result
+
+
+@functools.lru_cache(maxsize=8)
+def _normalisation_table(clip: ClipSpec) -> npt.NDArray[np.float32]:
+    """(3, 256) normalised value of each level of each channel."""
+    levels = np.arange(256) / 255.0
+    mean, std = np.array(clip.mean)[:, None], np.array(clip.std)[:, None]
+    return ((levels - mean) / std).astype(np.float32)
+
+
+__all__ = [
+    "AudioSpec",
+    "ClipSpec",
+    "MelSlices",
+    "Rgb",
+    "log_mel",
+    "log_mel_slice",
+    "mel_filterbank",
+    "normalise_clip",
+    "resize_frame",
+    "resize_slice",
+    "silent_slices",
+]

@@ -1,0 +1,222 @@
+"""Which frames and which sound belong to an output time. Training and the runtime both ask this module.
+
+A window belongs to one source frame, its target. Its T taps lie at a fixed interval around the target's time, so that
+the target is the last tap or the one at T // 2 (`ClipSpec.target`), and each tap takes the source frame nearest in
+time. Everything counts in seconds from timestamps: variable frame rates and dropped frames need nothing special.
+
+Interval: a source whose frames are at most 1.5 nominal intervals apart keeps its own frames, every n-th of them with
+n = round(nominal interval / source interval): consecutive frames at 24, 25, 29.97 and 30 fps, every second at 50 and
+60. A slower source is sampled at the nominal interval, which repeats frames.
+
+Ends: taps outside the video are mirrored into it (`reverse`, the default) or take its first or last frame (`repeat`).
+So every frame has a map, the first T - 1 and the last included.
+
+Sound: log-mel slices lie on one grid for the whole video, slice j starting at j * 0.11 s from the first frame. A
+window takes the nine whose centres are nearest to the centre of its taps, so neighbouring windows share slices.
+"""
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.engines.specs import AudioSpec, ClipSpec, Target
+from dtfsal.runtime.errors import UsageError
+
+Padding = Literal["reverse", "repeat"]
+PADDINGS: tuple[Padding, ...] = ("reverse", "repeat")
+
+# A source slower than this many nominal intervals per frame is sampled at the nominal interval.
+SLOWEST_NATIVE_INTERVAL = 1.5
+
+Times = npt.NDArray[np.float64]
+
+
+class Timed(Protocol):
+    """What a frame must tell: its number in the source and its time in seconds."""
+
+    @property
+    def index(self) -> int:
+        """Number of the frame in the source, from 0."""
+
+    @property
+    def time_seconds(self) -> float:
+        """Presentation time in seconds; 0 is the first frame's."""
+
+
+FrameT = TypeVar("FrameT", bound=Timed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipWindow(Generic[FrameT]):
+    """The frames of one output time.
+
+    Attributes:
+        index: the target frame's number in the source.
+        time_seconds: the target frame's time.
+        centre_seconds: the centre of the taps in time, before mirroring: where the sound is centred.
+        frames: T source frames in tap order; a frame may occur more than once.
+    """
+
+    index: int
+    time_seconds: float
+    centre_seconds: float
+    frames: tuple[FrameT, ...]
+
+
+def tap_interval(clip: ClipSpec, source_interval_seconds: float) -> float:
+    """Seconds between a window's taps for a source whose frames are so many seconds apart.
+
+    Raises:
+        UsageError: the source's interval is not positive.
+    """
+    if not (math.isfinite(source_interval_seconds) and source_interval_seconds > 0):
+        raise UsageError(f"the source's frame interval must be positive, not {source_interval_seconds!r} s")
+    nominal = 1 / clip.frame_rate_hz
+    if source_interval_seconds > SLOWEST_NATIVE_INTERVAL * nominal:
+        return nominal
+    return source_interval_seconds * max(1, round(nominal / source_interval_seconds))
+
+
+def tap_times(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> Times:
+    """(T,) times of a window's taps, ends not regarded."""
+    return time_seconds + (np.arange(clip.frames) - clip.target_index) * interval_seconds
+
+
+def window_centre_seconds(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> float:
+    """The centre of the taps of the window whose target is at `time_seconds`."""
+    return time_seconds + ((clip.frames - 1) / 2 - clip.target_index) * interval_seconds
+
+
+def fold_times(times: Times, first_seconds: float, last_seconds: float, padding: Padding = "reverse") -> Times:
+    """Times brought into [first, last]: mirrored at the ends as often as needed, or clamped to them.
+
+    `last_seconds` may be infinite: then only the start has an effect.
+    """
+    if padding not in PADDINGS:
+        raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+    span = last_seconds - first_seconds
+    if padding == "repeat" or span <= 0:
+        return np.clip(times, first_seconds, last_seconds)
+    if math.isinf(span):
+        return np.where(times < first_seconds, 2 * first_seconds - times, times)
+    phase = np.mod(times - first_seconds, 2 * span)
+    return first_seconds + np.minimum(phase, 2 * span - phase)
+
+
+def nearest_frames(timestamps: npt.ArrayLike, times: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """For each time the index of the nearest timestamp; of two equally near ones the earlier.
+
+    Args:
+        timestamps: (N,) seconds, increasing, N >= 1.
+        times: (T,) seconds.
+    """
+    stamps, wanted = np.asarray(timestamps, np.float64), np.asarray(times, np.float64)
+    after = np.clip(np.searchsorted(stamps, wanted), 1, max(len(stamps) - 1, 1))
+    if len(stamps) == 1:
+        return np.zeros(wanted.shape, np.intp)
+    # Times of equal distance differ in the last bits when they come from rational frame rates; a nanosecond decides.
+    nearer_after = stamps[after] - wanted + 1e-9 < wanted - stamps[after - 1]
+    return np.where(nearer_after, after, after - 1)
+
+
+def slice_indices(audio: AudioSpec, centre_seconds: float) -> range:
+    """The grid numbers of a window's slices; negative ones lie before the video and hold silence."""
+    middle = audio.slice_samples / 2 / audio.sample_rate_hz
+    nearest = math.floor((centre_seconds - middle) / audio.slice_hop_seconds - (audio.slices - 1) / 2 + 0.5)
+    return range(nearest, nearest + audio.slices)
+
+
+def iter_windows(
+    frames: Iterable[FrameT],
+    clip: ClipSpec,
+    *,
+    source_interval_seconds: float,
+    padding: Padding = "reverse",
+    stride: int = 1,
+) -> Iterator[ClipWindow[FrameT]]:
+    """The windows of a stream of frames, each as soon as the frames it needs have come.
+
+    Frames are held only while a window may still need them: about two clip lengths at the nominal rate. A window with
+    taps before the video's start waits for the frames they are mirrored to.
+
+    Args:
+        frames: the source's frames, times strictly increasing.
+        clip: length, nominal rate and target.
+        source_interval_seconds: typical time between the source's frames.
+        padding: what stands for frames outside the video.
+        stride: one window for every stride-th frame; the last frame always has one.
+
+    Raises:
+        UsageError: an argument can't be, or times do not increase.
+    """
+    if type(stride) is not int or stride < 1:
+        raise UsageError(f"stride must be a positive integer, not {stride!r}")
+    if padding not in PADDINGS:
+        raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+    interval = tap_interval(clip, source_interval_seconds)
+    held: deque[FrameT] = deque()
+    pending: deque[FrameT] = deque()  # targets whose windows wait for later frames
+    first_seconds: float | None = None
+    last: FrameT | None = None
+
+    def taps(target: Timed, last_seconds: float) -> Times:
+        assert first_seconds is not None
+        return fold_times(tap_times(clip, target.time_seconds, interval), first_seconds, last_seconds, padding)
+
+    count = 0
+    for count, frame in enumerate(frames):
+        if last is not None and not frame.time_seconds > last.time_seconds:
+            raise UsageError(
+                f"frame {frame.index} at {frame.time_seconds} s does not come after the one at {last.time_seconds} s"
+            )
+        first_seconds = frame.time_seconds if first_seconds is None else first_seconds
+        held.append(frame)
+        last = frame
+        if count % stride == 0:
+            pending.append(frame)
+        # Once a frame at or after the last tap has come, the video's end can no longer change the window.
+        while pending and taps(pending[0], math.inf).max() <= frame.time_seconds:
+            target = pending.popleft()
+            yield _window(held, target, taps(target, math.inf), clip, interval)
+        # No later target has a tap, mirrored or not, more than a clip length before it.
+        earliest = (pending[0] if pending else frame).time_seconds - clip.frames * interval
+        while len(held) > 2 and held[1].time_seconds < earliest:
+            held.popleft()
+    if last is None:
+        return
+    if count % stride:
+        pending.append(last)
+    for target in pending:
+        yield _window(held, target, taps(target, last.time_seconds), clip, interval)
+
+
+def _window(
+    held: Iterable[FrameT], target: FrameT, times: Times, clip: ClipSpec, interval: float
+) -> ClipWindow[FrameT]:
+    candidates = list(held)
+    picked = nearest_frames([frame.time_seconds for frame in candidates], times)
+    centre = window_centre_seconds(clip, target.time_seconds, interval)
+    return ClipWindow(target.index, target.time_seconds, centre, tuple(candidates[index] for index in picked))
+
+
+__all__ = [
+    "PADDINGS",
+    "AudioSpec",
+    "ClipSpec",
+    "ClipWindow",
+    "Padding",
+    "Target",
+    "Timed",
+    "fold_times",
+    "iter_windows",
+    "nearest_frames",
+    "slice_indices",
+    "tap_interval",
+    "tap_times",
+    "window_centre_seconds",
+]
