@@ -1,18 +1,19 @@
-"""The runtime's errors: those of the engines, and those of media that come in and files that go out."""
+"""The runtime's errors: those of the engines, and those of media."""
 
-from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.errors import (
+    DtfsalError,
+    EngineError,
+    EngineMismatchError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
 
 
 class MediaError(DtfsalError):
     """A video or sound file is missing, damaged, or holds nothing to predict. Exit code 3."""
 
     exit_code = 3
-
-
-class OutputError(DtfsalError):
-    """A result cannot be written: the place is not writable, or the disk is full. Exit code 6."""
-
-    exit_code = 6
 
 
 __all__ = [
