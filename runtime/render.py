@@ -93,28 +93,26 @@ def overlay(
     height, width = rgb.shape[:2]
     levels = picture_levels(saliency_map, height, width, normalisation)
     result = np.empty((height, width, 3), np.uint8)
-    blended = np.empty((min(_STRIP_ROWS, height), width, 3), np.uint16)
-    coloured = np.empty_like(blended)
     for top in range(0, height, _STRIP_ROWS):
-        strip = levels[top : top + _STRIP_ROWS]
-        mixed, added = blended[: len(strip)], coloured[: len(strip)]
-        np.take(frame_share, strip, axis=0, out=mixed, mode="clip")
-        mixed *= rgb[top : top + _STRIP_ROWS]
-        np.take(colour, strip, axis=0, out=added, mode="clip")
-        mixed += added
-        np.right_shift(mixed, 8, out=result[top : top + _STRIP_ROWS], casting="unsafe")
+        rows = slice(top, top + _STRIP_ROWS)
+        strip = levels[rows].astype(np.intp)
+        share = frame_share.take(strip, mode="clip")
+        for channel in range(3):
+            mixed = share * rgb[rows, :, channel]
+            mixed += colour[channel].take(strip, mode="clip")
+            mixed >>= 8
+            result[rows, :, channel] = mixed
     return result
 
 
 @functools.lru_cache(maxsize=8)
 def _blend_tables(max_opacity: float) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """For each level the frame's share in 256ths and the colour times its share, both (256, 3).
+    """For each level the frame's share in 256ths (256,), and the colour times its share (3, 256).
 
     frame * (256 - a) + colour * a + 128 is at most 255 * 256 + 128, so 16 bits hold it.
     """
     if not 0.0 <= max_opacity <= 1.0:
         raise UsageError(f"max_opacity must be in [0, 1], not {max_opacity!r}")
     share = np.round(256 * max_opacity * np.arange(256) / 255).astype(np.uint16)
-    frame_share = np.repeat((256 - share)[:, None], 3, axis=1)
-    colour = jet_colours().astype(np.uint16) * share[:, None] + np.uint16(128)
-    return np.ascontiguousarray(frame_share), np.ascontiguousarray(colour)
+    colour = jet_colours().T.astype(np.uint16) * share + np.uint16(128)
+    return np.uint16(256) - share, np.ascontiguousarray(colour)

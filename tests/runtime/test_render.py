@@ -99,5 +99,5 @@ def test_overlay_of_a_full_hd_frame_takes_less_than_a_frame_at_25_fps():
         start = time.perf_counter()
         overlay(frame, saliency_map)
         seconds.append(time.perf_counter() - start)
-    # 22-25 ms on one core of a 2020s server; the least of many tells the code's speed on a shared machine.
+    # 18-20 ms on one core of a 2020s server; the least of many tells the code's speed on a shared machine.
     assert min(seconds) < 0.040
