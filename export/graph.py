@@ -22,6 +22,7 @@ OPSET = 23  # the first with Attention
 OUTPUT_NAME = "saliency_map"
 # Folding makes no constant larger than this: the largest wanted are level 1's token maps (20 MB for DTFSal).
 FOLD_LIMIT_BYTES = 64 * 2**20
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"  # the exporter's list of modules around a node, outermost first
 # What must not be left in a graph of fixed shapes.
 INDEX_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "If", "Loop", "Scan"}
 
@@ -111,8 +112,15 @@ def count_operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 def _strip_metadata(model: onnx.ModelProto, config: ModelConfig) -> None:
-    """Drop the exporter's notes (they hold source paths of the machine), keep each node's place in the model as name."""
-    for node in model.graph.node:
+    """Name nodes by their place in the model, `encoder.blocks.0.attn/Attention.3`, and drop the exporter's notes.
+
+    The notes hold source paths of the machine; the names are what precision islands and layer reports go by.
+    """
+    for number, node in enumerate(model.graph.node):
+        notes = {prop.key: prop.value for prop in node.metadata_props}
+        scopes = [scope.strip(" '\"") for scope in notes.get(SCOPES_KEY, "").strip("[]").split(",")]
+        place = scopes[-2] if len(scopes) > 1 and scopes[-2] else "model"
+        node.name = f"{place}/{node.op_type}.{number}"
         del node.metadata_props[:]
         node.doc_string = ""
     for value in [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:

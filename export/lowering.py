@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
 from dtfsal.training.model import LTEB, ConvNormAct, DTFSal, TemporalConv
-from dtfsal.training.mvit import MultiscaleAttention
+from dtfsal.training.mvit import MultiscaleAttention, attend_fused
 
 DeformConvForm = Literal["native", "plugin", "gather"]
-AttentionForm = Literal["whole", "chunked"]
+AttentionForm = Literal["whole", "padded", "chunked", "decomposed"]
 
 PLUGIN_DOMAIN = "dtfsal"
 # Scores of one chunk: 512 queries against MViTv2-S's 1,345 keys are 2.8 MB in fp32, a last-level cache's size.
@@ -32,8 +33,10 @@ class Forms:
 
     Attributes:
         deform_conv: `native` is ONNX's DeformConv, `plugin` our own operator, `gather` standard operators only.
-        attention: `whole` is one Attention node over all queries; `chunked` splits the queries of a head into groups
-            that share its keys and values, as grouped-query attention does.
+        attention: `whole` is one Attention node over all queries; `padded` is one whose values are padded to the
+            keys' head dimension, which TensorRT's attention wants; `chunked` splits the queries of a head into groups
+            that share its keys and values, as grouped-query attention does; `decomposed` is two matrix products and
+            a softmax, for targets without an Attention kernel.
     """
 
     deform_conv: DeformConvForm
@@ -56,6 +59,8 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             module.operator = DEFORM_CONV_FORMS[forms.deform_conv]
         elif isinstance(module, MultiscaleAttention):
             module.attend = ATTENTION_FORMS[forms.attention]
+        elif isinstance(module, TemporalEnhancement) and forms.attention == "decomposed":
+            module.attend = _scaled_dot_product
     times = model.config.clip.frames // 2
     for decoder in model.decoders:
         left = times
@@ -159,6 +164,17 @@ def _attend_chunked(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], c
     return y.reshape(batch, heads, chunks * chunk, -1)[:, :, :queries]
 
 
+def _attend_decomposed(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
+    """Two matrix products and a softmax."""
+    query, key = _with_positions(q, k, biases, coordinates, rows_after=0)
+    return (query @ key.transpose(2, 3)).softmax(dim=-1) @ v
+
+
+def _scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """F.scaled_dot_product_attention in matrix products and a softmax."""
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)).softmax(dim=-1) @ v
+
+
 def _with_positions(
     q: Tensor, k: Tensor, biases: Sequence[Tensor], coordinates: Tensor, *, rows_after: int
 ) -> tuple[Tensor, Tensor]:
@@ -174,4 +190,9 @@ DEFORM_CONV_FORMS: dict[DeformConvForm, Callable[..., Tensor]] = {
     "plugin": _plugin_deform_conv,
     "gather": deform_conv2d,
 }
-ATTENTION_FORMS: dict[AttentionForm, Callable[..., Tensor]] = {"whole": _attend_whole, "chunked": _attend_chunked}
+ATTENTION_FORMS: dict[AttentionForm, Callable[..., Tensor]] = {
+    "whole": _attend_whole,
+    "padded": attend_fused,
+    "chunked": _attend_chunked,
+    "decomposed": _attend_decomposed,
+}

@@ -1,9 +1,12 @@
 """The sound encoder: VGGish's convolutions and temporal enhancement (paper, section 3.1; Hershey et al. 2017)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from dtfsal.training.config import AudioBranchConfig
 from torch import Tensor, nn
+
+from dtfsal.training.config import AudioBranchConfig
 
 
 class AudioBranch(nn.Module):
@@ -57,7 +60,10 @@ class VGGish(nn.Module):
 
 
 class TemporalEnhancement(nn.Module):
-    """Patch embedding, a learned embedding of the slice's time, and one pre-norm Transformer layer over all tokens."""
+    """Patch embedding, a learned embedding of the slice's time, and one pre-norm Transformer layer over all tokens.
+
+    `attend` is scaled dot-product attention; exporters without such an operator replace it.
+    """
 
     def __init__(self, config: AudioBranchConfig, *, slices: int, width: int) -> None:
         super().__init__()
@@ -70,6 +76,7 @@ class TemporalEnhancement(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         hidden = int(width * config.mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.attend: Callable[[Tensor, Tensor, Tensor], Tensor] = F.scaled_dot_product_attention
         nn.init.trunc_normal_(self.time, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +86,7 @@ class TemporalEnhancement(nn.Module):
         x = x.unflatten(0, (batch, slices)) + self.time[:, None]
         x = x.flatten(1, 2)  # (B, S*h*w, C*)
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = self.attend(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.project(attended)
         x = x + self.mlp(self.norm2(x))
         x = x.unflatten(1, (slices, height * width)).transpose(2, 3)  # -> (B, S, C*, h*w)

@@ -9,12 +9,13 @@ from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from dtfsal.runtime.errors import UsageError
 from dtfsal.training.audio import AudioBranch
 from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, ModelConfig, resolve_config
 from dtfsal.training.deform_conv import ModulatedDeformConv2d
 from dtfsal.training.mvit import MViT
-from torch import Tensor, nn
 
 
 def build_model(preset_or_config: str | ModelConfig) -> "DTFSal":

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, MViTConfig
 from torch import Tensor, nn
+
+from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, MViTConfig
 
 Grid = tuple[int, int, int]  # token times, rows, columns
 

@@ -1,0 +1,149 @@
+"""FP32 to FP16 graphs: strong typing, with FP32 islands where measurement or arithmetic asks for them.
+
+Everything is FP16 but three islands (figures: `docs/precision.md`):
+
+- The tail, from the decoders' last convolutions on. In FP16 the map has steps of 2^-11 near 1, so that the peak is a
+  tie of many pixels. It is 0.02 % of the work.
+- Spatial means (the token gate's 5,376 summands at level 1, and the scores' pooling). Their sums may be accumulated in
+  the type of the tensor, and FP16 loses whole summands past 2,048.
+- Sampling positions of the `gather` form of deformable convolution: coordinates are never FP16.
+
+Layer normalisation needs no island: ONNX computes its statistics in FP32 whatever its input (`stash_type` 1).
+"""
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from dtfsal.export.graph import ExportError
+
+MEAN_OPERATORS = frozenset({"ReduceMean", "GlobalAveragePool"})
+PREDICT_SCOPES = "decoders."
+GATHER_SCOPE = "fusion.adaptive_stream.conv"
+# Of the gather form these work on features, not on coordinates.
+GATHER_FEATURE_OPERATORS = frozenset({"GatherElements", "MatMul"})
+# Operators whose float inputs beyond the first are parameters that ONNX fixes to float32.
+FIRST_INPUT_ONLY = frozenset({"Resize"})
+FP16_MAX = float(np.finfo(np.float16).max)
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An FP16 copy of a graph from `to_onnx`, its inputs and outputs still float32.
+
+    Casts stand only where a value crosses the border of an island. (ONNX Runtime's converter casts around every node
+    that it leaves in FP32, and so rounds to FP16 between the nodes of one island.)
+
+    Args:
+        model: an FP32 graph whose node names are places in the model.
+
+    Raises:
+        ExportError: a weight lies outside FP16's range.
+    """
+    islands = fp32_nodes(model)
+    converted = onnx.ModelProto()
+    converted.CopyFrom(model)
+    graph = converted.graph
+    typing = _Typing(model)
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        wanted = TensorProto.FLOAT if node.name in islands else TensorProto.FLOAT16
+        for position, name in enumerate(node.input):
+            if typing.is_float(name) and not (position and node.op_type in FIRST_INPUT_ONLY):
+                node.input[position] = typing.as_type(name, wanted, nodes)
+        if node.op_type == "Cast" and wanted == TensorProto.FLOAT16:
+            _retype_cast(node)
+        typing.produced(node, wanted)
+        nodes.append(node)
+    for output in graph.output:
+        assert typing.types[output.name] == TensorProto.FLOAT, "the graph's outputs are in the FP32 tail"
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(typing.initializers(nodes))
+    return converted
+
+
+class _Typing:
+    """What type each float value has so far, and the casts and converted weights made for it."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=False).graph
+        known = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
+        self.float_values = {name for name, kind in known.items() if kind == TensorProto.FLOAT}
+        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+        self._converted: dict[str, TensorProto] = {}
+        self._casts: dict[str, str] = {}
+
+    def is_float(self, name: str) -> bool:
+        if name in self.weights:
+            return self.weights[name].data_type == TensorProto.FLOAT
+        return self.types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16)
+
+    def as_type(self, name: str, wanted: int, nodes: list[NodeProto]) -> str:
+        """The name of the value in the wanted type; a cast is appended to `nodes` where there is none yet."""
+        if name in self.weights:
+            return name if wanted == TensorProto.FLOAT else self._fp16_weight(name)
+        if self.types[name] == wanted:
+            return name
+        suffix = "fp16" if wanted == TensorProto.FLOAT16 else "fp32"
+        if (cast := self._casts.get(f"{name}/{suffix}")) is None:
+            cast = self._casts[f"{name}/{suffix}"] = f"{name}/{suffix}"
+            nodes.append(helper.make_node("Cast", [name], [cast], name=f"cast/{name}.{suffix}", to=wanted))
+        return cast
+
+    def produced(self, node: NodeProto, wanted: int) -> None:
+        for name in node.output:
+            if name in self.float_values:
+                self.types[name] = wanted
+
+    def initializers(self, nodes: list[NodeProto]) -> list[TensorProto]:
+        """The weights that the nodes use, each in the types it is used in."""
+        used = {name for node in nodes for name in node.input}
+        return [tensor for name, tensor in self.weights.items() if name in used] + list(self._converted.values())
+
+    def _fp16_weight(self, name: str) -> str:
+        if name not in self._converted:
+            values = numpy_helper.to_array(self.weights[name])
+            if values.size and float(np.abs(values).max()) > FP16_MAX:
+                raise ExportError(
+                    f"the weight {name!r} exceeds FP16's range ({FP16_MAX:g}); build with --precision fp32"
+                )
+            self._converted[name] = numpy_helper.from_array(values.astype(np.float16), f"{name}/fp16")
+        return self._converted[name].name
+
+
+def _retype_cast(node: NodeProto) -> None:
+    for attribute in node.attribute:
+        if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+
+
+def fp32_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that stay FP32."""
+    return _tail(model) | _means(model) | _gather_coordinates(model)
+
+
+def _means(model: onnx.ModelProto) -> set[str]:
+    return {node.name for node in model.graph.node if node.op_type in MEAN_OPERATORS}
+
+
+def _tail(model: onnx.ModelProto) -> set[str]:
+    """All that comes after the decoders' last convolutions."""
+    after: set[str] = set()
+    names = set()
+    for node in model.graph.node:  # topologically sorted
+        place = node.name.split("/")[0]
+        if any(name in after for name in node.input):
+            names.add(node.name)
+            after.update(node.output)
+        elif place.startswith(PREDICT_SCOPES) and place.endswith(".predict"):
+            after.update(node.output)
+    return names
+
+
+def _gather_coordinates(model: onnx.ModelProto) -> set[str]:
+    """The gather form's arithmetic on positions: what leads to its indices and shares, not what uses features."""
+    nodes = [node for node in model.graph.node if node.name.split("/")[0] == GATHER_SCOPE]
+    if not any(node.op_type == "GatherElements" for node in nodes):
+        return set()
+    return {node.name for node in nodes if node.op_type not in GATHER_FEATURE_OPERATORS}
