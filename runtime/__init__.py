@@ -1,0 +1,90 @@
+"""Video and sound in, saliency out: decode, preprocess, predict, render.
+
+    from dtfsal.runtime import SaliencyPredictor
+
+    with SaliencyPredictor("engines/dtfsal") as predictor:
+        for frame in predictor.predict_file("clip.mp4"):
+            print(frame.time_seconds, frame.saliency_map.max())
+
+Names load on first use, so that the import is quick. Nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dtfsal.runtime.errors import (
+        DtfsalError,
+        EngineError,
+        EngineMismatchError,
+        MediaError,
+        OutputError,
+        UnavailableError,
+        UsageError,
+    )
+    from dtfsal.runtime.maps import MapStatistics, map_statistics, normalise_map, resize_map, smooth_map
+    from dtfsal.runtime.media import AudioReader, Frame, VideoInfo, VideoReader, probe
+    from dtfsal.runtime.prediction import Prediction, SaliencyFrame
+    from dtfsal.runtime.predictor import SaliencyPredictor
+    from dtfsal.runtime.render import grey_picture, jet_colours, overlay
+    from dtfsal.runtime.writer import VideoWriter
+
+__all__ = [
+    "AudioReader",
+    "DtfsalError",
+    "EngineError",
+    "EngineMismatchError",
+    "Frame",
+    "MapStatistics",
+    "MediaError",
+    "OutputError",
+    "Prediction",
+    "SaliencyFrame",
+    "SaliencyPredictor",
+    "UnavailableError",
+    "UsageError",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "grey_picture",
+    "jet_colours",
+    "map_statistics",
+    "normalise_map",
+    "overlay",
+    "probe",
+    "resize_map",
+    "smooth_map",
+]
+
+_MODULES = {
+    "errors": (
+        "DtfsalError",
+        "EngineError",
+        "EngineMismatchError",
+        "MediaError",
+        "OutputError",
+        "UnavailableError",
+        "UsageError",
+    ),
+    "maps": ("MapStatistics", "map_statistics", "normalise_map", "resize_map", "smooth_map"),
+    "media": ("AudioReader", "Frame", "VideoInfo", "VideoReader", "probe"),
+    "prediction": ("Prediction", "SaliencyFrame"),
+    "predictor": ("SaliencyPredictor",),
+    "render": ("grey_picture", "jet_colours", "overlay"),
+    "writer": ("VideoWriter",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
