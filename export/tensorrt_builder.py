@@ -25,6 +25,11 @@ Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
 TIMING_CACHE_SUFFIX = ".timing-cache"
 
 
+UNFUSED_ATTENTION = "not supported by a dedicated kernel"  # the builder's words
+# Layers that the parser makes for its own shape arithmetic; they are constants of a static graph.
+PARSER_LAYERS = "ONNXTRT_"
+
+
 class EngineBuildError(DtfsalError):
     """The builder refused the graph or failed. Exit code 1."""
 
@@ -53,14 +58,17 @@ class BuiltEngine:
         builder: the library, e.g. "tensorrt_rtx".
         builder_version: its version.
         compute_capabilities: the GPUs it runs on.
-        layers: the builder's layer report, parsed from JSON; empty where the library gives none.
+        layers: what was built. With a GPU the engine's own report, layer by layer as it runs; without one the parsed
+            network's layers (name, type, output type and shape), since reading an engine takes a driver.
+        attention_fused: every Attention node became one fused kernel.
     """
 
     path: Path
     builder: str
     builder_version: str
     compute_capabilities: tuple[str, ...]
-    layers: list[Any]
+    layers: list[dict[str, Any]]
+    attention_fused: bool
 
 
 def import_tensorrt(target: TensorRtTarget) -> Any:
@@ -94,7 +102,14 @@ def check_target(target: TensorRtTarget) -> None:
         )
 
 
-def build_tensorrt(model: onnx.ModelProto, target: TensorRtTarget, folder: Path, *, progress: Progress | None = None, timing_cache: Path | None = None) -> BuiltEngine:
+def build_tensorrt(
+    model: onnx.ModelProto,
+    target: TensorRtTarget,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    timing_cache: Path | None = None,
+) -> BuiltEngine:
     """Build a strongly typed engine: every layer has the precision that the graph says.
 
     Args:
@@ -128,6 +143,12 @@ def build_tensorrt(model: onnx.ModelProto, target: TensorRtTarget, folder: Path,
     config.progress_monitor = monitor
     with _timing_cache(config, timing_cache):
         serialized = builder.build_serialized_network(network, config)
+        # At first each attention must be one fused kernel, as all of DTFSal's are in FP16 (head dimensions 136 to 168
+        # and 32); where the builder has none, as for the `tiny` preset, it may take several layers.
+        attention_fused = serialized is not None
+        if serialized is None and UNFUSED_ATTENTION in log.last_error and not monitor.interrupted:
+            _allow_decomposed_attention(trt, network)
+            serialized = builder.build_serialized_network(network, config)
     if monitor.interrupted:
         raise KeyboardInterrupt
     if serialized is None:
@@ -135,8 +156,9 @@ def build_tensorrt(model: onnx.ModelProto, target: TensorRtTarget, folder: Path,
     path = folder / "model.engine"
     with path.open("wb") as file:
         file.write(memoryview(serialized))
+    layers = _engine_layers(trt, log, path) if _driver_present() else _network_layers(trt, network)
     capabilities = flavour.compute_capabilities or _current_capability()
-    return BuiltEngine(path, flavour.module, str(trt.__version__), capabilities, _layer_report(trt, log, path))
+    return BuiltEngine(path, flavour.module, str(trt.__version__), capabilities, layers, attention_fused)
 
 
 def _refuse_unparsable(model: onnx.ModelProto, target: str, flavour: _Flavour) -> None:
@@ -147,6 +169,15 @@ def _refuse_unparsable(model: onnx.ModelProto, target: str, flavour: _Flavour) -
         raise EngineBuildError(f"the target {target!r} takes no plugins, but the graph has {', '.join(foreign)}")
     if "DeformConv" in operators and not flavour.plugins:
         raise EngineBuildError(f"the target {target!r} has no DeformConv; export the graph with the 'gather' form")
+
+
+def _allow_decomposed_attention(trt: Any, network: Any) -> None:
+    """Let attentions become several layers each."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.ATTENTION_INPUT:
+            layer.__class__ = trt.IAttentionInputLayer
+            layer.attention.decomposable = True
 
 
 def _make_logger(trt: Any) -> Any:
@@ -173,7 +204,7 @@ def _make_monitor(trt: Any, progress: Progress | None) -> Any:
             self.totals: dict[str, int] = {}
             self.interrupted = False
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
             self.totals[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
@@ -207,15 +238,25 @@ def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
     partial.replace(path)
 
 
-def _layer_report(trt: Any, log: Any, path: Path) -> list[Any]:
-    """The layers of a built engine. Reading one without a driver crashes the process, so none is read there."""
-    if not _driver_present():
-        return []
+def _network_layers(trt: Any, network: Any) -> list[dict[str, Any]]:
+    layers = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.name.startswith(PARSER_LAYERS) or layer.type == trt.LayerType.CONSTANT:
+            continue
+        output = layer.get_output(0)
+        layers.append(
+            {"name": layer.name, "type": layer.type.name, "dtype": output.dtype.name, "shape": list(output.shape)}
+        )
+    return layers
+
+
+def _engine_layers(trt: Any, log: Any, path: Path) -> list[dict[str, Any]]:
     engine = trt.Runtime(log).deserialize_cuda_engine(path.read_bytes())
     if engine is None:
-        return []
+        raise EngineBuildError(f"the built engine cannot be read back on this GPU: {log.last_error}")
     report = json.loads(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
-    return list(report.get("Layers", []))
+    return [layer if isinstance(layer, dict) else {"name": layer} for layer in report.get("Layers", [])]
 
 
 def _driver_present() -> bool:
