@@ -1,0 +1,193 @@
+"""The command line: `dtfsal COMMAND`, with commands that each room registers as entry points.
+
+A command is a module with `HELP` (one line), `configure(parser)` and `run(args) -> exit code`; it is imported when it
+is called, or for `dtfsal --help`, and importing it must be quick. Errors are one line on stderr, and an exit code that
+tells their kind: see `dtfsal.engines.errors` and `EXIT_CODES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import importlib
+import importlib.metadata
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed",
+    2: "wrong usage",
+    3: "bad media",
+    4: "bad engine or weights",
+    5: "something needed is absent",
+    6: "output cannot be written",
+    130: "interrupted",
+}
+_GROUP = "dtfsal.commands"
+# Distribution extras by the package that a command misses.
+_EXTRAS = {
+    "torch": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnx_ir": "export",
+    "safetensors": "export",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "h5py": "hdf5",
+}
+_EPILOG = """\
+examples:
+  dtfsal build --preset tiny --output engines/tiny        build an engine
+  dtfsal predict clip.mp4 -e engines/tiny -o out.mp4      watch where people would look
+  dtfsal info engines/tiny                                what an engine or a video is
+  dtfsal doctor                                           what works on this machine, and what does not
+
+exit codes:
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is an error like any other: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments without the program's name; None for the process's own.
+
+    Returns:
+        The exit code; see `EXIT_CODES`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _termination_as_interrupt():
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+            return code
+    except SystemExit as stop:  # argparse's --help and --version
+        return stop.code if isinstance(stop.code, int) else 0
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `dtfsal info x | head -1`; what is left in the buffer goes nowhere.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        if os.environ.get("DTFSAL_TRACEBACK") == "1":
+            traceback.print_exc()
+        message, code = _explain(error)
+        with contextlib.suppress(OSError):
+            print(f"dtfsal: error: {message}", file=sys.stderr)
+        return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    commands = {entry.name: entry for entry in importlib.metadata.entry_points(group=_GROUP)}
+    name = arguments[0] if arguments else None
+    if name is None or name.startswith("-"):
+        parser = _main_parser(commands)
+        parser.parse_args(arguments)
+        parser.print_help()
+        return 2
+    if name not in commands:
+        raise UsageError(f"there is no command {name!r}; the commands are {', '.join(_ordered(commands))}")
+    module = _load(commands[name])
+    parser = _Parser(
+        prog=f"dtfsal {name}", description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.configure(parser)
+    args = parser.parse_args(arguments[1:])
+    try:
+        return int(module.run(args))
+    except ImportError as error:
+        raise _missing(name, error) from error
+
+
+def _main_parser(commands: dict[str, Any]) -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {code:3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = _Parser(
+        prog="dtfsal",
+        description="Where people look in a video with sound. `dtfsal COMMAND --help` explains a command.",
+        epilog=_EPILOG + codes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dtfsal {importlib.metadata.version('dtfsal')}")
+    group = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name in _ordered(commands):
+        try:
+            text = _load(commands[name]).HELP
+        except DtfsalError:
+            text = "(not usable in this installation; call it to see why)"
+        group.add_parser(name, help=text.replace("%", "%%"), add_help=False)
+    return parser
+
+
+def _ordered(commands: dict[str, Any]) -> list[str]:
+    """The commands in the order of a first acquaintance, then the others."""
+    first = ["predict", "info", "build", "parity", "benchmark", "doctor"]
+    return sorted(commands, key=lambda name: (first.index(name) if name in first else len(first), name))
+
+
+def _load(entry: Any) -> Any:
+    try:
+        return importlib.import_module(entry.value)
+    except ImportError as error:
+        raise _missing(entry.name, error) from error
+
+
+def _missing(command: str, error: ImportError) -> DtfsalError:
+    top = (error.name or "").split(".")[0]
+    if top in _EXTRAS:
+        return UnavailableError(
+            f"`dtfsal {command}` needs {top}, which is not installed: run `pip install 'dtfsal[{_EXTRAS[top]}]'`"
+        )
+    return UnavailableError(
+        f"`dtfsal {command}` cannot be loaded ({error}): the installation is incomplete, run `pip install --upgrade "
+        "--force-reinstall dtfsal`"
+    )
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """One line about an error, and its exit code."""
+    if isinstance(error, DtfsalError):
+        return " ".join(str(error).split()), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; no output was written", 130
+    if isinstance(error, MemoryError):
+        return "out of memory; give the process more, or use a smaller engine or fewer outputs", 1
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", OutputError.exit_code if full else 1
+    hint = "this is a bug in dtfsal; DTFSAL_TRACEBACK=1 shows where"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({hint})", 1
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that partial files are removed; only where signals can be set."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

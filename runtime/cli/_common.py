@@ -1,0 +1,138 @@
+"""What commands share: options, the progress bar, tables for people and JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine`, `--device` and `--threads`."""
+    parser.add_argument(
+        "-e", "--engine", required=True, metavar="DIR", help="engine: a folder that `dtfsal build` made"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="CPU threads of the engine (default: the physical cores that the process may use)",
+    )
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return value
+
+
+def non_negative_float(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
+    return value
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON values on stdout."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_table(rows: Iterable[tuple[str, object]]) -> None:
+    """Print names and values in two columns; a name without a value is a heading."""
+    rows = list(rows)
+    width = max((len(name) for name, value in rows if value is not None), default=0)
+    for name, value in rows:
+        if value is None:
+            print(name)
+        else:
+            lines = str(value).splitlines() or [""]
+            print(f"  {name:<{width}}  {lines[0]}")
+            for line in lines[1:]:
+                print(f"  {'':<{width}}  {line}")
+
+
+def format_bytes(count: int) -> str:
+    """A size for people: 187.3 MiB."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: 0.42 s, 12.3 s, 3:07 min."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def join_or(names: Sequence[str]) -> str:
+    """Names as an English list with "or"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process has held at once (resident set), or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+class Progress:
+    """A progress bar on stderr, a no-op where that is not a terminal or it is not wanted.
+
+    Args:
+        total: steps in all, or None if that is not known.
+        unit: what a step is.
+        wanted: False for no bar in any case.
+    """
+
+    def __init__(self, total: int | None, unit: str, *, wanted: bool = True) -> None:
+        self._bar: Any = None
+        if wanted and sys.stderr.isatty():
+            import tqdm
+
+            self._bar = tqdm.tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, leave=False, file=sys.stderr)
+
+    def step(self) -> None:
+        """Count one."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,131 @@
+"""`dtfsal info`: what an engine or a video is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtfsal.runtime.cli import _common
+
+if TYPE_CHECKING:
+    from dtfsal.engines import Bundle
+    from dtfsal.runtime.media import VideoInfo
+
+HELP = "show what an engine or a video is"
+
+_EPILOG = """\
+An engine is checked whole, every file's SHA-256 included, and needs nothing installed that would run it.
+
+examples:
+  dtfsal info engines/dtfsal
+  dtfsal info clip.mp4 --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    parser.add_argument("path", metavar="ENGINE|VIDEO", help="an engine's folder, or a video file")
+    _common.add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe an engine or a video."""
+    if Path(args.path).is_dir():
+        from dtfsal.engines import read_bundle
+
+        bundle = read_bundle(args.path)
+        if args.json:
+            _common.print_json({"kind": "engine", **bundle.describe()})
+        else:
+            _common.print_table(_engine_rows(bundle))
+        return 0
+    from dtfsal.runtime.media import probe
+
+    info = probe(args.path)
+    if args.json:
+        _common.print_json({"kind": "video", **_plain(dataclasses.asdict(info))})
+    else:
+        _common.print_table(_video_rows(info))
+    return 0
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in fields.items()}
+
+
+def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
+    manifest = bundle.manifest
+    fields = bundle.describe()
+    clip, audio = manifest.clip, manifest.audio
+    weights = manifest.weights["source"]
+    if manifest.weights["sha256"]:
+        weights += f" (SHA-256 {manifest.weights['sha256'][:12]}...)"
+    rows: list[tuple[str, object]] = [
+        (f"engine {bundle.path}", None),
+        ("model", manifest.model_name),
+        ("weights", weights),
+        ("target", manifest.target),
+        ("precision", manifest.precision),
+        ("deformable conv.", manifest.deform_conv),
+        ("GPUs", ", ".join(f"sm_{c.replace('.', '')}" for c in manifest.compute_capabilities) or "any device"),
+        ("built by", f"{manifest.builder} {manifest.builder_version}, {manifest.created_by}"),
+        ("schema", manifest.schema_version),
+        (
+            "clip",
+            f"{clip.frames} frames of {clip.width}x{clip.height} at {clip.frame_rate_hz:g} Hz "
+            f"({fields['clip']['seconds']:.2f} s)",
+        ),
+        ("map belongs to", f"frame {clip.target_index} of the clip ({clip.target})"),
+    ]
+    if audio is None:
+        rows.append(("sound", "not used: a visual model"))
+    else:
+        rows.append(
+            (
+                "sound",
+                f"{audio.slices} log-mel slices of {audio.width}x{audio.height}, every {audio.slice_hop_seconds:.2f} s, "
+                f"of sound at {audio.sample_rate_hz} Hz ({fields['audio']['seconds']:.2f} s)",
+            )
+        )
+    for name, graph in manifest.graphs.items():
+        rows.append((f"graph {name!r} in {graph.file}", None))
+        for direction, tensors in (("in", graph.inputs), ("out", graph.outputs)):
+            for tensor in tensors:
+                shape = " x ".join("any" if size == -1 else str(size) for size in tensor.shape)
+                bounds = ""
+                if tensor.minimum is not None and tensor.maximum is not None:
+                    bounds = f", in [{tensor.minimum:g}, {tensor.maximum:g}]"
+                described = f": {tensor.description}" if tensor.description else ""
+                rows.append((f"{direction} {tensor.name}", f"{tensor.dtype} {shape}{bounds}{described}"))
+    rows.append((f"files, {_common.format_bytes(manifest.size_bytes)}, as the manifest says", None))
+    rows += [(name, _common.format_bytes(record.size_bytes)) for name, record in manifest.files.items()]
+    return rows
+
+
+def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
+    size = f"{info.width}x{info.height}"
+    if info.rotation_degrees:
+        size += f", turned by {info.rotation_degrees} degrees"
+    rate = 1 / info.frame_interval_seconds
+    rows: list[tuple[str, object]] = [
+        (f"video {info.path}", None),
+        ("container", info.container),
+        ("codec", f"{info.codec}, {info.pixel_format}"),
+        ("size", size),
+        ("frame rate", f"{rate:.4g} Hz (a frame every {1000 * info.frame_interval_seconds:.4g} ms)"),
+        ("frames", "not told by the file" if info.frame_count is None else info.frame_count),
+        (
+            "duration",
+            "not told by the file" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s",
+        ),
+    ]
+    if info.has_audio:
+        channels = {1: "mono", 2: "stereo"}.get(info.audio_channels or 0, f"{info.audio_channels} channels")
+        rows.append(("sound", f"{info.audio_codec}, {info.audio_sample_rate_hz} Hz, {channels}"))
+    else:
+        rows.append(("sound", "none"))
+    return rows

@@ -1,0 +1,245 @@
+"""`dtfsal predict`: a video in, pictures, maps and tables of where people would look out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtfsal.runtime.cli import _common
+
+if TYPE_CHECKING:
+    from dtfsal.engines import Manifest
+    from dtfsal.runtime.media import VideoInfo
+    from dtfsal.runtime.prediction import Prediction
+    from dtfsal.runtime.sinks import Output
+
+HELP = "predict where people look in a video"
+
+_EPILOG = """\
+outputs, by suffix (or --format):
+  out.mp4 .mkv .mov   the video with the map laid over it, and its sound; --view saliency for the grey map alone
+  out/                a folder of PNG frames: grey maps; --view overlay for overlays
+  out.npz .h5         raw maps, float32, at the model's resolution; --map-size source for the video's
+  out.csv .json       per frame its time, the map's peak and its centre of mass, in pixels of the video
+                      (pixel centres: 0, 0 is the centre of the top left pixel)
+
+examples:
+  dtfsal predict clip.mp4 -e engines/dtfsal -o out.mp4
+  dtfsal predict clip.mp4 -e engines/dtfsal -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
+  dtfsal predict clip.mp4 -e engines/dtfsal -o maps/ --stride 4
+  dtfsal predict clip.mp4 -e engines/dtfsal -o grey.mp4 --view saliency --smoothing 3 --json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    parser.add_argument("video", metavar="VIDEO", help="the video file; any that FFmpeg decodes")
+    _common.add_engine_options(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="where to write; its suffix tells what. Repeat it for several outputs from one pass",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("video", "png", "npz", "hdf5", "csv", "json"),
+        help="what to write where the suffix does not tell; for a single output",
+    )
+    parser.add_argument(
+        "--contact-sheet", metavar="PNG", help="also draw a few frames with their overlays and maps into one picture"
+    )
+    parser.add_argument(
+        "--contact-sheet-columns",
+        type=_common.positive_int,
+        default=6,
+        metavar="N",
+        help="frames on it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--view",
+        choices=("overlay", "saliency"),
+        help="what pictures show (default: overlay for a video, saliency for PNG frames)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=_common.positive_int,
+        default=1,
+        metavar="N",
+        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--padding",
+        choices=("reverse", "repeat"),
+        default="reverse",
+        help="what stands for frames before the start and after the end: the video mirrored, or its first or last "
+        "frame (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=_common.non_negative_float,
+        default=0.0,
+        metavar="SIGMA",
+        help="blur each map by a gaussian of this many pixels of the model's map (default: 0, none)",
+    )
+    parser.add_argument(
+        "--normalisation",
+        choices=("none", "max", "sum", "range"),
+        help="scale of each map: the model's own values, largest value 1, sum 1, or 0 to 1 (default: none for raw maps "
+        "and tables, max for pictures)",
+    )
+    parser.add_argument(
+        "--map-size",
+        choices=("model", "source"),
+        default="model",
+        help="resolution of raw maps (default: %(default)s)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
+    _common.add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and write."""
+    from dtfsal.runtime.predictor import SaliencyPredictor
+    from dtfsal.runtime.sink import SinkContext
+    from dtfsal.runtime.sinks import check_outputs, write_outputs
+
+    started = time.perf_counter()
+    outputs = _outputs(args)
+    check_outputs(outputs, args.video, overwrite=args.force)
+    with SaliencyPredictor(
+        args.engine,
+        padding=args.padding,
+        stride=args.stride,
+        smoothing_sigma=args.smoothing,
+        normalisation=args.normalisation or "none",
+        device=args.device,
+        threads=args.threads,
+    ) as predictor:
+        opened = time.perf_counter() - started
+        prediction = predictor.predict_file(args.video)
+        info = prediction.info
+        assert info is not None
+        context = SinkContext(
+            source=info,
+            model_name=predictor.engine.manifest.model_name,
+            model_size=(predictor.clip.height, predictor.clip.width),
+            clock=prediction.clock,
+            view=args.view,
+            # A map that sums to 1 is too dark to see.
+            picture_normalisation={None: "max", "sum": "max"}.get(args.normalisation, args.normalisation),
+            map_normalisation=args.normalisation or "none",
+            map_size=args.map_size,
+        )
+        with _common.Progress(_expected_frames(info), "frames", wanted=not args.quiet) as progress:
+            write_outputs(prediction, outputs, context, on_frame=lambda _frame: progress.step())
+        total = time.perf_counter() - started
+        summary = _summary(args, prediction, predictor.engine.manifest, outputs, opened, total)
+        summary["engine"]["backend"] = predictor.engine.describe()["backend"]
+    if args.json:
+        _common.print_json(summary)
+    elif not args.quiet:
+        _print_summary(summary)
+    return 0
+
+
+def _outputs(args: argparse.Namespace) -> list[Output]:
+    from dtfsal.runtime.errors import UsageError
+    from dtfsal.runtime.sinks import Output
+
+    if not args.output and args.contact_sheet is None:
+        raise UsageError("name at least one output, e.g. -o out.mp4")
+    if args.format and len(args.output) != 1:
+        raise UsageError("--format goes with a single output; with several, let each suffix tell")
+    outputs = []
+    for text in args.output:
+        if not text or not Path(text).name:
+            raise UsageError(f"{text!r} cannot be an output; name a file or a new folder")
+        folder = text.endswith(("/", os.sep))
+        outputs.append(Output(Path(text), args.format or ("png" if folder else None)))
+    if args.contact_sheet is not None:
+        if Path(args.contact_sheet).suffix.lower() != ".png":
+            raise UsageError(f"the contact sheet is a PNG file; {args.contact_sheet} should end in .png")
+        outputs.append(Output(Path(args.contact_sheet), "contact-sheet", args.contact_sheet_columns))
+    return outputs
+
+
+def _expected_frames(info: VideoInfo) -> int | None:
+    if info.frame_count:
+        return info.frame_count
+    if info.duration_seconds:
+        return max(1, round(info.duration_seconds / info.frame_interval_seconds))
+    return None
+
+
+_SOUND = {
+    "used": "used",
+    "silence": "silence, because the video has no audio track",
+    "unused": "not used, because the engine is visual only",
+}
+
+
+def _summary(
+    args: argparse.Namespace,
+    prediction: Prediction,
+    manifest: Manifest,
+    outputs: list[Output],
+    opened_seconds: float,
+    total_seconds: float,
+) -> dict[str, Any]:
+    return {
+        "video": args.video,
+        "frames": prediction.frames,
+        "predicted_frames": prediction.predicted_frames,
+        "interpolated_frames": prediction.frames - prediction.predicted_frames,
+        "concealed_frames": prediction.concealed_frames,
+        "skipped_frames": prediction.skipped_frames,
+        "sound": prediction.sound,
+        "sound_note": _SOUND[prediction.sound],
+        "engine": {
+            "path": args.engine,
+            "model": manifest.model_name,
+            "precision": manifest.precision,
+            "weights": manifest.weights["source"],
+        },
+        "outputs": [{"path": str(output.path), "kind": output.kind} for output in outputs],
+        "seconds": {
+            **{name: round(seconds, 4) for name, seconds in sorted(prediction.clock.seconds.items())},
+            "open_engine": round(opened_seconds, 4),
+            "total": round(total_seconds, 4),
+        },
+        "frames_per_second": round(prediction.frames / max(total_seconds - opened_seconds, 1e-9), 3),
+        "peak_memory_bytes": _common.peak_memory_bytes(),
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    seconds = dict(summary["seconds"])
+    total = seconds.pop("total")
+    stages = ", ".join(f"{name.replace('_', ' ')} {_common.format_seconds(value)}" for name, value in seconds.items())
+    frames = str(summary["frames"])
+    if summary["interpolated_frames"]:
+        frames += f", {summary['interpolated_frames']} of them interpolated"
+    rows: list[tuple[str, object]] = [("frames", frames)]
+    if summary["concealed_frames"] or summary["skipped_frames"]:
+        rows.append(("damaged", f"{summary['concealed_frames']} concealed, {summary['skipped_frames']} skipped"))
+    rows += [
+        ("sound", summary["sound_note"]),
+        ("time", f"{_common.format_seconds(total)} ({stages})"),
+        ("speed", f"{summary['frames_per_second']:.2f} frames/s"),
+    ]
+    if summary["peak_memory_bytes"] is not None:
+        rows.append(("peak memory", _common.format_bytes(summary["peak_memory_bytes"])))
+    rows += [("wrote", output["path"]) for output in summary["outputs"]]
+    _common.print_table(rows)
+    weights = summary["engine"]["weights"]
+    if weights.lower().startswith("random"):
+        print(f"note: this engine's weights are not trained ({weights}); its maps mean nothing", file=sys.stderr)
