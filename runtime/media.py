@@ -1,0 +1,264 @@
+"""Video in: frames with their times, from any container FFmpeg reads.
+
+Time comes from timestamps. 0 is the first frame's; `start_seconds` says where that lies in the container's own time,
+which is how sound is brought onto the same line (`dtfsal.runtime.audio_reader`).
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.runtime.audio_reader import AudioReader
+from dtfsal.runtime.errors import MediaError, UsageError
+from dtfsal.runtime.preprocess import resize_frame
+
+MAX_SIDE = 16384  # pixels; a larger frame is a damaged header more likely than a video
+FALLBACK_RATE_HZ = 25.0  # of a source that states no rate
+PLAUSIBLE_RATES_HZ = (0.01, 1000.0)
+# A frame that repeats or precedes its predecessor's time is put this share of a frame interval after it.
+REPEATED_TIME_SHIFT = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video says of itself.
+
+    Attributes:
+        path: the file.
+        container: FFmpeg's name of the format.
+        codec: of the video.
+        pixel_format: FFmpeg's name.
+        width: in pixels, as displayed (after rotation).
+        height: in pixels, as displayed.
+        rotation_degrees: counter-clockwise turn from the stored to the displayed picture: 0, 90, 180 or 270.
+        frame_interval_seconds: time between frames on average.
+        duration_seconds: None where the file does not say.
+        frame_count: as the file states it; None where it does not.
+        start_seconds: time of the first frame in the container.
+        has_audio: whether there is sound to decode.
+        audio_codec: None without sound, as the two below.
+        audio_sample_rate_hz: of the source.
+        audio_channels: of the source.
+    """
+
+    path: str
+    container: str
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    rotation_degrees: int
+    frame_interval_seconds: float
+    duration_seconds: float | None
+    frame_count: int | None
+    start_seconds: float
+    has_audio: bool
+    audio_codec: str | None
+    audio_sample_rate_hz: int | None
+    audio_channels: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame: number from 0, time in seconds from the first frame, RGB (H, W, 3) uint8 as displayed."""
+
+    index: int
+    time_seconds: float
+    rgb: npt.NDArray[np.uint8]
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """What a video says of itself; its first frame is decoded, so a file that has none is found out.
+
+    Raises:
+        MediaError: the file is not a video with at least one frame.
+    """
+    with VideoReader(path) as reader:
+        return reader.info
+
+
+class VideoReader:
+    """The frames of a video, once, in order of time.
+
+    A frame that the decoder repaired counts in `concealed_frames`, one that it gave up in `skipped_frames`; both leave
+    the times of the others as they are. Memory holds one frame, whatever the length.
+
+        with VideoReader("clip.mp4", size=(224, 384)) as reader:
+            for frame in reader: ...
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
+        """Open a video and decode its first frame.
+
+        Args:
+            path: the file.
+            size: (height, width) to resize frames to, as `resize_frame` does; None keeps the source's.
+
+        Raises:
+            MediaError: the file is not a video with at least one frame.
+        """
+        self._path = Path(path)
+        self._size = size
+        self.concealed_frames = 0
+        self.skipped_frames = 0
+        self._container = open_container(self._path)
+        try:
+            self._stream = _video_stream(self._container, self._path)
+            self._stream.thread_type = "AUTO"
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            if self._first is None:
+                raise MediaError(f"{self._path} has no frame that can be decoded; is it cut short or damaged?")
+            self.info = self._describe(self._first)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames from the first on; a reader can be gone through once."""
+        interval, previous = self.info.frame_interval_seconds, -math.inf
+        index = 0
+        picture, self._first = self._first, None
+        if picture is None:
+            raise UsageError("a VideoReader can be read once; open another to read the video again")
+        while picture is not None:
+            time = _time_of(picture)
+            seconds = previous + interval if time is None else time - self.info.start_seconds
+            if index == 0:
+                seconds = 0.0
+            elif seconds <= previous:
+                seconds = previous + REPEATED_TIME_SHIFT * interval
+            yield Frame(index, seconds, self._rgb(picture))
+            previous = seconds
+            index += 1
+            picture = next(self._decoded, None)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decode(self) -> Iterator[Any]:
+        """Decoded pictures; damage is counted, and the end of a truncated file is an end."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError):
+                packet = None
+            if packet is None:
+                return
+            try:
+                pictures = packet.decode()
+            except (av.error.FFmpegError, OSError):
+                self.skipped_frames += 1
+                continue
+            for picture in pictures:
+                if picture.is_corrupt:
+                    self.concealed_frames += 1
+                yield picture
+
+    def _rgb(self, picture: Any) -> npt.NDArray[np.uint8]:
+        rgb = np.rot90(picture.to_ndarray(format="rgb24"), self.info.rotation_degrees // 90)
+        size = self._size or (self.info.height, self.info.width)  # a stream may change its size on the way
+        return resize_frame(rgb, *size)
+
+    def _describe(self, first: Any) -> VideoInfo:
+        stream, container = self._stream, self._container
+        if max(first.width, first.height) > MAX_SIDE:
+            raise MediaError(
+                f"{self._path} is {first.width}x{first.height}; frames up to {MAX_SIDE} pixels a side can be read"
+            )
+        rotation = round(first.rotation / 90) * 90 % 360
+        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+        duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        if duration is None and container.duration:
+            duration = container.duration / av.time_base
+        audio = audio_stream(container)
+        return VideoInfo(
+            path=str(self._path),
+            container=container.format.name,
+            codec=stream.codec_context.name,
+            pixel_format=first.format.name,
+            width=width,
+            height=height,
+            rotation_degrees=rotation,
+            frame_interval_seconds=_frame_interval(stream),
+            duration_seconds=None if duration is None else float(duration),
+            frame_count=stream.frames or None,
+            start_seconds=_time_of(first) or 0.0,
+            has_audio=audio is not None,
+            audio_codec=audio and audio.codec_context.name,
+            audio_sample_rate_hz=audio and audio.codec_context.sample_rate,
+            audio_channels=audio and audio.codec_context.channels,
+        )
+
+
+def open_container(path: Path) -> Any:
+    """A file opened for reading, FFmpeg's errors as ours.
+
+    Raises:
+        MediaError: missing, a folder, empty, unreadable, or not a media file.
+    """
+    if not path.exists():
+        raise MediaError(f"there is no file {path}")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give the video file itself")
+    if path.is_file() and path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty")
+    try:
+        return av.open(str(path))
+    except PermissionError as error:
+        raise MediaError(f"{path} may not be read: check its permissions") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"{path} is not a video, or its header is cut short ({reason})") from error
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The first sound stream that can be decoded, or None."""
+    for stream in container.streams.audio:
+        context = stream.codec_context
+        if context is not None and context.sample_rate and context.channels:
+            return stream
+    return None
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    pictures = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    streams = [stream for stream in streams if stream.codec_context is not None]
+    if not streams:
+        found = "only sound" if len(container.streams.audio) else "no video stream that can be decoded"
+        raise MediaError(f"{path} holds {found}; a video is needed")
+    return streams[0]
+
+
+def _time_of(picture: Any) -> float | None:
+    if picture.pts is None or picture.time_base is None:
+        return None
+    return float(picture.pts * picture.time_base)
+
+
+def _frame_interval(stream: Any) -> float:
+    lowest, highest = PLAUSIBLE_RATES_HZ
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and lowest <= rate <= highest:
+            return float(1 / rate)
+    return 1 / FALLBACK_RATE_HZ
+
+
+__all__ = ["MAX_SIDE", "AudioReader", "Frame", "VideoInfo", "VideoReader", "audio_stream", "open_container", "probe"]
