@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import av.error
@@ -26,39 +26,51 @@ class AudioReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate_hz: int = 16000, *, start_seconds: float) -> None:
-        """Nothing is opened before the first chunk is asked for.
+        """Open the file.
 
         Args:
             path: the video or sound file.
             sample_rate_hz: of the chunks.
             start_seconds: `VideoInfo.start_seconds`, the container time that is video time 0.
 
-        Raises (on iteration):
+        Raises:
             MediaError: the file cannot be opened.
         """
+        from dtfsal.runtime.media import open_container
+
         self._path = Path(path)
         self._rate = sample_rate_hz
         self._start_seconds = start_seconds
         self.concealed_seconds = 0.0
+        self._container = open_container(self._path)
 
     def __iter__(self) -> Iterator[Samples]:
-        """Chunks from video time 0 on."""
-        from dtfsal.runtime.media import audio_stream, open_container
+        """Chunks from video time 0 on; a reader can be gone through once."""
+        from dtfsal.runtime.media import audio_stream
 
-        with open_container(self._path) as container:
-            stream = audio_stream(container)
-            if stream is None:
-                return
-            position = 0  # samples given so far
-            for first, samples in self._runs(container, stream):
-                while position < first:
-                    silence = min(first - position, CHUNK_SAMPLES)
-                    yield np.zeros(silence, np.float32)
-                    position += silence
-                rest = samples[max(0, position - first) :]
-                if len(rest):
-                    yield rest
-                    position += len(rest)
+        stream = audio_stream(self._container)
+        if stream is None:
+            return
+        position = 0  # samples given so far
+        for first, samples in self._runs(self._container, stream):
+            while position < first:
+                silence = min(first - position, CHUNK_SAMPLES)
+                yield np.zeros(silence, np.float32)
+                position += silence
+            rest = samples[max(0, position - first) :]
+            if len(rest):
+                yield rest
+                position += len(rest)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _runs(self, container: Any, stream: Any) -> Iterator[tuple[int, Samples]]:
         """Resampled pieces with the number of their first sample on the video's line; numbers may jump."""
