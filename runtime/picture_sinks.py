@@ -16,7 +16,7 @@ from dtfsal.runtime.prediction import SaliencyFrame
 from dtfsal.runtime.preprocess import Rgb
 from dtfsal.runtime.render import grey_picture, overlay, picture_levels
 from dtfsal.runtime.sink import SinkContext, Write
-from dtfsal.runtime.writer import VideoWriter, atomic_output
+from dtfsal.runtime.writer import VideoWriter, atomic_output, output_error
 
 PNG_NAME = re.compile(r"[0-9]{6,}\.png")
 # Zlib's fastest level: PNG files of video frames grow by a tenth and take a fifth of the time.
@@ -117,7 +117,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if final.exists():
                 shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise output_error(path, error) from error
 
 
 def check_png_folder(path: Path) -> None:

@@ -110,11 +110,8 @@ class SaliencyPredictor:
             if self.audio is not None:
                 sound = "used" if reader.info.has_audio else "silence"
             if self.audio is not None and sound == "used":
-                chunks = iter(
-                    stack.enter_context(
-                        AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds)
-                    )
-                )
+                chunks = iter(AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds))
+                stack.callback(getattr(chunks, "close", lambda: None))
             resources = stack.pop_all()
         frames = self._predict(reader, reader.info.frame_interval_seconds, chunks, clock, resources)
         return Prediction(frames, resources, clock, sound, reader=reader)

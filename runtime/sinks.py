@@ -25,6 +25,7 @@ from dtfsal.runtime.picture_sinks import check_png_folder, contact_sheet_sink, p
 from dtfsal.runtime.prediction import Prediction, SaliencyFrame
 from dtfsal.runtime.sink import OpenSink, SinkContext
 from dtfsal.runtime.table_sinks import csv_sink, json_sink
+from dtfsal.runtime.writer import output_error
 
 Kind = Literal["video", "png", "npz", "hdf5", "csv", "json", "contact-sheet"]
 
@@ -170,7 +171,7 @@ def write_outputs(
 @contextlib.contextmanager
 def _checked(output: Output, context: SinkContext) -> Iterator[Callable[..., None]]:
     """An output's sink, with the operating system's errors told in the project's way."""
-    fail = functools.partial(_output_error, output.path)
+    fail = functools.partial(output_error, output.path)
     with contextlib.ExitStack() as stack:
         try:
             write = stack.enter_context(output.open(context))
@@ -188,10 +189,6 @@ def _checked(output: Output, context: SinkContext) -> Iterator[Callable[..., Non
             stack.close()
         except OSError as error:
             raise fail(error) from error
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def _source_frames(stack: contextlib.ExitStack, context: SinkContext) -> Iterator[Frame]:

@@ -84,13 +84,9 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
     if audio is None:
         rows.append(("sound", "not used: a visual model"))
     else:
-        rows.append(
-            (
-                "sound",
-                f"{audio.slices} log-mel slices of {audio.width}x{audio.height}, every {audio.slice_hop_seconds:.2f} s, "
-                f"of sound at {audio.sample_rate_hz} Hz ({fields['audio']['seconds']:.2f} s)",
-            )
-        )
+        slices = f"{audio.slices} log-mel slices of {audio.width}x{audio.height}"
+        spacing = f"one every {audio.slice_hop_seconds:.2f} s ({fields['audio']['seconds']:.2f} s in all)"
+        rows.append(("sound", f"{slices}, {spacing}, from {audio.sample_rate_hz} Hz mono"))
     for name, graph in manifest.graphs.items():
         rows.append((f"graph {name!r} in {graph.file}", None))
         for direction, tensors in (("in", graph.inputs), ("out", graph.outputs)):

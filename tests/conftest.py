@@ -1,0 +1,116 @@
+"""An engine whose maps are known in closed form, for tests that need one that runs and not one that knows anything."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, write_bundle
+
+TOY_TAP_WEIGHTS = (0.1, 0.2, 0.4, 0.3)
+TOY_CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
+TOY_AUDIO = AudioSpec(slices=9, height=12, width=20)
+
+
+def _write_toy_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None, weights: str = "none") -> Path:
+    """An engine in closed form.
+
+    With grey_k in [0, 1] the mean of tap k's channels: map = 0.25 + 0.5 * sum_k w_k grey_k + 0.05 * mean(log-mel),
+    clipped to [0, 1]; a visual one has no last term.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    taps = np.array(TOY_TAP_WEIGHTS, np.float32).reshape(1, -1, 1, 1)
+    shape = [3, clip.frames, clip.height, clip.width]
+    nodes = [
+        helper.make_node("Mul", ["video", "std"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "mean"], ["rgb"]),
+        helper.make_node("ReduceMean", ["rgb", "one"], ["grey"], keepdims=0),  # (B, T, H, W)
+        helper.make_node("Mul", ["grey", "taps"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "one"], ["seen"], keepdims=1),  # (B, 1, H, W)
+    ]
+    constants = {
+        "std": np.array(clip.std, np.float32).reshape(1, 3, 1, 1, 1),
+        "mean": np.array(clip.mean, np.float32).reshape(1, 3, 1, 1, 1),
+        "one": np.array([1]),
+        "taps": 0.5 * taps,
+        "quarter": np.float32(0.25),
+        "zero": np.float32(0),
+        "unit": np.float32(1),
+    }
+    inputs = [helper.make_tensor_value_info("video", TensorProto.FLOAT, ["batch", *shape])]
+    specs = [TensorSpec("video", "float32", (-1, *shape), description="normalised RGB")]
+    seen = "seen"
+    if audio is not None:
+        sound = [audio.slices, 1, audio.height, audio.width]
+        nodes += [
+            helper.make_node("ReduceMean", ["audio", "sound_axes"], ["level"], keepdims=0),  # (B,)
+            helper.make_node("Reshape", ["level", "column"], ["level4"]),
+            helper.make_node("Mul", ["level4", "share"], ["heard"]),
+            helper.make_node("Add", ["seen", "heard"], ["both"]),
+        ]
+        constants |= {
+            "sound_axes": np.array([1, 2, 3, 4]),
+            "column": np.array([-1, 1, 1, 1]),
+            "share": np.float32(0.05),
+        }
+        inputs.append(helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["batch", *sound]))
+        specs.append(TensorSpec("audio", "float32", (-1, *sound), description="log-mel"))
+        seen = "both"
+    nodes += [
+        helper.make_node("Add", [seen, "quarter"], ["raised"]),
+        helper.make_node("Clip", ["raised", "zero", "unit"], ["saliency_map"]),
+    ]
+    out = [1, clip.height, clip.width]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        inputs,
+        [helper.make_tensor_value_info("saliency_map", TensorProto.FLOAT, ["batch", *out])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    source = folder.with_suffix(".onnx")
+    source.write_bytes(model.SerializeToString())
+    manifest = Manifest(
+        model_name="toy",
+        model_config={},
+        weights={"source": weights, "sha256": None},
+        clip=clip,
+        audio=audio,
+        graphs={
+            "window": GraphSpec(
+                "model.onnx", tuple(specs), (TensorSpec("saliency_map", "float32", (-1, *out), 0.0, 1.0),)
+            )
+        },
+        target="onnxruntime",
+        precision="fp32",
+        deform_conv="none",
+        builder="onnx.helper",
+        builder_version="1",
+        created_by="dtfsal tests",
+    )
+    write_bundle(folder, manifest, {"model.onnx": source})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_toy_engine(tmp_path_factory: pytest.TempPathFactory):
+    """Make an engine in closed form; see `_write_toy_engine`."""
+
+    def make(clip: ClipSpec = TOY_CLIP, audio: AudioSpec | None = TOY_AUDIO, weights: str = "none") -> Path:
+        return _write_toy_engine(tmp_path_factory.mktemp("toy") / "engine", clip, audio, weights)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_engine(make_toy_engine) -> Path:
+    """The audio-visual toy engine."""
+    return make_toy_engine()
+
+
+@pytest.fixture(scope="session")
+def toy_visual_engine(make_toy_engine) -> Path:
+    """The visual toy engine."""
+    return make_toy_engine(audio=None)
