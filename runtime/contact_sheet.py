@@ -17,6 +17,7 @@ from dtfsal.runtime.render import grey_picture, overlay
 _CELL_WIDTH = 320
 _MAX_CELL_HEIGHT = 480
 _GAP = 8
+_KEPT_PER_COLUMN = 8
 _LABEL_HEIGHT = 26
 _BACKGROUND = (24, 24, 24)
 _TEXT = (230, 230, 230)
@@ -25,8 +26,8 @@ _TEXT = (230, 230, 230)
 class ContactSheet:
     """Collects frames evenly over a video whose length is not known, and draws them.
 
-    Only every 2^k-th frame is kept, with k growing so that at most twice the wanted number is held: memory does not
-    grow with the video.
+    Only every 2^k-th frame is kept, with k growing so that at most eight times the wanted number is held: memory does
+    not grow with the video.
 
     Args:
         columns: frames on the sheet; fewer if the video has fewer.
@@ -47,7 +48,7 @@ class ContactSheet:
         number, self._count = self._count, self._count + 1
         if number % self._step:
             return
-        if len(self._cells) == 2 * self._columns:
+        if len(self._cells) == _KEPT_PER_COLUMN * self._columns:
             self._cells = self._cells[::2]
             self._step *= 2
             if number % self._step:

@@ -114,3 +114,45 @@ def toy_engine(make_toy_engine) -> Path:
 def toy_visual_engine(make_toy_engine) -> Path:
     """The visual toy engine."""
     return make_toy_engine(audio=None)
+
+
+@pytest.fixture
+def make_toy_clip(tmp_path: Path):
+    """Make a lossless RGB video: frame i is flat grey of level 10 + 7 i, modulo 256, unless frames are given.
+
+    Sound, if `sound_seconds` is not 0, is a 440 Hz tone as 16-bit PCM.
+    """
+    import av
+
+    def make(
+        name: str = "clip.mkv",
+        count: int = 12,
+        size: tuple[int, int] = (48, 80),
+        rate: int = 25,
+        sound_seconds: float = 0.0,
+        frames: np.ndarray | None = None,
+    ) -> Path:
+        path = tmp_path / name
+        if frames is None:
+            levels = (10 + 7 * np.arange(count)) % 256
+            frames = np.broadcast_to(levels[:, None, None, None], (count, *size, 3)).astype(np.uint8)
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("ffv1", rate=rate)
+            video.height, video.width = frames.shape[1:3]
+            video.pix_fmt = "bgr0"
+            sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_seconds else None
+            for rgb in frames:
+                for packet in video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")):
+                    container.mux(packet)
+            for packet in video.encode(None):
+                container.mux(packet)
+            if sound is not None:
+                tone = np.sin(2 * np.pi * 440 * np.arange(int(16000 * sound_seconds)) / 16000)
+                samples = (8000 * tone).astype(np.int16)[None]
+                frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+                frame.sample_rate = 16000
+                for packet in (*sound.encode(frame), *sound.encode(None)):
+                    container.mux(packet)
+        return path
+
+    return make
