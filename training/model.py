@@ -277,7 +277,7 @@ class TemporalConv(nn.Module):
 
     Each output time is a 2-D convolution over the channels of its three frames, an exact rewrite that lets every back
     end use its 2-D kernels; taps that fall on padding for every output time are left out (all but the central one
-    when a single time is left).
+    when a single time is left). `operator` is where the benchmarks put the definitional form.
     """
 
     STRIDE = 4
@@ -287,6 +287,7 @@ class TemporalConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, channels, 3, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.folded: tuple[int, Tensor] | None = None
+        self.operator: Callable[[TemporalConv, Tensor, int], Tensor] = convolve_in_2d
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     @classmethod
@@ -296,30 +297,36 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor, times: int) -> Tensor:
         """(B*times, C, h, w) -> (B*output_times, C', h, w)."""
-        taps = self._taps(times)
-        weight = self._weight_2d(taps) if self.folded is None or self.folded[0] != times else self.folded[1]
-        if times > 1:
-            centres = range(0, times, self.STRIDE)
-            clip = x.unflatten(0, (-1, times))  # (B, times, C, h, w)
-            before, after = max(0, 1 - taps[0]), max(0, centres[-1] + taps[-1] - times)
-            clip = F.pad(clip, (0, 0, 0, 0, 0, 0, before, after))
-            starts = [centre + taps[0] - 1 + before for centre in centres]
-            windows = [clip[:, start : start + len(taps)].flatten(1, 2) for start in starts]  # (B, taps*C, h, w)
-            x = torch.stack(windows, dim=1).flatten(0, 1)
-        return F.conv2d(x, weight, self.bias, padding=1)
+        return self.operator(self, x, times)
 
     def fold(self, times: int) -> None:
         """Keep the re-arranged kernel for this many input times as a constant; for inference."""
-        self.folded = (times, self._weight_2d(self._taps(times)).detach())
+        self.folded = (times, self.weight_2d(self.taps(times)).detach())
 
-    def _taps(self, times: int) -> list[int]:
+    def taps(self, times: int) -> list[int]:
         """The temporal taps that meet a frame, not padding, for some output time."""
         centres = range(0, times, self.STRIDE)
         return [tap for tap in range(3) if any(0 <= centre + tap - 1 < times for centre in centres)]
 
-    def _weight_2d(self, taps: list[int]) -> Tensor:
+    def weight_2d(self, taps: list[int]) -> Tensor:
         """(C', C, 3, 3, 3) -> (C', taps*C, 3, 3)."""
         return self.weight[:, :, taps[0] : taps[-1] + 1].transpose(1, 2).flatten(1, 2)
+
+
+def convolve_in_2d(conv: TemporalConv, x: Tensor, times: int) -> Tensor:
+    """A `TemporalConv` as one 2-D convolution, (B*times, C, h, w) -> (B*output_times, C', h, w)."""
+    taps = conv.taps(times)
+    folded = conv.folded if conv.folded is not None and conv.folded[0] == times else None
+    weight = conv.weight_2d(taps) if folded is None else folded[1]
+    if times > 1:
+        centres = range(0, times, conv.STRIDE)
+        clip = x.unflatten(0, (-1, times))  # (B, times, C, h, w)
+        before, after = max(0, 1 - taps[0]), max(0, centres[-1] + taps[-1] - times)
+        clip = F.pad(clip, (0, 0, 0, 0, 0, 0, before, after))
+        starts = [centre + taps[0] - 1 + before for centre in centres]
+        windows = [clip[:, start : start + len(taps)].flatten(1, 2) for start in starts]  # (B, taps*C, h, w)
+        x = torch.stack(windows, dim=1).flatten(0, 1)
+    return F.conv2d(x, weight, conv.bias, padding=1)
 
 
 def upsample(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -1,0 +1,1 @@
+"""Latency, FLOPs and parity: measured, with the results kept beside the code."""

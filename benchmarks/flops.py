@@ -1,0 +1,187 @@
+"""Parameters and FLOPs of a model, part by part, in the paper's convention and truly.
+
+What the paper calls FLOPs (Table 2) are multiply-accumulates of convolutions and linear layers, as a counter that
+hooks modules sees them: attention's products are in no module and are left out. `true_gflops` counts two operations
+per multiply-accumulate, attention's products included. Counting runs on the meta device: no memory, no time.
+"""
+
+import copy
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dtfsal.benchmarks.plain import plain
+from dtfsal.export.graph import example_inputs
+from dtfsal.training.audio import TemporalEnhancement
+from dtfsal.training.config import ModelConfig, resolve_config
+from dtfsal.training.deform_conv import ModulatedDeformConv2d
+from dtfsal.training.model import LTEB, DTFSal, TemporalConv, build_model
+from dtfsal.training.mvit import MultiscaleAttention
+
+Form = Literal["deployed", "written"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """One part of a model.
+
+    Attributes:
+        parameters: trainable values.
+        macs: multiply-accumulates of convolutions and linear layers, the paper's "FLOPs".
+        attention_macs: multiply-accumulates of Q K^T and A V.
+        position_macs: multiply-accumulates of the relative positions, q R.
+    """
+
+    parameters: int = 0
+    macs: int = 0
+    attention_macs: int = 0
+    position_macs: int = 0
+
+    @property
+    def true_flops(self) -> int:
+        """Two operations for each multiply-accumulate of any kind."""
+        return 2 * (self.macs + self.attention_macs + self.position_macs)
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperRow:
+    """A model's row of the paper's Tables 1 and 2."""
+
+    parameters_millions: float
+    size_mib: float
+    gflops: float
+
+
+PAPER_ROWS = {
+    "dtfsal-v": PaperRow(40.73, 155.37, 259.57),
+    "dtfsal": PaperRow(49.08, 187.26, 297.91),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FlopReport:
+    """What a model costs.
+
+    Attributes:
+        model: its name.
+        form: `deployed` is what an engine runs: token maps are constants, and the decoders' taps that fall on padding
+            are left out. `written` is the definitional form.
+        parts: by the model's top-level parts, in order.
+    """
+
+    model: str
+    form: Form
+    parts: dict[str, Cost]
+
+    @property
+    def total(self) -> Cost:
+        """The sum of the parts."""
+        columns = zip(*(dataclasses.astuple(part) for part in self.parts.values()), strict=True)
+        return Cost(*(sum(column) for column in columns))
+
+    @property
+    def size_mib(self) -> float:
+        """Of the parameters in fp32."""
+        return self.total.parameters * 4 / 2**20
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types: counts in units, and the paper's row where it has one."""
+        paper = PAPER_ROWS.get(self.model)
+        rows = {**self.parts, "total": self.total}
+        return {
+            "model": self.model,
+            "form": self.form,
+            "size_mib": self.size_mib,
+            "parts": {name: {**dataclasses.asdict(cost), "true_flops": cost.true_flops} for name, cost in rows.items()},
+            "paper": paper and dataclasses.asdict(paper),
+        }
+
+
+def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch_size: int = 1) -> FlopReport:
+    """Count a model's parameters and operations for one window.
+
+    Args:
+        preset_or_config: as `build_model`.
+        form: see `FlopReport`.
+        batch_size: windows.
+    """
+    config = resolve_config(preset_or_config)
+    with torch.device("meta"), torch.no_grad():
+        model = build_model(config).eval()
+        parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+        model = plain(model) if form == "written" else _deployed(model)
+        counters = {name: _count_modules(part) for name, part in model.named_children()}
+        model(*(tensor.to("meta") for tensor in example_inputs(config, batch_size)))
+    parts = {
+        name: Cost(parameters[name], counter["module"], counter["attention"], counter["position"])
+        for name, counter in counters.items()
+    }
+    return FlopReport(config.name, form, parts)
+
+
+def _deployed(model: DTFSal) -> DTFSal:
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, LTEB):
+            module.fold_tokens()
+    return model
+
+
+def _count_modules(part: nn.Module) -> Counter[str]:
+    """Hook every counted module of a part; the counter fills when the model runs."""
+    counter: Counter[str] = Counter()
+
+    def add(kind: str, number: Callable[..., int]) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            counter[kind] += number(module, inputs, output)
+
+        return hook
+
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | ModulatedDeformConv2d):
+            module.register_forward_hook(add("module", _convolution_macs))
+        elif isinstance(module, nn.Linear):
+            module.register_forward_hook(add("module", lambda layer, _, y: y.numel() * layer.in_features))
+        elif isinstance(module, TemporalConv):
+            module.register_forward_hook(add("module", _temporal_macs))
+        elif isinstance(module, MultiscaleAttention):
+            module.attend = _counting_attend(module.attend, counter)
+        elif isinstance(module, TemporalEnhancement):
+            module.attend = _counting_attention(module.attend, counter)
+    return counter
+
+
+def _convolution_macs(module: Any, _: tuple[Any, ...], output: Tensor) -> int:
+    """Each output value takes one multiply-accumulate per weight of its channel."""
+    return output.numel() * math.prod(module.weight.shape[1:])
+
+
+def _temporal_macs(module: TemporalConv, inputs: tuple[Any, ...], output: Tensor) -> int:
+    times = inputs[1]
+    taps = len(module.taps(times)) if module.operator.__name__ == "convolve_in_2d" else 3
+    return output.numel() * module.weight.shape[1] * taps * 9
+
+
+def _counting_attend(attend: Callable[..., Tensor], counter: Counter[str]) -> Callable[..., Tensor]:
+    def counting(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
+        batch, heads, queries, head_dim = q.shape
+        counter["attention"] += batch * heads * queries * k.shape[2] * (head_dim + v.shape[3])
+        counter["position"] += sum(bias.numel() for bias in biases) * head_dim
+        if attend.__name__ != "attend_with_bias":  # the positions are part of the inner product
+            counter["position"] += batch * heads * queries * k.shape[2] * coordinates.shape[1]
+        return torch.empty_like(q)
+
+    return counting
+
+
+def _counting_attention(attend: Callable[..., Tensor], counter: Counter[str]) -> Callable[..., Tensor]:
+    def counting(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        counter["attention"] += q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] * (q.shape[3] + v.shape[3])
+        return attend(q, k, v)
+
+    return counting

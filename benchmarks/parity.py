@@ -1,0 +1,180 @@
+"""Does an engine compute what the PyTorch model computes? Errors, and the field's own measures between two maps."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dtfsal.engines import Engine, Manifest
+from dtfsal.engines.bundle import sha256_file
+from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.runtime.media import AudioReader, VideoReader
+from dtfsal.runtime.preprocess import MelSlices, normalise_clip
+from dtfsal.runtime.windows import iter_windows
+from dtfsal.training.config import ModelConfig
+from dtfsal.training.model import DTFSal
+from dtfsal.training.seeded import seeded_model, synthetic_window
+from dtfsal.training.weights import load_weights
+
+FloatArray = npt.NDArray[np.float32]
+Inputs = dict[str, FloatArray]
+
+EPSILON = 1e-7  # keeps logarithms and quotients of empty maps finite
+SEEDED_SOURCE = re.compile(r"random, seed (\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """Two maps of the same window compared.
+
+    Attributes:
+        max_abs_error: largest difference of a pixel; maps are in [0, 1].
+        mean_abs_error: mean difference.
+        cc: Pearson's correlation coefficient; 1 for two constant maps.
+        kl: Kullback-Leibler divergence in nats of the second map from the first, each summing to 1.
+        sim: similarity, the sum of the smaller values of the two, each summing to 1.
+        peak_shift_pixels: distance between the brightest pixels.
+    """
+
+    max_abs_error: float
+    mean_abs_error: float
+    cc: float
+    kl: float
+    sim: float
+    peak_shift_pixels: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bars:
+    """What parity asks for; None asks nothing."""
+
+    max_abs_error: float | None = None
+    cc: float | None = None
+    peak_shift_pixels: float | None = None
+
+    def misses(self, parity: Parity) -> list[str]:
+        """What of a comparison falls short, in words; empty if nothing does."""
+        found = []
+        if self.max_abs_error is not None and not parity.max_abs_error <= self.max_abs_error:
+            found.append(f"max abs error {parity.max_abs_error:.3g} > {self.max_abs_error:g}")
+        if self.cc is not None and not parity.cc >= self.cc:
+            found.append(f"CC {parity.cc:.6f} < {self.cc:g}")
+        if self.peak_shift_pixels is not None and not parity.peak_shift_pixels <= self.peak_shift_pixels:
+            found.append(f"peak shift {parity.peak_shift_pixels:.2f} px > {self.peak_shift_pixels:g} px")
+        return found
+
+
+# FP32: rounding of some 100 layers. FP16: 11 bits of mantissa; what matters is that the map looks at the same place.
+BARS = {"fp32": Bars(max_abs_error=1e-4), "fp16": Bars(cc=0.999, peak_shift_pixels=1.0)}
+
+
+def compare(reference: npt.ArrayLike, other: npt.ArrayLike) -> Parity:
+    """Compare two maps.
+
+    Args:
+        reference: (H, W) in [0, 1].
+        other: the same shape.
+
+    Raises:
+        UsageError: the shapes differ, or a value is not finite.
+    """
+    a, b = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if a.shape != b.shape or a.ndim != 2 or not a.size:
+        raise UsageError(f"maps must be two equal (H, W) arrays, not {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise UsageError("a map holds values that are not finite")
+    difference = np.abs(a - b)
+    p, q = a / max(a.sum(), EPSILON), b / max(b.sum(), EPSILON)
+    peaks = [np.array(np.unravel_index(m.argmax(), m.shape)) for m in (a, b)]
+    return Parity(
+        max_abs_error=float(difference.max()),
+        mean_abs_error=float(difference.mean()),
+        cc=_correlation(a, b),
+        kl=float(np.sum(p * np.log((p + EPSILON) / (q + EPSILON)))),
+        sim=float(np.minimum(p, q).sum()),
+        peak_shift_pixels=float(np.hypot(*(peaks[0] - peaks[1]))),
+    )
+
+
+def worst(results: list[Parity]) -> Parity:
+    """The worst of each measure over several windows."""
+    lowest, fields = {"cc", "sim"}, [field.name for field in dataclasses.fields(Parity)]
+    return Parity(**{name: (min if name in lowest else max)(getattr(r, name) for r in results) for name in fields})
+
+
+def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> Iterator[Parity]:
+    """Run a model and an engine on the same windows and compare their maps, window by window."""
+    for inputs in windows:
+        with torch.no_grad():
+            tensors = [torch.from_numpy(inputs[name]) for name in ("video", "audio") if name in inputs]
+            reference = model(*tensors)[0, 0].numpy()
+        yield compare(reference, engine.run(inputs)["saliency_map"][0, 0])
+
+
+def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:
+    """The PyTorch model that an engine was built from.
+
+    Args:
+        manifest: the engine's.
+        weights: the weights file; not needed where the engine has random weights of a seed.
+
+    Raises:
+        UsageError: the engine was built from a file, and none was given.
+        EngineMismatchError: the file is not the one that the engine was built from.
+        WeightsError: the file cannot be read.
+    """
+    config = ModelConfig.from_dict(manifest.model_config)
+    record = manifest.weights
+    if seeded := SEEDED_SOURCE.fullmatch(record["source"]):
+        if weights is not None:
+            raise EngineMismatchError(f"the engine has random weights of seed {seeded[1]}, not those of {weights}")
+        return seeded_model(config, seed=int(seeded[1]))
+    if weights is None:
+        raise UsageError(f"the engine was built from {record['source']}: give that file with --weights")
+    model = load_weights(weights)
+    if sha256_file(weights) != record["sha256"]:
+        raise EngineMismatchError(f"{weights} is not the file {record['source']!r} that the engine was built from")
+    return model
+
+
+def synthetic_windows(config: ModelConfig, number: int, *, seed: int = 1) -> Iterator[Inputs]:
+    """Windows of moving spots and noise-like sound, the same for the same seed."""
+    for index in range(number):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + index)
+            video, audio = synthetic_window(config)
+        yield {"video": video.numpy()} | ({} if audio is None else {"audio": audio.numpy()})
+
+
+def video_windows(path: Path, config: ModelConfig, number: int) -> Iterator[Inputs]:
+    """Windows of a real video, evenly spread over it, as the runtime makes them.
+
+    Raises:
+        MediaError: the file is not a video.
+    """
+    clip, audio = config.clip, config.audio
+    with VideoReader(path, size=(clip.height, clip.width)) as reader:
+        info = reader.info
+        sound = AudioReader(path, start_seconds=info.start_seconds) if audio and info.has_audio else ()
+        slices = MelSlices(audio, iter(sound)) if audio else None
+        stride = max(1, (info.frame_count or number) // number)
+        windows = iter_windows(reader, clip, source_interval_seconds=info.frame_interval_seconds, stride=stride)
+        for window in itertools.islice(windows, number):
+            video = normalise_clip([frame.rgb for frame in window.frames], clip)[None]
+            inputs = {"video": video}
+            if slices is not None:
+                inputs["audio"] = slices.window(window.centre_seconds)[None]
+            yield inputs
+
+
+def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    if scale < EPSILON:
+        return float(np.allclose(a, 0) and np.allclose(b, 0))
+    return float((a * b).sum() / scale)
