@@ -8,6 +8,7 @@ are written as maps come, so memory does not grow with the video.
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 import zipfile
@@ -61,7 +62,12 @@ def npz_sink(path: Path, context: SinkContext) -> Iterator[Write]:
 def hdf5_sink(path: Path, context: SinkContext) -> Iterator[Write]:
     """An .h5 file, a chunk per map, compressed without loss; `model` and `normalisation` are attributes."""
     h5py = _import_h5py()
-    with atomic_output(path) as partial, h5py.File(partial, "w") as file:
+    with (
+        atomic_output(path) as partial,
+        partial.open("w+b", buffering=0) as raw,
+        _enduring(raw) as stream,
+        h5py.File(stream, "w") as file,
+    ):
         file.attrs["model"] = context.model_name
         file.attrs["normalisation"] = context.map_normalisation
         file["source_size"] = np.array([context.source.height, context.source.width], np.int64)
@@ -89,8 +95,69 @@ def hdf5_sink(path: Path, context: SinkContext) -> Iterator[Write]:
                 ):
                     dataset.resize(count + 1, axis=0)
                     dataset[count] = value
+                stream.check()
 
         yield write
+
+
+class _EnduringFile:
+    """A file whose writes never fail for the one who writes.
+
+    The HDF5 library crashes the process when it is closed after a write that failed. So the first error is kept, later
+    writes go nowhere, and `check` raises it where it does no harm.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._error: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed, if one did."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: memoryview) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while self._error is None and rest:
+                rest = rest[self._raw.write(rest) or 0 :]
+        except BaseException as error:  # Ctrl-C too: it must not pass through the library either
+            self._error = error
+        return size
+
+    def readinto(self, data: memoryview) -> int:
+        count = self._raw.readinto(data) or 0
+        data[count:] = bytes(len(data) - count)  # what could not be written reads as zeros
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._raw.read(size) or b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def truncate(self, size: int) -> int:
+        try:
+            if self._error is None:
+                self._raw.truncate(size)
+        except BaseException as error:
+            self._error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+@contextlib.contextmanager
+def _enduring(raw: io.FileIO) -> Iterator[_EnduringFile]:
+    """An `_EnduringFile` that is checked once more after the library has closed it."""
+    stream = _EnduringFile(raw)
+    yield stream
+    stream.check()
 
 
 def _map_shape(context: SinkContext) -> tuple[int, int]:
