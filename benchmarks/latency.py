@@ -144,7 +144,7 @@ def matrix_product_rate(size: int = 2048, repeats: int = 7) -> float:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -110,7 +110,8 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         graph = export_graph(model, request.target, request.precision, batch_size=request.batch_size)
         if request.target == "onnxruntime":
             files = save_onnx(graph, Path(folder))
-            builder, builder_version, capabilities = "torch.onnx", version("torch"), ()
+            builder, builder_version = "torch.onnx", version("torch")
+            capabilities: tuple[str, ...] = ()
         else:
             report("engine", 0, 0)
             built = build_tensorrt(

@@ -62,11 +62,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build; errors are for the caller to print."""
     from dtfsal.engines.errors import UsageError
+    from dtfsal.engines.manifest import Precision
     from dtfsal.export.builder import BuildRequest, build_engine
 
     if args.output is None:
         raise UsageError("say where to put the engine: --output DIR")
-    precision = args.precision or ("fp32" if args.target == "onnxruntime" else "fp16")
+    precision: Precision = args.precision or ("fp32" if args.target == "onnxruntime" else "fp16")
     request = BuildRequest(
         preset=args.preset,
         weights=args.weights,

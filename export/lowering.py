@@ -16,12 +16,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
-from dtfsal.training.model import LTEB, ConvNormAct, DTFSal, TemporalConv
+from dtfsal.training.model import LTEB, ConvNormAct, Decoder, DTFSal, TemporalConv
 from dtfsal.training.mvit import MultiscaleAttention, attend_fused
 
 DeformConvForm = Literal["native", "plugin", "gather"]
 AttentionForm = Literal["whole", "padded", "chunked", "decomposed"]
 
+# The type that torch.onnx.ops.symbolic gives its attributes.
+Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
 PLUGIN_DOMAIN = "dtfsal"
 # Scores of one chunk: 512 queries against MViTv2-S's 1,345 keys are 2.8 MB in fp32, a last-level cache's size.
 QUERIES_PER_CHUNK = 512
@@ -63,8 +65,10 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             module.attend = _scaled_dot_product
     times = model.config.clip.frames // 2
     for decoder in model.decoders:
+        assert isinstance(decoder, Decoder)
         left = times
         for block in decoder.blocks:
+            assert isinstance(block, ConvNormAct)
             assert isinstance(block.conv, TemporalConv)
             block.conv.fold(left)
             left = block.conv.output_times(left)
@@ -75,6 +79,9 @@ def _fold_norm(block: ConvNormAct) -> None:
     conv, norm = block.conv, block.norm
     if not isinstance(norm, torch.nn.BatchNorm2d):
         return
+    assert isinstance(conv, torch.nn.Conv2d | TemporalConv | ModulatedDeformConv2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
@@ -94,7 +101,7 @@ def _native_deform_conv(
     dilation: int = 1,
 ) -> Tensor:
     """ONNX DeformConv, opset 22; see `dtfsal.training.deform_conv.deform_conv2d`."""
-    attributes = {
+    attributes: Attributes = {
         "kernel_shape": list(weight.shape[-2:]),
         "strides": [stride, stride],
         "pads": [padding] * 4,
@@ -120,7 +127,7 @@ def _plugin_deform_conv(
     dilation: int = 1,
 ) -> Tensor:
     """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv."""
-    attributes = {
+    attributes: Attributes = {
         "plugin_version": "1",
         "plugin_namespace": PLUGIN_DOMAIN,
         "stride": [stride, stride],

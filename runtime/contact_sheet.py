@@ -88,7 +88,7 @@ class ContactSheet:
             pictures = (
                 rgb,
                 overlay(rgb, saliency_map, normalisation=self._normalisation),
-                grey_picture(saliency_map, *rgb.shape[:2], self._normalisation),
+                grey_picture(saliency_map, rgb.shape[0], rgb.shape[1], self._normalisation),
             )
             for row, picture in enumerate(pictures):
                 sheet.paste(Image.fromarray(picture), (left, _GAP + row * (height + _GAP)))

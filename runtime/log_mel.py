@@ -36,7 +36,7 @@ def log_mel(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
     frames = np.lib.stride_tricks.sliding_window_view(signal, audio.window_length)[:: audio.hop_length]
     spectrum = np.fft.rfft(frames * _window(audio), _fft_length(audio), axis=1)
     magnitudes = np.abs(spectrum).astype(np.float32)
-    return np.log(magnitudes @ _filterbank(audio) + np.float32(audio.log_offset))
+    return np.asarray(np.log(magnitudes @ _filterbank(audio) + np.float32(audio.log_offset)), np.float32)
 
 
 def log_mel_slice(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:

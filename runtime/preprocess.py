@@ -41,7 +41,7 @@ def resize_frame(rgb: Rgb, height: int, width: int) -> Rgb:
     if rgb.shape[:2] == (height, width):
         return np.ascontiguousarray(rgb)
     image = Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return np.asarray(image, np.uint8)
 
 
 def normalise_clip(
@@ -79,7 +79,7 @@ def _normalisation_table(clip: ClipSpec) -> npt.NDArray[np.float32]:
     """(3, 256) normalised value of each level of each channel."""
     levels = np.arange(256) / 255.0
     mean, std = np.array(clip.mean)[:, None], np.array(clip.std)[:, None]
-    return ((levels - mean) / std).astype(np.float32)
+    return np.asarray((levels - mean) / std, np.float32)
 
 
 __all__ = [

