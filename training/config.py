@@ -89,6 +89,8 @@ class ModelConfig:
     decoder_widths: tuple[int, ...] = (64, 32, 32, 16)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError(f"name must be a text, not {self.name!r}")
         clip, audio, stride = self.clip, self.audio, PYRAMID_STRIDES[-1]
         if clip.frames % TEMPORAL_STRIDE or clip.height % stride or clip.width % stride:
             raise UsageError(
@@ -134,9 +136,9 @@ class ModelConfig:
         Raises:
             UsageError: a key is unknown or missing, or a value can't be.
         """
-        fields = dict(data)
         parts = {"clip": ClipSpec, "audio": AudioSpec, "encoder": MViTConfig, "audio_branch": AudioBranchConfig}
         try:
+            fields = dict(data)
             for key, part in parts.items():
                 if fields.get(key) is not None:
                     fields[key] = part(**_tupled(fields[key]))

@@ -207,9 +207,9 @@ class DLTFB(LTEB):
 
 def shift(x: Tensor, max_shift: int, dim: int) -> Tensor:
     """Move 2 s + 1 groups of channels by -s..s positions along `dim`; zeros enter, (N, C, h, w) stays."""
-    size, groups = x.shape[dim], x.chunk(2 * max_shift + 1, dim=1)
+    size, groups = x.shape[dim], x.tensor_split(2 * max_shift + 1, dim=1)
     moved = []
-    for step, group in zip(range(-max_shift, max_shift + 1), groups, strict=False):
+    for step, group in zip(range(-max_shift, max_shift + 1), groups, strict=True):
         before, after = min(max(step, 0), size), min(max(-step, 0), size)
         kept = group.narrow(dim, after, size - before - after)
         moved.append(F.pad(kept, (before, after) if dim == 3 else (0, 0, before, after)))

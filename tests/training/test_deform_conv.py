@@ -43,7 +43,9 @@ def by_loops(x, offset, mask, weight, bias, stride, padding, dilation):
     return result if bias is None else result + bias[:, None, None]
 
 
-def random_case(rng, *, n=1, channels=2, out_channels=3, size=(5, 6), kernel=3, stride=1, padding=1, dilation=1, spread=2.0):
+def random_case(
+    rng, *, n=1, channels=2, out_channels=3, size=(5, 6), kernel=3, stride=1, padding=1, dilation=1, spread=2.0
+):
     extent = dilation * (kernel - 1) + 1
     out = [(s + 2 * padding - extent) // stride + 1 for s in size]
     return {
@@ -107,10 +109,12 @@ def test_agrees_with_the_onnx_reference():
 
     case = random_case(np.random.default_rng(3), n=2)
     names = ["x", "weight", "offset", "bias", "mask"]
-    node = helper.make_node("DeformConv", names, ["y"], kernel_shape=[3, 3], pads=[1] * 4, strides=[1, 1], dilations=[1, 1], group=1, offset_group=1)  # fmt: skip
+    geometry = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [1, 1], "dilations": [1, 1]}
+    node = helper.make_node("DeformConv", names, ["y"], group=1, offset_group=1, **geometry)
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, None) for name in names]
     output = helper.make_tensor_value_info("y", onnx.TensorProto.DOUBLE, None)
-    model = helper.make_model(helper.make_graph([node], "g", inputs, [output]), opset_imports=[helper.make_opsetid("", 22)])
+    graph = helper.make_graph([node], "g", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
     expected = reference.ReferenceEvaluator(model).run(None, {name: case[name] for name in names})[0]
     # The reference samples in float32: 24 bits of values around 1, some 20 of them in a sum.
     np.testing.assert_allclose(run(case, padding=1), expected, rtol=0, atol=1e-5)
