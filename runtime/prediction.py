@@ -11,7 +11,7 @@ from dtfsal.runtime.maps import SaliencyMap
 from dtfsal.runtime.stage_clock import StageClock
 
 if TYPE_CHECKING:
-    from dtfsal.runtime.media import VideoInfo, VideoReader
+    from dtfsal.runtime.media import AudioReader, VideoInfo, VideoReader
 
 # "used": the engine heard the source's sound; "silence": it wants sound and the source has none, so it heard silence;
 # "unused": a visual engine, which hears nothing.
@@ -53,6 +53,7 @@ class Prediction(Iterator[SaliencyFrame]):
         sound: Sound,
         *,
         reader: VideoReader | None = None,
+        audio_reader: AudioReader | None = None,
     ) -> None:
         self.sound = sound
         self.clock = clock
@@ -61,6 +62,7 @@ class Prediction(Iterator[SaliencyFrame]):
         self._frames = frames
         self._resources = resources
         self._reader = reader
+        self._audio_reader = audio_reader
 
     @property
     def info(self) -> VideoInfo | None:
@@ -76,6 +78,11 @@ class Prediction(Iterator[SaliencyFrame]):
     def skipped_frames(self) -> int:
         """Frames so far that could not be decoded and have no map."""
         return 0 if self._reader is None else self._reader.skipped_frames
+
+    @property
+    def concealed_sound_seconds(self) -> float:
+        """Sound so far that could not be decoded and was heard as silence."""
+        return 0.0 if self._audio_reader is None else self._audio_reader.concealed_seconds
 
     def __next__(self) -> SaliencyFrame:
         frame, computed = next(self._frames)

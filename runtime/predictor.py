@@ -106,15 +106,18 @@ class SaliencyPredictor:
         chunks: Iterator[npt.NDArray[np.float32]] = iter(())
         with contextlib.ExitStack() as stack, clock.stage("decode"):
             reader = stack.enter_context(VideoReader(path, size=(self.clip.height, self.clip.width)))
+            audio_reader: AudioReader | None = None
             sound: Sound = "unused"
             if self.audio is not None:
                 sound = "used" if reader.info.has_audio else "silence"
             if self.audio is not None and sound == "used":
-                chunks = iter(AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds))
-                stack.callback(getattr(chunks, "close", lambda: None))
+                audio_reader = stack.enter_context(
+                    AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds)
+                )
+                chunks = iter(audio_reader)
             resources = stack.pop_all()
         frames = self._predict(reader, reader.info.frame_interval_seconds, chunks, clock, resources)
-        return Prediction(frames, resources, clock, sound, reader=reader)
+        return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
 
     def predict_frames(
         self,

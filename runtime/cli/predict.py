@@ -202,6 +202,7 @@ def _summary(
         "interpolated_frames": prediction.frames - prediction.predicted_frames,
         "concealed_frames": prediction.concealed_frames,
         "skipped_frames": prediction.skipped_frames,
+        "concealed_sound_seconds": round(prediction.concealed_sound_seconds, 3),
         "sound": prediction.sound,
         "sound_note": _SOUND[prediction.sound],
         "engine": {
@@ -231,8 +232,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [("frames", frames)]
     if summary["concealed_frames"] or summary["skipped_frames"]:
         rows.append(("damaged", f"{summary['concealed_frames']} concealed, {summary['skipped_frames']} skipped"))
+    sound = summary["sound_note"]
+    if summary["concealed_sound_seconds"]:
+        sound += f"; {_common.format_seconds(summary['concealed_sound_seconds'])} of it damaged, heard as silence"
     rows += [
-        ("sound", summary["sound_note"]),
+        ("sound", sound),
         ("time", f"{_common.format_seconds(total)} ({stages})"),
         ("speed", f"{summary['frames_per_second']:.2f} frames/s"),
     ]

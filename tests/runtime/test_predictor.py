@@ -233,7 +233,7 @@ def test_the_clock_and_the_counts_tell_of_the_run(engine):
     list(prediction)
     assert {"decode", "preprocess", "engine"} <= set(prediction.clock.seconds)
     assert (prediction.frames, prediction.predicted_frames) == (8, 4)
-    assert (prediction.concealed_frames, prediction.skipped_frames) == (0, 0)
+    assert (prediction.concealed_frames, prediction.skipped_frames, prediction.concealed_sound_seconds) == (0, 0, 0)
     assert prediction.info is None
 
 
