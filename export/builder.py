@@ -42,7 +42,7 @@ class BuildRequest:
         output: the bundle's folder.
         batch_size: windows per run, fixed in the engine.
         overwrite: replace a bundle that stands at `output`.
-        timing_cache: where the TensorRT builders keep tactic timings; None for no cache.
+        timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
     """
 
     output: Path
@@ -62,6 +62,8 @@ class BuildRequest:
             raise UsageError(f"batch_size must be a positive integer, not {self.batch_size!r}")
         if self.target not in FORMS:
             raise UsageError(f"target must be one of {', '.join(FORMS)}, not {self.target!r}")
+        if self.timing_cache is not None and self.target != "tensorrt":
+            raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
         if self.precision not in ("fp32", "fp16"):
             raise UsageError(f"precision must be fp32 or fp16, not {self.precision!r}")
 
@@ -148,6 +150,8 @@ def export_graph(model: DTFSal, target: EngineTarget, precision: Precision, *, b
 
 def save_onnx(graph: onnx.ModelProto, folder: Path) -> dict[str, Path]:
     """Write a graph with its weights beside it: ONNX Runtime maps them, at half the load time and memory.
+
+    The graph in memory is used up: its weights have moved to the file.
 
     Returns:
         The files by their names in the bundle, the graph first.

@@ -48,7 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
     )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per run (default: 1)")
-    parser.add_argument("--timing-cache", type=Path, metavar="FILE", help="keep the TensorRT builder's timings there")
+    parser.add_argument(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="keep TensorRT's timings there (not for tensorrt-rtx, which has none)",
+    )
     parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
     parser.add_argument(
         "--inspect",

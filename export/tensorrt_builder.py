@@ -113,7 +113,7 @@ def build_tensorrt(
     """Build a strongly typed engine: every layer has the precision that the graph says.
 
     Args:
-        model: the graph, as `to_onnx` and `to_fp16` make it.
+        model: the graph, as `to_onnx` and `to_fp16` make it; used up, its weights move to a file.
         target: the library.
         folder: where to put `model.engine` and, for the parser, the graph.
         progress: told of each finished step of each phase.

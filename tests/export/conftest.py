@@ -1,0 +1,32 @@
+"""Exports of the tiny presets, each made once: an export takes some ten seconds whatever the model's size."""
+
+import functools
+
+import pytest
+
+from dtfsal.export.builder import FORMS
+from dtfsal.export.graph import to_onnx
+from dtfsal.export.precision import to_fp16
+from dtfsal.training.seeded import seeded_model
+
+
+@pytest.fixture(scope="session")
+def model_of():
+    """preset -> the seeded model."""
+    return functools.cache(seeded_model)
+
+
+@pytest.fixture(scope="session")
+def graph_of(model_of):
+    """(preset, target, precision) -> the ONNX graph; FP16 graphs are conversions of the FP32 one of their forms."""
+
+    @functools.cache
+    def in_fp32(preset, forms):
+        return to_onnx(model_of(preset), forms)
+
+    @functools.cache
+    def make(preset, target, precision):
+        graph = in_fp32(preset, FORMS[target][precision])
+        return to_fp16(graph) if precision == "fp16" else graph
+
+    return make
