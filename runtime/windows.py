@@ -32,6 +32,9 @@ PADDINGS: tuple[Padding, ...] = ("reverse", "repeat")
 
 # A source slower than this many nominal intervals per frame is sampled at the nominal interval.
 SLOWEST_NATIVE_INTERVAL = 1.5
+# Measured frame rates are noisy: 20, 45 or 75 fps, on the border between two intervals at a nominal 30 Hz, must not
+# fall on one side in one file and on the other in the next.
+RATE_TOLERANCE = 0.01
 
 Times = npt.NDArray[np.float64]
 
@@ -77,9 +80,10 @@ def tap_interval(clip: ClipSpec, source_interval_seconds: float) -> float:
     if not (math.isfinite(source_interval_seconds) and source_interval_seconds > 0):
         raise UsageError(f"the source's frame interval must be positive, not {source_interval_seconds!r} s")
     nominal = 1 / clip.frame_rate_hz
-    if source_interval_seconds > SLOWEST_NATIVE_INTERVAL * nominal:
+    if source_interval_seconds > SLOWEST_NATIVE_INTERVAL * (1 + RATE_TOLERANCE) * nominal:
         return nominal
-    return source_interval_seconds * max(1, round(nominal / source_interval_seconds))
+    frames_per_tap = math.floor(nominal / source_interval_seconds + 0.5 + 2 * RATE_TOLERANCE)  # halfway: the longer
+    return source_interval_seconds * max(1, frames_per_tap)
 
 
 def tap_times(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> Times:
