@@ -13,14 +13,13 @@ import errno
 import importlib
 import importlib.metadata
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError
+from dtfsal.runtime.cli._interruption import Interruption
 
 EXIT_CODES = {
     0: "done",
@@ -72,25 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; see `EXIT_CODES`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        with _termination_as_interrupt():
+    interruption = Interruption()
+    with interruption.handled(process_ends=argv is None):
+        try:
             code = _dispatch(arguments)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None where the process was started without one
+                sys.stdout.flush()
             return code
-    except SystemExit as stop:  # argparse's --help and --version
-        return stop.code if isinstance(stop.code, int) else 0
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `dtfsal info x | head -1`; what is left in the buffer goes nowhere.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except BaseException as error:
-        if os.environ.get("DTFSAL_TRACEBACK") == "1":
-            traceback.print_exc()
-        message, code = _explain(error)
-        with contextlib.suppress(OSError):
-            print(f"dtfsal: error: {message}", file=sys.stderr)
-        return code
+        except SystemExit as stop:  # argparse's --help and --version
+            return stop.code if isinstance(stop.code, int) else 0
+        except BrokenPipeError:
+            # The reader of our output has gone, as in `dtfsal info x | head -1`; what is buffered goes nowhere.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except BaseException as error:
+            if os.environ.get("DTFSAL_TRACEBACK") == "1":
+                traceback.print_exc()
+            # A library that was interrupted may have made an error of its own of it.
+            message, code = _explain(KeyboardInterrupt() if interruption.requested else error)
+            with contextlib.suppress(OSError):
+                print(f"dtfsal: error: {message}", file=sys.stderr)
+            return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -164,7 +166,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, DtfsalError):
         return " ".join(str(error).split()), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; no output was written", 130
+        return "interrupted; no unfinished output is left", 130
     if isinstance(error, MemoryError):
         return "out of memory; give the process more, or use a smaller engine or fewer outputs", 1
     if isinstance(error, OSError):
@@ -173,21 +175,3 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"{where}{error.strerror or error}", OutputError.exit_code if full else 1
     hint = "this is a bug in dtfsal; DTFSAL_TRACEBACK=1 shows where"
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({hint})", 1
-
-
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that partial files are removed; only where signals can be set."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

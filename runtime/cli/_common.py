@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from dtfsal.runtime.cli._interruption import check_interruption
+
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add `--json`."""
@@ -124,7 +126,8 @@ class Progress:
             self._bar = tqdm.tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, leave=False, file=sys.stderr)
 
     def step(self) -> None:
-        """Count one."""
+        """Count one; raise KeyboardInterrupt if the command was asked to stop."""
+        check_interruption()
         if self._bar is not None:
             self._bar.update()
 
