@@ -41,7 +41,7 @@ def test_pytorchs_counter_agrees(preset):
 
 
 def test_hand_count_of_the_attentions():
-    """MViTv2-S at 32x224x384: block 0 has one head, 86,016 patches and 1,344 pooled keys; then (heads, patches, keys)."""
+    """MViTv2-S at 32x224x384; block 0 has one head, 86,016 patches and 1,344 pooled keys."""
     config = PRESETS["dtfsal-v"]
     report = count(config)
     queries, keys = 1 + 16 * 56 * 96, 1 + 16 * 7 * 12
