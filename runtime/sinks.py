@@ -138,7 +138,8 @@ def write_outputs(
     """Write all outputs in one pass over a prediction of a file.
 
     Outputs that show the source decode it a second time, in step with the maps: frames in the source's size are held
-    one at a time, however far ahead the windows look. If anything goes wrong no output appears.
+    one at a time, however far ahead the windows look. If anything goes wrong on the way no output appears; if an output
+    cannot be finished at the end, those that were finished before it stay, each of them whole.
 
     Args:
         prediction: what `SaliencyPredictor.predict_file` gave, not yet iterated.

@@ -195,9 +195,12 @@ def _summary(
     opened_seconds: float,
     total_seconds: float,
 ) -> dict[str, Any]:
+    assert prediction.info is not None, "a file was predicted"
     return {
         "video": args.video,
         "frames": prediction.frames,
+        # More than were read if the file is cut short; also if the container hides some of them from view.
+        "stated_frames": prediction.info.frame_count,
         "predicted_frames": prediction.predicted_frames,
         "interpolated_frames": prediction.frames - prediction.predicted_frames,
         "concealed_frames": prediction.concealed_frames,
@@ -227,6 +230,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     total = seconds.pop("total")
     stages = ", ".join(f"{name.replace('_', ' ')} {_common.format_seconds(value)}" for name, value in seconds.items())
     frames = str(summary["frames"])
+    if (summary["stated_frames"] or 0) > summary["frames"] + summary["skipped_frames"]:
+        frames += f" of the {summary['stated_frames']} that the file states"
     if summary["interpolated_frames"]:
         frames += f", {summary['interpolated_frames']} of them interpolated"
     rows: list[tuple[str, object]] = [("frames", frames)]

@@ -276,6 +276,27 @@ def test_damage_in_the_middle_is_counted_and_time_stays_right(capsys, toy_visual
     assert "concealed" in capsys.readouterr().out
 
 
+def test_a_video_that_is_cut_short_is_predicted_as_far_as_it_goes_and_told(capsys, toy_visual_engine, tmp_path):
+    """An index at the file's start, as for streaming, makes a truncated MP4 readable up to the cut."""
+    clip = tmp_path / "cut.mp4"
+    with av.open(str(clip), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for rgb in np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), dtype=np.uint8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    with clip.open("r+b") as file:
+        file.truncate(clip.stat().st_size // 2)
+    command = ["predict", clip, "-e", toy_visual_engine, "--force", "-o", tmp_path / "a.csv"]
+    summary = summary_of(capsys, *command)
+    assert summary["stated_frames"] == 40
+    assert 10 < summary["frames"] < 30
+    times = [float(line.split(",")[1]) for line in (tmp_path / "a.csv").read_text().splitlines()[1:]]
+    assert times == pytest.approx([index / 25 for index in range(summary["frames"])])
+    assert main([str(argument) for argument in command]) == 0
+    assert f"{summary['frames']} of the 40 that the file states" in capsys.readouterr().out
+
+
 def test_a_place_that_cannot_be_written_is_code_6(capsys, toy_visual_engine, make_toy_clip, tmp_path):
     clip = make_toy_clip()
     for name in ("out.mp4", "out.npz", "out.h5", "out.csv", "frames"):
