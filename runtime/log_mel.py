@@ -6,12 +6,14 @@ filters that are linear in mel = 1127 ln(1 + f / 700 Hz) between 125 and 7500 Hz
 """
 
 import functools
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.specs import AudioSpec
+from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.windows import slice_indices
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,19 +33,29 @@ def log_mel(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
 
     Returns:
         (1 + (n - window_length) // hop_length, mel_bands); frame f covers the samples from hop_length * f.
+
+    Raises:
+        UsageError: the samples are not one channel, or fewer than one STFT window.
     """
     signal = np.ascontiguousarray(samples, np.float32)
+    if np.ndim(samples) != 1 or len(signal) < audio.window_length:
+        raise UsageError(f"log-mel takes at least {audio.window_length} mono samples (n,), not {np.shape(samples)}")
     frames = np.lib.stride_tricks.sliding_window_view(signal, audio.window_length)[:: audio.hop_length]
+    # In float64: float32's rounding next to a loud tone is as large as the offset's last digits in quiet bands.
     spectrum = np.fft.rfft(frames * _window(audio), _fft_length(audio), axis=1)
     magnitudes = np.abs(spectrum).astype(np.float32)
     return np.asarray(np.log(magnitudes @ _filterbank(audio) + np.float32(audio.log_offset)), np.float32)
 
 
 def log_mel_slice(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
-    """One slice, (slice_frames, mel_bands), of exactly `audio.slice_samples` samples."""
-    signal = np.asarray(samples, np.float32)
-    assert signal.shape == (audio.slice_samples,)
-    return log_mel(signal, audio)
+    """One slice, (slice_frames, mel_bands), of exactly `audio.slice_samples` samples.
+
+    Raises:
+        UsageError: they are more or fewer.
+    """
+    if np.shape(samples) != (audio.slice_samples,):
+        raise UsageError(f"a slice is made of {audio.slice_samples} mono samples (n,), not {np.shape(samples)}")
+    return log_mel(samples, audio)
 
 
 def resize_slice(log_mel_slice: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
@@ -61,8 +73,9 @@ def silent_slices(audio: AudioSpec) -> FloatArray:
 class MelSlices:
     """The resized slices of a sound that comes in chunks, on the global grid.
 
-    Silence stands before the first sample and after the last. Windows are asked for in the order of their times;
-    samples and slices that lie before the last asked window are let go, so memory does not grow with the sound.
+    Silence stands before the first sample and after the last. Windows are asked for in the order of their times; what
+    lies before the window asked for is let go, so memory grows neither with the sound nor with the step between
+    windows.
     """
 
     def __init__(self, audio: AudioSpec, chunks: Iterator[npt.NDArray[np.float32]]) -> None:
@@ -70,64 +83,83 @@ class MelSlices:
 
         Args:
             audio: the front-end's parameters.
-            chunks: contiguous mono samples (n,) in [-1, 1] at `audio.sample_rate_hz`, the first at video time 0.
+            chunks: contiguous mono samples (n,) in [-1, 1] at `audio.sample_rate_hz`, the first at video time 0;
+                arrays are kept, not copied.
         """
         self._audio = audio
         self._chunks = chunks
-        self._samples = np.zeros(0, np.float32)  # the samples [_start, _start + len)
-        self._start = 0
+        self._parts: deque[FloatArray] = deque()  # the samples [_start, _end)
+        self._start = self._end = 0
+        self._oldest = 0  # the first sample that may still be asked for
         self._ended = False
         self._slices: dict[int, FloatArray] = {}
 
     def window(self, centre_seconds: float) -> FloatArray:
-        """The slices of the window centred there, (slices, 1, height, width)."""
+        """The slices of the window centred there, (slices, 1, height, width).
+
+        Raises:
+            UsageError: a window that starts at a later slice has been asked for before.
+        """
         indices = slice_indices(self._audio, centre_seconds)
-        result = np.stack([self.slice(index) for index in indices])[:, None]
         self._forget(indices.start)
-        return result
+        return np.stack([self.slice(index) for index in indices])[:, None]
 
     def slice(self, index: int) -> FloatArray:
-        """Slice `index` of the grid, (height, width); not before the first slice of the last window."""
+        """Slice `index` of the grid, (height, width); shared with later calls, so not to be written to.
+
+        Raises:
+            UsageError: the slice lies before the last window.
+        """
         if index not in self._slices:
-            samples = self._range(index * self._audio.slice_hop_frames * self._audio.hop_length)
+            samples = self._range(self._first_sample(index))
             if samples.any():
                 self._slices[index] = resize_slice(log_mel_slice(samples, self._audio), self._audio)
             else:
                 self._slices[index] = np.full((self._audio.height, self._audio.width), self._audio.silence, np.float32)
         return self._slices[index]
 
+    def _first_sample(self, index: int) -> int:
+        return index * self._audio.slice_hop_frames * self._audio.hop_length
+
     def _range(self, first: int) -> FloatArray:
         """`slice_samples` samples from sample number `first`, zeros where there are none."""
-        end = first + self._audio.slice_samples
-        self._read_until(end)
-        assert first >= self._start or first < 0 or not self._samples.size, "slices are asked for in order of time"
+        if max(first, 0) < self._oldest:
+            raise UsageError(
+                f"sound from {first / self._audio.sample_rate_hz:.2f} s is no longer held: ask for windows in the "
+                "order of their times"
+            )
         result = np.zeros(self._audio.slice_samples, np.float32)
-        begin, stop = max(first, self._start), min(end, self._start + len(self._samples))
-        if begin < stop:
-            result[begin - first : stop - first] = self._samples[begin - self._start : stop - self._start]
+        end = first + len(result)
+        self._read_until(end)
+        start = self._start
+        for part in self._parts:
+            begin, stop = max(first, start), min(end, start + len(part))
+            if begin < stop:
+                result[begin - first : stop - first] = part[begin - start : stop - start]
+            start += len(part)
         return result
 
     def _read_until(self, end: int) -> None:
-        parts = [self._samples]
-        have = self._start + len(self._samples)
-        while have < end and not self._ended:
+        while self._end < end and not self._ended:
             chunk = next(self._chunks, None)
             if chunk is None:
                 self._ended = True
             else:
-                parts.append(np.asarray(chunk, np.float32))
-                have += len(chunk)
-        if len(parts) > 1:
-            self._samples = np.concatenate(parts)
+                self._parts.append(np.asarray(chunk, np.float32))
+                self._end += len(chunk)
+                self._drop()
 
     def _forget(self, index: int) -> None:
         """Let go of what lies before slice `index`."""
         for old in [number for number in self._slices if number < index]:
             del self._slices[old]
-        keep = index * self._audio.slice_hop_frames * self._audio.hop_length - self._start
-        if keep > 0:
-            self._samples = self._samples[keep:].copy()
-            self._start += keep
+        self._oldest = max(self._oldest, self._first_sample(index))
+        self._drop()
+
+    def _drop(self) -> None:
+        """Drop the parts that end before the oldest sample."""
+        while self._parts and self._start + len(self._parts[0]) <= self._oldest:
+            self._start += len(self._parts.popleft())
 
 
 def _fft_length(audio: AudioSpec) -> int:
@@ -135,10 +167,10 @@ def _fft_length(audio: AudioSpec) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _window(audio: AudioSpec) -> FloatArray:
+def _window(audio: AudioSpec) -> npt.NDArray[np.float64]:
     """The periodic Hann window."""
     phase = 2 * np.pi * np.arange(audio.window_length) / audio.window_length
-    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    return np.asarray(0.5 - 0.5 * np.cos(phase), np.float64)
 
 
 @functools.lru_cache(maxsize=8)

@@ -58,14 +58,15 @@ def normalise_clip(
         (3, T, height, width) float32.
 
     Raises:
-        UsageError: the frames are not as many or not as large as the clip's.
+        UsageError: the frames are not as many or not as large as the clip's, or `out` is another array.
     """
     shape = (3, clip.frames, clip.height, clip.width)
-    if len(frames) != clip.frames or any(frame.shape != (clip.height, clip.width, 3) for frame in frames):
-        shapes = sorted({frame.shape for frame in frames})
-        raise UsageError(
-            f"a clip takes {clip.frames} frames of {clip.height}x{clip.width}x3, not {len(frames)} of {shapes}"
-        )
+    wanted = f"({clip.height}, {clip.width}, 3) uint8"
+    found = sorted({f"{frame.shape} {frame.dtype}" for frame in frames})
+    if len(frames) != clip.frames or found != [wanted]:
+        raise UsageError(f"a clip takes {clip.frames} frames of {wanted}, not {len(frames)} of {', '.join(found)}")
+    if out is not None and (out.shape != shape or out.dtype != np.float32):
+        raise UsageError(f"out must be {shape} float32, not {out.shape} {out.dtype}")
     result = np.empty(shape, np.float32) if out is None else out
     table = _normalisation_table(clip)
     for time, frame in enumerate(frames):
