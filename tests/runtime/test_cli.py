@@ -390,6 +390,11 @@ def test_version_and_help(capsys):
         assert f"dtfsal {command}" in text
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "dtfsal.runtime.cli", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dtfsal {version('dtfsal')}\n", "")
+
+
 def test_no_command_prints_the_help_and_an_unknown_one_is_told(capsys):
     assert main([]) == 2
     assert "examples:" in capsys.readouterr().out
