@@ -20,7 +20,7 @@ from dtfsal.engines.threads import default_threads
 Status = Literal["ok", "absent", "error"]
 
 _CUDA_LIBRARY = "libcuda.so.1"
-_EXPORT_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript")
+_EXPORT_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript", "onnx-ir")
 # TensorRT's packages are named after the CUDA version they are for; the first that is there counts.
 _TENSORRT = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt")
 _TENSORRT_RTX = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx", "tensorrt_rtx")

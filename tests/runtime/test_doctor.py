@@ -15,7 +15,7 @@ from dtfsal.runtime.environment import GpuDriver, check_environment, find_gpu_dr
 
 GPU = GpuDriver("13.0", (("NVIDIA L4", "8.9"),))
 RUNTIME = ("dtfsal", "numpy", "pillow", "tqdm", "av", "onnxruntime", "h5py")
-EXPORT = ("torch", "safetensors", "onnx", "onnxscript", "tensorrt-rtx-cu13", "tensorrt-cu13")
+EXPORT = ("torch", "safetensors", "onnx", "onnxscript", "onnx-ir", "tensorrt-rtx-cu13", "tensorrt-cu13")
 FULL = dict.fromkeys((*RUNTIME, *EXPORT), "1.0")
 
 
@@ -66,7 +66,7 @@ def test_the_light_runtime_alone_is_healthy_and_says_how_to_build(machine, capsy
     machine(without(*EXPORT, "h5py"))
     target = target_named("onnxruntime")
     assert (target.can_build, target.can_run) == (False, True)
-    assert "torch, safetensors, onnx, onnxscript are missing" in target.build_detail
+    assert "torch, safetensors, onnx, onnxscript, onnx-ir are missing" in target.build_detail
     assert "pip install 'dtfsal[export]'" in target.build_detail
     assert "pip install 'dtfsal[tensorrt-rtx]'" in target_named("tensorrt-rtx").build_detail
     assert "NVIDIA's package index" in target_named("tensorrt").build_detail
