@@ -10,7 +10,7 @@ VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
 SOURCES := $(wildcard training/*.py export/*.py engines/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench clean
+.PHONY: help demo test test-slow lint format types bench tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -49,6 +49,9 @@ format: $(VENV)/.dev  ## format the code
 bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal for the full one)
 	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
 	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
+
+tables: $(VENV)/.dev  ## put the results' tables into the documents
+	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md
 
 clean:  ## remove the virtual environment and all that was made
 	rm -rf $(VENV) build demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
