@@ -97,10 +97,12 @@ class DTFSal(nn.Module):
         stride = PYRAMID_STRIDES[-1]
         if video.ndim != 5 or video.shape[1] != 3:
             raise UsageError(f"video must be (B, 3, T, H, W), not {tuple(video.shape)}")
+        if not video.is_floating_point():
+            raise UsageError(f"video must be floating point, normalised by the clip's mean and std, not {video.dtype}")
         batch, _, frames, height, width = video.shape
-        if frames % TEMPORAL_STRIDE or height % stride or width % stride or not frames * height * width:
+        if frames % TEMPORAL_STRIDE or height % stride or width % stride or not video.numel():
             raise UsageError(
-                f"a clip of {frames}x{height}x{width} does not fit: T must be a multiple of {TEMPORAL_STRIDE}, "
+                f"{batch} clips of {frames}x{height}x{width} do not fit: T must be a multiple of {TEMPORAL_STRIDE}, "
                 f"H and W multiples of {stride}"
             )
         spec = self.config.audio

@@ -106,6 +106,8 @@ def test_every_parameter_learns_but_taps_on_padding(tiny):
     model(video, audio).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
         unused = name.startswith("decoders.") and ".conv.weight" in name
         if unused and name.split(".")[3] in ("2", "3"):  # one time is left: only the central tap meets a frame
             assert (parameter.grad[:, :, [0, 2]] == 0).all()
@@ -118,14 +120,20 @@ def test_every_parameter_learns_but_taps_on_padding(tiny):
         ((1, 3, 16, 90, 160), None, "multiples of 32"),
         ((1, 4, 16, 96, 160), None, "video must be"),
         ((3, 16, 96, 160), None, "video must be"),
-        ((1, 3, 0, 96, 160), None, "does not fit"),
+        ((1, 3, 0, 96, 160), None, "do not fit"),
         ((1, 3, 16, 96, 160), (1, 9, 1, 96, 160), "audio must be"),
         ((2, 3, 16, 96, 160), (1, 9, 1, 48, 80), "audio must be"),
+        ((0, 3, 16, 96, 160), None, "do not fit"),
     ],
 )
 def test_wrong_shapes_are_said(tiny, video, audio, match):
     with pytest.raises(UsageError, match=match):
         tiny(torch.zeros(video), None if audio is None else torch.zeros(audio))
+
+
+def test_frames_that_are_not_normalised_yet_are_said(tiny):
+    with pytest.raises(UsageError, match="floating point"):
+        tiny(torch.zeros(1, 3, 16, 96, 160, dtype=torch.uint8))
 
 
 def test_the_visual_model_takes_no_sound():
@@ -234,6 +242,49 @@ def test_temporal_convolution_is_conv3d(times, folded):
         expected = F.conv3d(clip, conv.weight, conv.bias, stride=(4, 1, 1), padding=1)
         ours = conv(clip.transpose(1, 2).flatten(0, 1), times).unflatten(0, (2, -1)).transpose(1, 2)
     torch.testing.assert_close(ours, expected, rtol=0, atol=FLOAT64)
+
+
+def with_statistics(module, seed=5):
+    """Random parameters, and batch statistics as after training."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in randomised(module).modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.copy_(torch.randn(norm.num_features, generator=generator))
+            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=generator))
+    return module
+
+
+def norm_act(x, norm):
+    """Batch normalisation by its formula and ReLU, on (B, C, ...)."""
+
+    def column(values):
+        return values.reshape(-1, *[1] * (x.ndim - 2))
+
+    scaled = (x - column(norm.running_mean)) / column(norm.running_var + 1e-5).sqrt()
+    return (scaled * column(norm.weight) + column(norm.bias)).clamp_min(0)
+
+
+def test_amfb_streams_are_convolutions_normalised():
+    block, x = with_statistics(AMFB(4)), randn(3, 8, 5, 6)
+    with torch.no_grad():
+        for stream, padding in ((block.local_stream, 1), (block.global_stream, 2)):
+            expected = norm_act(F.conv2d(x, stream.conv.weight, stream.conv.bias, padding=padding), stream.norm)
+            torch.testing.assert_close(stream(x), expected, rtol=0, atol=FLOAT64)
+
+
+@pytest.mark.parametrize("times", [1, 3, 16])
+def test_a_decoder_is_four_3d_convolutions_and_two_doublings(times):
+    decoder, x = with_statistics(Decoder(5, (6, 5, 4, 3))), randn(2 * times, 5, 3, 4)
+    with torch.no_grad():
+        y = x.unflatten(0, (2, times)).transpose(1, 2)  # (B, C, T', h, w)
+        for index, block in enumerate(decoder.blocks):
+            y = norm_act(F.conv3d(y, block.conv.weight, block.conv.bias, (4, 1, 1), 1), block.norm)
+            if index in (1, 2):
+                y = F.interpolate(y, scale_factor=(1, 2, 2), mode="trilinear", align_corners=False)
+        assert y.shape == (2, 3, 1, 12, 16)
+        y = F.conv3d(y, decoder.predict.weight[:, :, None], decoder.predict.bias)
+        expected = F.interpolate(y, size=(1, 96, 128), mode="trilinear", align_corners=False)[:, :, 0]
+        torch.testing.assert_close(decoder(x, times, (96, 128)), expected, rtol=0, atol=FLOAT64)
 
 
 @pytest.mark.parametrize("times", [1, 2, 8, 16, 24, 64])

@@ -195,6 +195,60 @@ def test_a_foreign_file_that_does_not_fit_changes_nothing(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_foreign_file_with_a_broken_tensor_changes_nothing(tmp_path, value, suffix):
+    torch.manual_seed(0)
+    model, source = build_model("tiny"), build_model("tiny")
+    before = copy.deepcopy(model.state_dict())
+    state = {name: tensor.clone() for name, tensor in source.encoder.state_dict().items()}
+    state["norm.bias"][3] = value  # the last tensor but one: a loader that goes tensor by tensor would be half done
+    path = tmp_path / f"broken{suffix}"
+    safetensors.torch.save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    with pytest.raises(WeightsError, match=r"damaged: 'norm\.bias'"):
+        load_kinetics_weights(model, path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
+def test_a_truncated_pytorch_file(tmp_path, cut):
+    path = tmp_path / "mvit.pth"
+    torch.save(build_model("tiny").encoder.state_dict(), path)
+    path.write_bytes(path.read_bytes()[: int(cut * path.stat().st_size)])
+    with pytest.raises(WeightsError, match=r"mvit\.pth"):
+        load_kinetics_weights(build_model("tiny"), path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}, {"state_dict": {"x": "y"}}, torch.zeros(3), None])
+def test_a_pytorch_file_that_is_no_state_dict(tmp_path, content):
+    path = tmp_path / "x.pth"
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match="state dict"):
+        load_kinetics_weights(build_model("tiny"), path)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model_state", "model"])
+def test_a_state_dict_inside_a_checkpoint(tmp_path, key):
+    source, model = build_model("tiny").encoder, build_model("tiny")
+    path = tmp_path / "checkpoint.pth"
+    torch.save({key: source.state_dict(), "epoch": 3}, path)
+    load_kinetics_weights(model, path)
+    assert torch.equal(model.encoder.conv_proj.weight, source.conv_proj.weight)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not weights at all", b"\xff" * 16 + b"{}", b"PK\x03\x04"])
+def test_every_refusal_is_one_line_with_the_file_and_an_exit_code(tmp_path, content):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    for load in (load_weights, read_config, lambda file: load_kinetics_weights(build_model("tiny"), file)):
+        with pytest.raises(WeightsError) as caught:
+            load(path)
+        assert caught.value.exit_code == 4
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 250 + len(str(path))
+
+
 def test_audioset_names_load(tmp_path):
     """The names of VGGish in PyTorch: a sequence of convolution, ReLU and pooling, then fully connected layers."""
     shapes = {0: (64, 1), 3: (128, 64), 6: (256, 128), 8: (256, 256), 11: (512, 256), 13: (512, 512)}
