@@ -10,6 +10,8 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.runtime.container import audio_stream, decoded, open_container
+
 Samples = npt.NDArray[np.float32]
 
 # Timestamps of a continuous sound jitter by their time base's steps; a jump beyond this is a gap or an overlap.
@@ -36,8 +38,6 @@ class AudioReader:
         Raises:
             MediaError: the file cannot be opened.
         """
-        from dtfsal.runtime.media import open_container
-
         self._path = Path(path)
         self._rate = sample_rate_hz
         self._start_seconds = start_seconds
@@ -46,8 +46,6 @@ class AudioReader:
 
     def __iter__(self) -> Iterator[Samples]:
         """Chunks from video time 0 on; a reader can be gone through once."""
-        from dtfsal.runtime.media import audio_stream
-
         stream = audio_stream(self._container)
         if stream is None:
             return
@@ -77,7 +75,11 @@ class AudioReader:
         resampler: Any = None
         expected = 0.0  # time at which the next frame continues the run
         at = 0
-        for frame in self._frames(container, stream):
+
+        def concealed(packet: Any) -> None:
+            self.concealed_seconds += float((packet.duration or 0) * stream.time_base)
+
+        for frame in decoded(container, stream, on_damage=concealed):
             time = expected if frame.pts is None else float(frame.pts * frame.time_base) - self._start_seconds
             if resampler is None or abs(time - expected) > JUMP_SECONDS:
                 if resampler is not None:
@@ -101,20 +103,6 @@ class AudioReader:
             for piece in _pieces(resampler, None):
                 yield at, piece
                 at += len(piece)
-
-    def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.error.FFmpegError, OSError):
-                packet = None
-            if packet is None:
-                return
-            try:
-                yield from packet.decode()
-            except (av.error.FFmpegError, OSError):
-                self.concealed_seconds += float((packet.duration or 0) * stream.time_base)
 
 
 def _pieces(resampler: Any, frame: Any | None) -> list[Samples]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 
 from dtfsal.runtime.audio_reader import AudioReader
+from dtfsal.runtime.container import audio_stream, decoded, open_container, video_stream
 from dtfsal.runtime.errors import MediaError, UsageError
 from dtfsal.runtime.preprocess import resize_frame
 
@@ -111,7 +111,7 @@ class VideoReader:
         self.skipped_frames = 0
         self._container = open_container(self._path)
         try:
-            self._stream = _video_stream(self._container, self._path)
+            self._stream = video_stream(self._container, self._path)
             self._stream.thread_type = "AUTO"
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
@@ -152,24 +152,15 @@ class VideoReader:
         self.close()
 
     def _decode(self) -> Iterator[Any]:
-        """Decoded pictures; damage is counted, and the end of a truncated file is an end."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except (av.error.FFmpegError, OSError):
-                packet = None
-            if packet is None:
-                return
-            try:
-                pictures = packet.decode()
-            except (av.error.FFmpegError, OSError):
-                self.skipped_frames += 1
-                continue
-            for picture in pictures:
-                if picture.is_corrupt:
-                    self.concealed_frames += 1
-                yield picture
+        """Decoded pictures, damage counted."""
+
+        def skipped(_packet: Any) -> None:
+            self.skipped_frames += 1
+
+        for picture in decoded(self._container, self._stream, on_damage=skipped):
+            if picture.is_corrupt:
+                self.concealed_frames += 1
+            yield picture
 
     def _rgb(self, picture: Any) -> npt.NDArray[np.uint8]:
         rgb = np.rot90(picture.to_ndarray(format="rgb24"), self.info.rotation_degrees // 90)
@@ -207,46 +198,6 @@ class VideoReader:
         )
 
 
-def open_container(path: Path) -> Any:
-    """A file opened for reading, FFmpeg's errors as ours.
-
-    Raises:
-        MediaError: missing, a folder, empty, unreadable, or not a media file.
-    """
-    if not path.exists():
-        raise MediaError(f"there is no file {path}")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; give the video file itself")
-    if path.is_file() and path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty")
-    try:
-        return av.open(str(path))
-    except PermissionError as error:
-        raise MediaError(f"{path} may not be read: check its permissions") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path} is not a video, or its header is cut short ({reason})") from error
-
-
-def audio_stream(container: Any) -> Any | None:
-    """The first sound stream that can be decoded, or None."""
-    for stream in container.streams.audio:
-        context = stream.codec_context
-        if context is not None and context.sample_rate and context.channels:
-            return stream
-    return None
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    pictures = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
-    streams = [stream for stream in streams if stream.codec_context is not None]
-    if not streams:
-        found = "only sound" if len(container.streams.audio) else "no video stream that can be decoded"
-        raise MediaError(f"{path} holds {found}; a video is needed")
-    return streams[0]
-
-
 def _time_of(picture: Any) -> float | None:
     if picture.pts is None or picture.time_base is None:
         return None
@@ -261,4 +212,4 @@ def _frame_interval(stream: Any) -> float:
     return 1 / FALLBACK_RATE_HZ
 
 
-__all__ = ["MAX_SIDE", "AudioReader", "Frame", "VideoInfo", "VideoReader", "audio_stream", "open_container", "probe"]
+__all__ = ["MAX_SIDE", "AudioReader", "Frame", "VideoInfo", "VideoReader", "probe"]

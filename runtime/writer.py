@@ -15,8 +15,9 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.runtime.container import audio_stream, decoded, open_container, packets
 from dtfsal.runtime.errors import OutputError, UsageError
-from dtfsal.runtime.media import VideoInfo, audio_stream, open_container
+from dtfsal.runtime.media import VideoInfo
 
 TIME_BASE = Fraction(1, 90000)  # of written frames: 11 us steps, exact for all usual rates
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
@@ -197,7 +198,7 @@ class _Sound:
 
 def _copied(source: Any, stream: Any, target: Any, start_seconds: float) -> Iterator[Any]:
     shift = round(start_seconds / stream.time_base)
-    for packet in _packets(source, stream):
+    for packet in packets(source, stream):
         if packet.dts is None:
             continue
         packet.pts = None if packet.pts is None else packet.pts - shift
@@ -208,29 +209,11 @@ def _copied(source: Any, stream: Any, target: Any, start_seconds: float) -> Iter
 
 def _encoded(source: Any, stream: Any, target: Any, start_seconds: float) -> Iterator[Any]:
     resampler = av.AudioResampler(format="fltp", layout=target.layout.name, rate=target.rate)
-    for packet in _packets(source, stream):
-        try:
-            frames = packet.decode()
-        except (av.error.FFmpegError, OSError):
-            continue
-        for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= round(start_seconds / frame.time_base)
-            for piece in resampler.resample(frame):
-                yield from target.encode(piece)
+    for frame in decoded(source, stream, on_damage=lambda _packet: None):
+        if frame.pts is not None:
+            frame.pts -= round(start_seconds / frame.time_base)
+        for piece in resampler.resample(frame):
+            yield from target.encode(piece)
     for piece in resampler.resample(None):
         yield from target.encode(piece)
     yield from target.encode(None)
-
-
-def _packets(source: Any, stream: Any) -> Iterator[Any]:
-    """A file's packets; a cut-off end is an end."""
-    packets = source.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError):
-            return
-        if packet is None:
-            return
-        yield packet
