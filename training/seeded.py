@@ -9,6 +9,7 @@ texture at best.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.config import ModelConfig
@@ -32,13 +33,15 @@ def seeded_model(preset_or_config: str | ModelConfig, *, seed: int = 0) -> DTFSa
         model = build_model(preset_or_config)
         video, audio = synthetic_window(model.config)
         _calibrate_offsets(model)
+        if audio is not None:
+            _calibrate_sound(model, audio)
         _calibrate_statistics(model, video, audio)
         _calibrate_logits(model, video, audio)
     return model.eval()
 
 
 def synthetic_window(config: ModelConfig) -> tuple[Tensor, Tensor | None]:
-    """Moving bright and coloured spots over noise, and noise-like sound, from torch's current random state.
+    """Moving bright and coloured spots over noise, and changing bands of sound over noise, from torch's random state.
 
     Returns:
         video (1, 3, T, H, W) normalised, and audio (1, S, 1, h, w) log-mel or None.
@@ -53,8 +56,10 @@ def synthetic_window(config: ModelConfig) -> tuple[Tensor, Tensor | None]:
         video += 2 * torch.randn(3, 1, 1, 1) * spot
     audio = None
     if config.audio is not None:
-        shape = (1, config.audio.slices, 1, config.audio.height, config.audio.width)
-        audio = (1.5 * torch.randn(shape) - 1.5).clamp_min(config.audio.silence)
+        slices, height, width = config.audio.slices, config.audio.height, config.audio.width
+        bands = F.interpolate(torch.randn(1, slices, 4, 8), (height, width), mode="bilinear", align_corners=False)
+        mel = 2 * bands + 0.5 * torch.randn(1, slices, height, width) - 1.5
+        audio = mel[:, :, None].clamp_min(config.audio.silence)
     return video.clamp(-2, 2)[None], audio
 
 
@@ -63,6 +68,25 @@ def _calibrate_offsets(model: DTFSal) -> None:
         if isinstance(module, ModulatedDeformConv2d):
             fan_in = math.prod(module.offset_mask.weight.shape[1:])
             nn.init.normal_(module.offset_mask.weight, std=OFFSET_STD_PIXELS / math.sqrt(fan_in))
+
+
+def _calibrate_sound(model: DTFSal, audio: Tensor) -> None:
+    """Have the sound encoder tell sounds apart: plain initialisation lets its biases drown the slices."""
+    x = audio.flatten(0, 1)
+    for layer in model.audio.vggish.features:
+        if isinstance(layer, nn.Conv2d):
+            _standardise(layer, x)
+        x = layer(x)
+    _standardise(model.audio.enhance.embed, x)
+
+
+def _standardise(conv: nn.Conv2d, x: Tensor) -> None:
+    """Scale and shift a convolution so that its channels have mean 0 and variance 1 on this input."""
+    y = conv(x)
+    gain = 1 / y.std(dim=(0, 2, 3)).clamp_min(1e-6)
+    assert conv.bias is not None
+    conv.bias.sub_(y.mean(dim=(0, 2, 3))).mul_(gain)
+    conv.weight.mul_(gain[:, None, None, None])
 
 
 def _calibrate_statistics(model: DTFSal, video: Tensor, audio: Tensor | None) -> None:

@@ -45,3 +45,25 @@ def test_offsets_are_fractional_and_leave_the_map(tiny):
     handle.remove()
     assert 0.2 < seen["offset"].std() < 5
     assert ((seen["offset"] % 1) > 0.01).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("change", ["another", "silence", "reversed", "last slice silent"])
+def test_sound_matters(tiny, change):
+    torch.manual_seed(0)
+    video, sound = synthetic_window(tiny.config)
+    other = {
+        "another": synthetic_window(tiny.config)[1],
+        "silence": torch.full_like(sound, tiny.config.audio.silence),
+        "reversed": sound.flip(1),
+        "last slice silent": torch.cat((sound[:, :-1], torch.full_like(sound[:, :1], tiny.config.audio.silence)), 1),
+    }[change]
+    with torch.no_grad():
+        # Hundreds of times what parity allows in FP32: an engine with the sound mixed up does not pass.
+        assert (tiny(video, sound) - tiny(video, other)).abs().max() > 0.05
+
+
+def test_the_visual_model_is_not_degenerate_either():
+    model = seeded_model("tiny-v")
+    assert not model.training
+    with torch.no_grad():
+        assert model(*synthetic_window(model.config)).std() > 0.1
