@@ -29,6 +29,12 @@ _ONNX_TYPES = {"float16": "float16", "float32": "float", "float64": "double"}
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 
 
+# The two packages share a folder, and pip's extras can only add: one must go before the other comes.
+_REMOVE = "pip uninstall -y onnxruntime onnxruntime-gpu"
+INSTALL_FOR_CUDA = f"{_REMOVE} && pip install --no-deps onnxruntime-gpu"
+INSTALL_FOR_CPU = f"{_REMOVE} && pip install onnxruntime"
+
+
 def installed_distributions() -> dict[str, str]:
     """Installed packages that provide the module `onnxruntime`, with their versions. More than one is a fault."""
     found = {}
@@ -49,10 +55,9 @@ def import_onnxruntime() -> Any:
     """
     found = installed_distributions()
     if len(found) > 1:
-        names = " ".join(found)
         raise UnavailableError(
             f"{' and '.join(found)} are both installed and overwrite each other's files: run "
-            f"`pip uninstall -y {names}` and then install the one you want, `dtfsal` (CPU) or `dtfsal[cuda]`"
+            f"`{INSTALL_FOR_CUDA}` for a GPU, or `{INSTALL_FOR_CPU}`"
         )
     try:
         import onnxruntime
@@ -91,7 +96,7 @@ class OnnxRuntimeEngine(Engine):
         if self._device == "cuda" and not has_cuda:
             raise UnavailableError(
                 f"device 'cuda' needs ONNX Runtime with its CUDA provider, and {self._version} here has none: run "
-                "`pip uninstall -y onnxruntime` and `pip install 'dtfsal[cuda]'`, or use device 'cpu'"
+                f"`{INSTALL_FOR_CUDA}`, or use device 'cpu'"
             )
         providers = [CPU_PROVIDER]
         if self._device != "cpu" and has_cuda:

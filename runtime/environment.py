@@ -14,7 +14,12 @@ import platform
 from typing import Any, Literal
 
 from dtfsal.engines.errors import UnavailableError
-from dtfsal.engines.onnxruntime_engine import import_onnxruntime, installed_distributions
+from dtfsal.engines.onnxruntime_engine import (
+    INSTALL_FOR_CPU,
+    INSTALL_FOR_CUDA,
+    import_onnxruntime,
+    installed_distributions,
+)
 from dtfsal.engines.threads import default_threads
 
 Status = Literal["ok", "absent", "error"]
@@ -220,7 +225,7 @@ def _onnxruntime_check() -> Check:
             "ONNX Runtime",
             "error",
             f"{names} are installed side by side and overwrite each other's files",
-            f"run `pip uninstall -y {' '.join(found)}`, then `pip install dtfsal` or `pip install 'dtfsal[cuda]'`",
+            f"run `{INSTALL_FOR_CUDA}` for a GPU, or `{INSTALL_FOR_CPU}`",
         )
     try:
         import_onnxruntime()
@@ -256,10 +261,7 @@ def _cuda_provider(driver: GpuDriver, runtime: Check) -> tuple[bool, str]:
     if runtime.status != "ok":
         return False, runtime.detail
     if "onnxruntime-gpu" not in installed_distributions():
-        return False, (
-            "needs onnxruntime-gpu in place of onnxruntime: run `pip uninstall -y onnxruntime` and `pip install "
-            "'dtfsal[cuda]'`"
-        )
+        return False, f"needs onnxruntime-gpu in place of onnxruntime: run `{INSTALL_FOR_CUDA}`"
     if not driver.gpus:
         return False, driver.problem
     if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():

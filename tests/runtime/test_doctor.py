@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from dtfsal.engines.onnxruntime_engine import INSTALL_FOR_CUDA
 from dtfsal.runtime import environment
 from dtfsal.runtime.cli import main
 from dtfsal.runtime.environment import GpuDriver, check_environment, find_gpu_driver
@@ -55,7 +56,7 @@ def test_a_full_machine_without_a_gpu(machine):
     cpu, gpu, rtx, tensorrt = check_environment().targets
     assert (cpu.can_build, cpu.can_run) == (True, True)
     assert (gpu.can_build, gpu.can_run) == (True, False)
-    assert "dtfsal[cuda]" in gpu.run_detail
+    assert INSTALL_FOR_CUDA in gpu.run_detail
     for target in (rtx, tensorrt):
         assert (target.can_build, target.can_run) == (True, False)
         assert "no NVIDIA driver" in target.run_detail
