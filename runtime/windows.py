@@ -150,14 +150,14 @@ def iter_windows(
     taps before the video's start waits for the frames they are mirrored to.
 
     Args:
-        frames: the source's frames, times strictly increasing.
+        frames: the source's frames, times finite and strictly increasing.
         clip: length, nominal rate and target.
         source_interval_seconds: typical time between the source's frames.
         padding: what stands for frames outside the video.
         stride: one window for every stride-th frame; the last frame always has one.
 
     Raises:
-        UsageError: an argument can't be, or times do not increase.
+        UsageError: an argument can't be, or times are not finite or do not increase.
     """
     if type(stride) is not int or stride < 1:
         raise UsageError(f"stride must be a positive integer, not {stride!r}")
@@ -175,6 +175,8 @@ def iter_windows(
 
     count = 0
     for count, frame in enumerate(frames):
+        if not math.isfinite(frame.time_seconds):
+            raise UsageError(f"frame {frame.index} must have a finite time, not {frame.time_seconds!r} s")
         if last is not None and not frame.time_seconds > last.time_seconds:
             raise UsageError(
                 f"frame {frame.index} at {frame.time_seconds} s does not come after the one at {last.time_seconds} s"

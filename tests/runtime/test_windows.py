@@ -226,10 +226,16 @@ def test_bad_arguments_are_usage_errors(arguments, match):
         list(iter_windows(stream([0]), clip_of(4), **({"source_interval_seconds": 0.04} | arguments)))
 
 
-@pytest.mark.parametrize("ticks", [[0, 0], [0, 1000, 999], [0, math.nan]])
+@pytest.mark.parametrize("ticks", [[0, 0], [0, 1000, 999]])
 def test_times_that_do_not_increase_are_said(ticks):
     with pytest.raises(UsageError, match="does not come after"):
         list(iter_windows(stream(ticks), clip_of(2), source_interval_seconds=0.04))
+
+
+@pytest.mark.parametrize("ticks", [[math.nan], [0, math.nan], [0, 1200, math.inf], [-math.inf, 0]])
+def test_times_that_are_not_finite_are_said(ticks):
+    with pytest.raises(UsageError, match="must have a finite time"):
+        list(iter_windows(stream(ticks), clip_of(4), source_interval_seconds=0.04))
 
 
 @pytest.mark.parametrize("noise", [1.0, 1.002, 0.998])
