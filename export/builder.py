@@ -1,10 +1,11 @@
 """Weights to ONNX to engine bundle: the whole build, atomic."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -111,15 +112,13 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         report("ONNX", 0, 0)
         graph = export_graph(model, request.target, request.precision, batch_size=request.batch_size)
         if request.target == "onnxruntime":
-            files = save_onnx(graph, Path(folder))
+            files = save_onnx(graph, folder)
             builder, builder_version = "torch.onnx", version("torch")
             capabilities: tuple[str, ...] = ()
         else:
             report("engine", 0, 0)
-            built = build_tensorrt(
-                graph, request.target, Path(folder), progress=report, timing_cache=request.timing_cache
-            )
-            layers = Path(folder) / LAYERS_FILE
+            built = build_tensorrt(graph, request.target, folder, progress=report, timing_cache=request.timing_cache)
+            layers = folder / LAYERS_FILE
             layers.write_text(json.dumps(built.layers, indent=1) + "\n")
             files = {built.path.name: built.path, layers.name: layers}
             builder, builder_version, capabilities = built.builder, built.builder_version, built.compute_capabilities
@@ -201,14 +200,16 @@ def _model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
     return model, {"source": request.weights.name, "sha256": sha256_file(request.weights)}
 
 
-def _scratch_folder(output: Path) -> "tempfile.TemporaryDirectory[str]":
+@contextlib.contextmanager
+def _scratch_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output, on its disk, that is gone when the build ends in whatever way."""
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=f".{output.name}.build-{os.getpid()}-", dir=parent)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.build-{os.getpid()}-", dir=parent) as folder:
+            yield Path(folder)
     except OSError as error:
-        raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another folder") from error
+        raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another place") from error
 
 
 __all__ = ["FORMS", "LAYERS_FILE", "BuildRequest", "build_engine", "export_graph", "graph_spec", "save_onnx"]
