@@ -22,6 +22,7 @@ class MViTConfig:
         head_dim: channels of one attention head, the same everywhere.
         first_kv_stride: spatial stride that pools keys and values in the first stage; halved in each later one.
         mlp_ratio: hidden width of a block's MLP over its width.
+        kind: names this configuration among the encoders' in a file.
     """
 
     widths: tuple[int, ...] = (96, 192, 384, 768)
@@ -29,8 +30,11 @@ class MViTConfig:
     head_dim: int = 96
     first_kv_stride: int = 8
     mlp_ratio: float = 4.0
+    kind: str = "mvitv2"
 
     def __post_init__(self) -> None:
+        if self.kind != "mvitv2":
+            raise UsageError(f"encoder.kind must be 'mvitv2' for these fields, not {self.kind!r}")
         if len(self.widths) != 4 or len(self.depths) != 4:
             raise UsageError("encoder.widths and encoder.depths need four values, one for each level of the pyramid")
         if min(self.depths) < 1 or min(self.widths) < 1 or self.head_dim < 1:
@@ -60,6 +64,10 @@ class AudioBranchConfig:
             raise UsageError(f"audio_branch.widths needs six positive values, not {self.widths}")
         if self.heads < 1:
             raise UsageError(f"audio_branch.heads must be positive, not {self.heads}")
+
+
+# Configurations of visual encoders by their kind; see `dtfsal.training.encoders` for what they describe.
+ENCODER_CONFIGS: Mapping[str, type[MViTConfig]] = {"mvitv2": MViTConfig}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +147,12 @@ class ModelConfig:
         parts = {"clip": ClipSpec, "audio": AudioSpec, "encoder": MViTConfig, "audio_branch": AudioBranchConfig}
         try:
             fields = dict(data)
+            kind = dict(fields.get("encoder") or {}).get("kind", "mvitv2")
+            if kind not in ENCODER_CONFIGS:
+                raise UsageError(
+                    f"this version has no encoder {kind!r}, only {', '.join(ENCODER_CONFIGS)}: upgrade dtfsal"
+                )
+            parts["encoder"] = ENCODER_CONFIGS[kind]
             for key, part in parts.items():
                 if fields.get(key) is not None:
                     fields[key] = part(**_tupled(fields[key]))

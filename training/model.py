@@ -15,7 +15,7 @@ from dtfsal.runtime.errors import UsageError
 from dtfsal.training.audio import AudioBranch
 from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, ModelConfig, resolve_config
 from dtfsal.training.deform_conv import ModulatedDeformConv2d
-from dtfsal.training.mvit import MViT
+from dtfsal.training.encoders import build_encoder
 
 
 def build_model(preset_or_config: str | ModelConfig) -> "DTFSal":
@@ -33,15 +33,15 @@ def build_model(preset_or_config: str | ModelConfig) -> "DTFSal":
 class DTFSal(nn.Module):
     """DTFSal, or DTFSal(V) where the configuration has no audio.
 
-    The encoder is any module with `channels` (of four levels) and `strides` whose forward makes the pyramid of eq. 1.
+    The encoder is any `PyramidEncoder`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         clip, width = config.clip, config.width
-        self.encoder = MViT(config.encoder, frames=clip.frames, height=clip.height, width=clip.width)
-        grids = [(clip.height // stride, clip.width // stride) for stride in PYRAMID_STRIDES]
+        self.encoder = build_encoder(config.encoder, clip)
+        grids = [(clip.height // stride, clip.width // stride) for stride in self.encoder.strides]
         self.top_down = TopDown(self.encoder.channels, width)
         self.enhance = nn.ModuleList(
             [LTEB(width, config.tokens, grids[-1], grid) for grid in grids[:-1]]  # Table 3: LTEB at levels 1-3 ...

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, MViTConfig
+from dtfsal.training.encoders import PyramidEncoder
 
 Grid = tuple[int, int, int]  # token times, rows, columns
 
@@ -28,18 +29,12 @@ Grid = tuple[int, int, int]  # token times, rows, columns
 HEAD_DIM_MULTIPLE = 8
 
 
-class MViT(nn.Module):
-    """MViTv2 for clips of one nominal size; other sizes work, their position tables are interpolated.
-
-    Attributes:
-        channels: channels of the pyramid's four levels.
-        strides: their spatial strides; the temporal one is 2.
-    """
+class MViT(PyramidEncoder):
+    """MViTv2 for clips of one nominal size; other sizes work, their position tables are interpolated."""
 
     def __init__(self, config: MViTConfig, *, frames: int, height: int, width: int) -> None:
         super().__init__()
         self.channels = config.widths
-        self.strides = PYRAMID_STRIDES
         self.conv_proj = nn.Conv3d(3, config.widths[0], (3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3))
         self.pos_encoding = ClassToken(config.widths[0])
 

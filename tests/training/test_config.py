@@ -102,3 +102,12 @@ def test_values_that_cannot_be(make):
 def test_presets_resolve_by_name():
     assert resolve_config("tiny") is PRESETS["tiny"]
     assert resolve_config(PRESETS["tiny"]) is PRESETS["tiny"]
+
+
+def test_an_encoder_of_a_newer_version_asks_for_an_upgrade():
+    data = PRESETS["tiny"].to_dict()
+    data["encoder"] = {"kind": "newer"}
+    with pytest.raises(UsageError, match="upgrade"):
+        ModelConfig.from_dict(data)
+    with pytest.raises(UsageError, match="kind"):
+        MViTConfig(kind="newer")
