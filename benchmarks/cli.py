@@ -1,6 +1,7 @@
 """`dtfsal benchmark flops` and `dtfsal benchmark latency`."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _flops(args: argparse.Namespace) -> int:
-    from dtfsal.benchmarks.flops import PAPER_ROWS, count
+    from dtfsal.benchmarks.flops import count
 
     report = count(args.preset, form=args.form)
     if args.json:
@@ -64,14 +65,8 @@ def _flops(args: argparse.Namespace) -> int:
             f"{name:<12}{cost.parameters / 1e6:>15.3f}{cost.macs / 1e9:>20.2f}{attention:>16.2f}"
             f"{cost.true_flops / 1e9:>12.2f}"
         )
-    if paper := PAPER_ROWS.get(report.model):
-        total = report.total
-        rows = (
-            ("parameters, M", total.parameters / 1e6, paper.parameters_millions),
-            ("size in fp32, MiB", report.size_mib, paper.size_mib),
-            ("GFLOPs as counted there", total.macs / 1e9, paper.gflops),
-        )
-        print("beside the paper (Tables 1 and 2):")
+    if rows := report.beside_paper():
+        print("beside the paper (Tables 1, 2 and 5), whose GFLOPs fit the deployed form:")
         for name, ours, theirs in rows:
             print(f"  {name:<24}{ours:>10.2f}  paper {theirs:>8.2f}  {100 * (ours / theirs - 1):+.2f} %")
     return 0
@@ -80,24 +75,34 @@ def _flops(args: argparse.Namespace) -> int:
 def _latency(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.latency import latency, markdown
-    from dtfsal.engines.errors import OutputError, UsageError
+    from dtfsal.benchmarks.latency import BUSY_CORES, latency, markdown
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.runtime.writer import atomic_output
 
     if args.runs < 1:
         raise UsageError(f"--runs must be at least 1, not {args.runs}")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, not {args.threads}")
+    if args.output and args.output.suffix != ".json":
+        raise UsageError(f"--output must end in .json, not {args.output.name!r}: its table goes beside it as .md")
     command = ["dtfsal", "benchmark", "latency", "--preset", args.preset, "--runs", str(args.runs)]
-    with tqdm(total=3 * (args.runs + 1), disable=None, desc="latency", unit="run") as bar:
+    if args.threads is not None:
+        command += ["--threads", str(args.threads)]
+    with contextlib.ExitStack() as stack:
+        # Opened before minutes of measuring, so that a place that cannot be written is said at once.
+        paths = [args.output.with_suffix(suffix) for suffix in (".json", ".md")] if args.output else []
+        files = [stack.enter_context(atomic_output(path)) for path in paths]
+        bar = stack.enter_context(tqdm(total=3 * (args.runs + 1), disable=None, desc="latency", unit="run"))
         report: dict[str, Any] = latency(
             args.preset, runs=args.runs, threads=args.threads, command=command, progress=lambda: bar.update() and None
         )
-    if args.output:
-        try:
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            args.output.write_text(json.dumps(report, indent=2) + "\n")
-            args.output.with_suffix(".md").write_text(markdown(report))
-        except OSError as error:
-            raise OutputError(f"cannot write {args.output}: {error.strerror or error}") from error
+        for file, text in zip(files, (json.dumps(report, indent=2) + "\n", markdown(report)), strict=False):
+            file.write_text(text)
+    if (report["other_cores"] or 0) > BUSY_CORES:
+        print(
+            f"dtfsal: warning: other processes used {report['other_cores']:.2f} cores meanwhile, which slows PyTorch "
+            "far more than ONNX Runtime: measure again on a quiet machine",
+            file=sys.stderr,
+        )
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
     return 0

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 
 from dtfsal.engines import Engine, Manifest
 from dtfsal.engines.bundle import sha256_file
-from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
+from dtfsal.engines.threads import default_threads
 from dtfsal.runtime.media import AudioReader, VideoReader
 from dtfsal.runtime.preprocess import MelSlices, normalise_clip
 from dtfsal.runtime.windows import iter_windows
@@ -23,6 +24,7 @@ from dtfsal.training.weights import load_weights
 
 FloatArray = npt.NDArray[np.float32]
 Inputs = dict[str, FloatArray]
+Run = Callable[[Inputs], FloatArray]
 
 EPSILON = 1e-7  # keeps logarithms and quotients of empty maps finite
 SEEDED_SOURCE = re.compile(r"random, seed (\d+)")
@@ -107,13 +109,53 @@ def worst(results: list[Parity]) -> Parity:
     return Parity(**{name: (min if name in lowest else max)(getattr(r, name) for r in results) for name in fields})
 
 
-def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> Iterator[Parity]:
-    """Run a model and an engine on the same windows and compare their maps, window by window."""
+def compare_maps(model: DTFSal, run: Run, windows: Iterator[Inputs], *, batch_size: int = 1) -> Iterator[Parity]:
+    """Run a model and something else on the same windows and compare their maps, window by window.
+
+    Args:
+        model: the reference.
+        run: inputs by name to maps (B, 1, H, W).
+        windows: inputs of batch size 1, `video` and, for an audio-visual model, `audio`.
+        batch_size: B that `run` takes. It gets copies of the window, and the worst of their maps counts.
+    """
     for inputs in windows:
         with torch.no_grad():
             tensors = [torch.from_numpy(inputs[name]) for name in ("video", "audio") if name in inputs]
             reference = model(*tensors)[0, 0].numpy()
-        yield compare(reference, engine.run(inputs)["saliency_map"][0, 0])
+        maps = run({name: np.repeat(value, batch_size, axis=0) for name, value in inputs.items()})
+        yield worst([compare(reference, saliency_map[0]) for saliency_map in maps])
+
+
+def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> Iterator[Parity]:
+    """`compare_maps` with an engine, whatever its batch size."""
+    (video,) = (spec for spec in engine.manifest.graphs["window"].inputs if spec.name == "video")
+    return compare_maps(model, lambda x: engine.run(x)["saliency_map"], windows, batch_size=video.shape[0])
+
+
+def compare_onnx(model: DTFSal, path: Path, windows: Iterator[Inputs]) -> Iterator[Parity]:
+    """`compare_maps` with an ONNX file outside any bundle, on ONNX Runtime's CPU provider.
+
+    Raises:
+        EngineError: ONNX Runtime does not take the file, or it holds no window graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal: what goes wrong is raised, too
+    options.intra_op_num_threads = default_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no base of their own
+        raise EngineError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+    shapes = {value.name: value.shape for value in session.get_inputs()}
+    if "video" not in shapes or [value.name for value in session.get_outputs()] != ["saliency_map"]:
+        raise EngineError(f"{path} is not a window graph: it must take 'video' and give 'saliency_map'")
+
+    def run(inputs: Inputs) -> FloatArray:
+        (maps,) = session.run(["saliency_map"], inputs)
+        return maps
+
+    return compare_maps(model, run, windows, batch_size=shapes["video"][0])
 
 
 def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dtfsal.benchmarks.flops import PAPER_ROWS, count
+from dtfsal.benchmarks.flops import PAPER_DECODERS_MILLIONS, PAPER_ROWS, count
 from dtfsal.benchmarks.plain import plain
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS, build_model
@@ -20,6 +20,16 @@ def test_the_papers_tables(preset):
     assert report.total.parameters / 1e6 == pytest.approx(paper.parameters_millions, rel=0.005)
     assert report.size_mib == pytest.approx(paper.size_mib, rel=0.005)
     assert report.total.macs / 1e9 == pytest.approx(paper.gflops, rel=0.05)
+    assert report.parts["decoders"].parameters / 1e6 == pytest.approx(PAPER_DECODERS_MILLIONS, rel=0.03)
+
+
+def test_the_written_form_is_above_the_papers_figures():
+    """What the rewrites save: eq. 7's 3x3 convolution of 16 mixtures at four levels."""
+    positions = 56 * 96 + 28 * 48 + 14 * 24 + 7 * 12
+    written, deployed = (count("dtfsal-v", form=form) for form in ("written", "deployed"))
+    saved = written.parts["enhance"].macs - deployed.parts["enhance"].macs
+    assert saved == 16 * positions * 192 * 192 * 9
+    assert written.total.macs / 1e9 == pytest.approx(1.1506 * PAPER_ROWS["dtfsal-v"].gflops, rel=1e-3)
 
 
 def test_parameters_are_the_models():
@@ -83,9 +93,17 @@ def test_the_command(capsys):
     assert main(["benchmark", "flops", "--preset", "dtfsal", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["paper"]["gflops"] == 297.91
+    ours = report["parts"]["total"]["macs"] / 1e9
+    assert report["deviation_percent"]["GFLOPs as counted there"] == pytest.approx(100 * (ours - 297.91) / 297.91)
     assert report["parts"]["total"]["macs"] == sum(
         cost["macs"] for name, cost in report["parts"].items() if name != "total"
     )
+    assert main(["benchmark", "flops", "--preset", "dtfsal"]) == 0
+    assert "1.74" in capsys.readouterr().out
+    assert main(["benchmark", "flops", "--preset", "tiny", "--json"]) == 0
+    tiny = json.loads(capsys.readouterr().out)
+    assert tiny["paper"] is None
+    assert tiny["deviation_percent"] == {}
     assert main(["benchmark", "flops", "--preset", "dtfsal"]) == 0
     assert "297.91" in capsys.readouterr().out
     assert main(["benchmark", "flops", "--preset", "huge"]) == 2

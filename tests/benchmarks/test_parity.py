@@ -6,14 +6,27 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dtfsal.benchmarks import parity
-from dtfsal.benchmarks.parity import BARS, Bars, Parity, compare, model_of, synthetic_windows, video_windows, worst
+from dtfsal.benchmarks.parity import (
+    BARS,
+    Bars,
+    Parity,
+    compare,
+    compare_engine,
+    compare_maps,
+    compare_onnx,
+    model_of,
+    synthetic_windows,
+    video_windows,
+    worst,
+)
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle import read_bundle
-from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS
@@ -90,10 +103,45 @@ def test_the_command_on_synthetic_windows(engine, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["passed"]
     assert 0 < report["worst"]["max_abs_error"] <= 1e-4
+    assert main(["parity", str(engine), "--windows", "1", "--min-cc", "0.5", "--json"]) == 0
+    bars = json.loads(capsys.readouterr().out)["bars"]
+    assert bars == {"max_abs_error": 1e-4, "cc": 0.5, "peak_shift_pixels": None}  # fp32's own stays
+    for value in ("nan", "inf"):
+        assert main(["parity", str(engine), "--max-error", value]) == 2
     assert main(["parity", str(engine), "--windows", "1", "--max-error", "0"]) == 1
     assert "parity is missed" in capsys.readouterr().out
     assert main(["parity", str(engine), "--windows", "0"]) == 2
     assert main(["parity", str(engine.parent / "none")]) == 4
+
+
+def test_a_graph_outside_a_bundle(engine, tmp_path):
+    model = seeded_model("tiny")
+    (ours,) = compare_onnx(model, engine / "model.onnx", synthetic_windows(model.config, 1))
+    with open_engine(engine) as opened:
+        (theirs,) = compare_engine(model, opened, synthetic_windows(model.config, 1))
+    assert not BARS["fp32"].misses(ours)
+    assert ours.max_abs_error == pytest.approx(theirs.max_abs_error, abs=1e-6)
+    (tmp_path / "no.onnx").write_bytes(b"no graph")
+    with pytest.raises(EngineError, match=r"no\.onnx"):
+        list(compare_onnx(model, tmp_path / "no.onnx", synthetic_windows(model.config, 1)))
+
+
+def test_the_worst_map_of_a_batch_counts():
+    """One map of a batch is off; the error of the other must not hide it."""
+    model = seeded_model("tiny-v")
+
+    def run(inputs):
+        with torch.no_grad():
+            maps = model(torch.from_numpy(inputs["video"])).numpy()
+        maps[1] = np.clip(maps[1] + 0.25, 0, 2)
+        return maps
+
+    (result,) = compare_maps(model, run, synthetic_windows(model.config, 1), batch_size=2)
+    assert result.max_abs_error == pytest.approx(0.25, abs=1e-5)  # fp32 rounding of two batch sizes
+    (alone,) = compare_maps(
+        model, lambda x: model(torch.from_numpy(x["video"])).detach().numpy(), synthetic_windows(model.config, 1)
+    )
+    assert alone.max_abs_error < 1e-5
 
 
 def test_the_command_on_a_real_clip(engine, make_toy_clip, tmp_path, capsys):
