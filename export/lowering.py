@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
+from dtfsal.training.efficientnet import ConvNorm
 from dtfsal.training.model import LTEB, ConvNormAct, Decoder, DTFSal, TemporalConv
 from dtfsal.training.mvit import MultiscaleAttention, attend_fused
 
@@ -53,7 +54,7 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
     """
     model = copy.deepcopy(model).eval()
     for module in model.modules():
-        if isinstance(module, ConvNormAct):
+        if isinstance(module, ConvNormAct | ConvNorm):
             _fold_norm(module)
         elif isinstance(module, LTEB):
             module.fold_tokens()
@@ -63,10 +64,9 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             module.attend = ATTENTION_FORMS[forms.attention]
         elif isinstance(module, TemporalEnhancement) and forms.attention == "decomposed":
             module.attend = _scaled_dot_product
-    times = model.config.clip.frames // 2
     for decoder in model.decoders:
         assert isinstance(decoder, Decoder)
-        left = times
+        left = model.config.times
         for block in decoder.blocks:
             assert isinstance(block, ConvNormAct)
             assert isinstance(block.conv, TemporalConv)
@@ -75,7 +75,7 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
     return model
 
 
-def _fold_norm(block: ConvNormAct) -> None:
+def _fold_norm(block: ConvNormAct | ConvNorm) -> None:
     conv, norm = block.conv, block.norm
     if not isinstance(norm, torch.nn.BatchNorm2d):
         return

@@ -14,30 +14,58 @@ class AudioBranch(nn.Module):
 
     resample: Tensor
 
-    def __init__(self, config: AudioBranchConfig, *, slices: int, times: int, width: int) -> None:
+    def __init__(
+        self, config: AudioBranchConfig, *, slices: int, times: int, width: int, grid: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.vggish = VGGish(config.widths)
         self.enhance = TemporalEnhancement(config, slices=slices, width=width)
+        self.pool = PositionPool(width, grid) if config.readout == "pooled" else None
         self.register_buffer("resample", resample_matrix(slices, times), persistent=False)
 
-    def forward(self, slices: Tensor, times: int) -> Tensor:
-        """Encode the slices of a window.
+    def forward(self, slice_features: Tensor, times: int) -> Tensor:
+        """What a window hears, at the token times of its video.
 
         Args:
-            slices: (B, S, 1, h, w) log-mel.
+            slice_features: (B, S, C, h, w), what `encode_slices` gave for the window's slices.
             times: T', the token times of the video features.
 
         Returns:
-            (B*T', C*, h/16, w/16), times folded into the batch.
+            (B*T', C*, h, w), times folded into the batch.
         """
-        features = self.enhance(self.encode_slices(slices.flatten(0, 1)).unflatten(0, slices.shape[:2]))
-        matrix = self.resample if times == self.resample.shape[0] else resample_matrix(slices.shape[1], times)
+        features = self.enhance(slice_features)  # (B, S, C*, h, w)
+        size = features.shape[2:]
+        if self.pool is not None:
+            features = self.pool(features)  # (B, S, C*, 1, 1)
+        matrix = self.resample
+        if matrix.shape != (times, features.shape[1]):
+            matrix = resample_matrix(features.shape[1], times)
         resampled = matrix.to(features) @ features.flatten(2)  # (T', S) @ (B, S, C*h*w)
-        return resampled.reshape(-1, *features.shape[2:])  # (B*T', C, h, w)
+        return resampled.reshape(-1, *features.shape[2:]).expand(-1, *size)  # (B*T', C, h, w)
 
     def encode_slices(self, slices: Tensor) -> Tensor:
         """VGGish features of slices alone, (N, 1, h, w) -> (N, 512, h/16, w/16): what neighbouring windows share."""
         return self.vggish(slices)
+
+
+class PositionPool(nn.Module):
+    """Each channel's weighted sum over a slice's positions, whose rows are time within the slice and columns pitch.
+
+    A sound has no place in the picture, so nothing says that a loud moment concerns the rows of the frame at which it
+    happens to lie in the spectrogram. The weights start as the mean.
+    """
+
+    def __init__(self, width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width, *grid), 1 / (grid[0] * grid[1])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, C*, h, w) -> (B, S, C*, 1, 1)."""
+        weight, size = self.weight, x.shape[-2:]
+        if weight.shape[-2:] != size:
+            area = weight.shape[1] * weight.shape[2] / (size[0] * size[1])
+            weight = area * F.interpolate(weight[None], size=size, mode="bilinear", align_corners=False)[0]
+        return (x * weight).sum(dim=(3, 4), keepdim=True)
 
 
 class VGGish(nn.Module):

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.preprocess import AudioSpec
 from dtfsal.runtime.windows import ClipSpec
 
 PYRAMID_STRIDES = (4, 8, 16, 32)  # eq. 1: level i has 1 / 2^(i+1) of the frame's height and width
-TEMPORAL_STRIDE = 2  # eq. 1: T' = T / 2 token times
+TEMPORAL_STRIDE = 2  # eq. 1: T' = T / 2 token times of MViTv2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class MViTConfig:
     first_kv_stride: int = 8
     mlp_ratio: float = 4.0
     kind: str = "mvitv2"
+    temporal_stride: ClassVar[int] = TEMPORAL_STRIDE
 
     def __post_init__(self) -> None:
         if self.kind != "mvitv2":
@@ -46,6 +47,31 @@ class MViTConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientNetConfig:
+    """EfficientNet-Lite0, which sees each frame alone: T' = T, and neighbouring windows share its features.
+
+    Attributes:
+        kind: names this configuration among the encoders' in a file.
+    """
+
+    kind: str = "efficientnet-lite0"
+    temporal_stride: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.kind != "efficientnet-lite0":
+            raise UsageError(f"encoder.kind must be 'efficientnet-lite0' for these fields, not {self.kind!r}")
+
+
+EncoderConfig: TypeAlias = MViTConfig | EfficientNetConfig
+# Configurations of visual encoders by their kind; see `dtfsal.training.encoders` for what they describe.
+ENCODER_CONFIGS: Mapping[str, type[EncoderConfig]] = {
+    "mvitv2": MViTConfig,
+    "efficientnet-lite0": EfficientNetConfig,
+}
+AudioReadout = Literal["grid", "pooled"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioBranchConfig:
     """VGGish's convolutions (Hershey et al. 2017) and the temporal enhancement behind them.
 
@@ -53,21 +79,22 @@ class AudioBranchConfig:
         widths: output channels of the six convolutions; max pooling follows the 1st, 2nd, 4th and 6th.
         heads: attention heads of the Transformer layer.
         mlp_ratio: hidden width of its MLP over its width.
+        readout: "grid" hands the slices' features on as they lie, time in rows and pitch in columns, as the paper does;
+            "pooled" has each channel weigh the positions, and hands the sum to every place of the frame alike.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512)
     heads: int = 6
     mlp_ratio: float = 4.0
+    readout: AudioReadout = "grid"
 
     def __post_init__(self) -> None:
+        if self.readout not in ("grid", "pooled"):
+            raise UsageError(f"audio_branch.readout must be 'grid' or 'pooled', not {self.readout!r}")
         if len(self.widths) != 6 or min(self.widths) < 1:
             raise UsageError(f"audio_branch.widths needs six positive values, not {self.widths}")
         if self.heads < 1:
             raise UsageError(f"audio_branch.heads must be positive, not {self.heads}")
-
-
-# Configurations of visual encoders by their kind; see `dtfsal.training.encoders` for what they describe.
-ENCODER_CONFIGS: Mapping[str, type[MViTConfig]] = {"mvitv2": MViTConfig}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,26 +111,28 @@ class ModelConfig:
         tokens: N, the learnable tokens of each enhancement block (eq. 5-6).
         max_shift: s; DLTFB shifts 2 s + 1 groups of channels by -s..s positions.
         decoder_widths: channels of a decoder's four 3x3x3 convolutions.
+        temporal_mixing: whether level 4 is mixed along time before the fusion, for encoders that see frames alone.
     """
 
     name: str
     clip: ClipSpec
     audio: AudioSpec | None
-    encoder: MViTConfig = MViTConfig()
+    encoder: EncoderConfig = MViTConfig()
     audio_branch: AudioBranchConfig = AudioBranchConfig()
     width: int = 192
     tokens: int = 5
     max_shift: int = 2
     decoder_widths: tuple[int, ...] = (64, 32, 32, 16)
+    temporal_mixing: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise UsageError(f"name must be a text, not {self.name!r}")
         clip, audio, stride = self.clip, self.audio, PYRAMID_STRIDES[-1]
-        if clip.frames % TEMPORAL_STRIDE or clip.height % stride or clip.width % stride:
+        if clip.frames % self.encoder.temporal_stride or clip.height % stride or clip.width % stride:
             raise UsageError(
                 f"clip {clip.frames}x{clip.height}x{clip.width} does not fit the encoder's strides: frames must be a "
-                f"multiple of {TEMPORAL_STRIDE}, height and width multiples of {stride}"
+                f"multiple of {self.encoder.temporal_stride}, height and width multiples of {stride}"
             )
         if audio is not None and (audio.height, audio.width) != (clip.height // 2, clip.width // 2):
             raise UsageError(
@@ -113,12 +142,19 @@ class ModelConfig:
         for name in ("width", "tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        if type(self.temporal_mixing) is not bool:
+            raise UsageError(f"temporal_mixing must be true or false, not {self.temporal_mixing!r}")
         if not 0 <= self.max_shift * 2 + 1 <= self.width or self.max_shift < 0:
             raise UsageError(f"max_shift {self.max_shift} needs 2 s + 1 groups among {self.width} channels")
         if len(self.decoder_widths) != 4 or min(self.decoder_widths) < 1:
             raise UsageError(f"decoder_widths needs four positive values, not {self.decoder_widths}")
         if audio is not None and self.width % self.audio_branch.heads:
             raise UsageError(f"width {self.width} must be a multiple of audio_branch.heads {self.audio_branch.heads}")
+
+    @property
+    def times(self) -> int:
+        """T', the token times of a window."""
+        return self.clip.frames // self.encoder.temporal_stride
 
     def resized(
         self, *, frames: int | None = None, height: int | None = None, width: int | None = None
@@ -144,7 +180,7 @@ class ModelConfig:
         Raises:
             UsageError: a key is unknown or missing, or a value can't be.
         """
-        parts = {"clip": ClipSpec, "audio": AudioSpec, "encoder": MViTConfig, "audio_branch": AudioBranchConfig}
+        parts: dict[str, Any] = {"clip": ClipSpec, "audio": AudioSpec, "audio_branch": AudioBranchConfig}
         try:
             fields = dict(data)
             kind = dict(fields.get("encoder") or {}).get("kind", "mvitv2")
@@ -192,7 +228,27 @@ def _presets() -> dict[str, ModelConfig]:
         decoder_widths=(16, 16, 8, 8),
     )
     tiny_v = dataclasses.replace(tiny, name="tiny-v", audio=None, clip=dataclasses.replace(tiny.clip, target="last"))
-    return {preset.name: preset for preset in (dtfsal, dtfsal_v, tiny, tiny_v)}
+    # Small enough to follow a video live on a laptop's CPU: each frame is encoded once. 16 taps at 12.5 Hz span as much
+    # time as the paper's 32 at 25 Hz. The normalisation is that of the encoder's ImageNet weights.
+    lite = ModelConfig(
+        name="lite",
+        clip=ClipSpec(
+            frames=16,
+            height=224,
+            width=384,
+            frame_rate_hz=12.5,
+            target="centre",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        audio=AudioSpec(slices=9, height=112, width=192),
+        encoder=EfficientNetConfig(),
+        audio_branch=AudioBranchConfig(widths=(16, 32, 48, 48, 96, 96), heads=4, mlp_ratio=2.0, readout="pooled"),
+        width=48,
+        decoder_widths=(16, 16, 8, 8),
+        temporal_mixing=True,
+    )
+    return {preset.name: preset for preset in (dtfsal, dtfsal_v, tiny, tiny_v, lite)}
 
 
 PRESETS: Mapping[str, ModelConfig] = _presets()

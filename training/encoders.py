@@ -2,11 +2,12 @@
 
 import abc
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from dtfsal.runtime.windows import ClipSpec
-from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, MViTConfig
+from dtfsal.training.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, EncoderConfig
 
 
 class PyramidEncoder(nn.Module, abc.ABC):
@@ -19,11 +20,14 @@ class PyramidEncoder(nn.Module, abc.ABC):
         channels: channels of the four levels.
         strides: their spatial strides, from the frame.
         temporal_stride: frames per token time.
+        per_frame: whether a frame's features depend on no other frame. Such an encoder also has `encode_frames`, and
+            its features, and all that follows up to the fusion, can be reused by every window that holds the frame.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...] = PYRAMID_STRIDES
     temporal_stride: int = TEMPORAL_STRIDE
+    per_frame: bool = False
 
     @abc.abstractmethod
     def forward(self, video: Tensor) -> list[Tensor]:
@@ -36,16 +40,22 @@ class PyramidEncoder(nn.Module, abc.ABC):
             Four tensors (B, channels[i], T / temporal_stride, H / strides[i], W / strides[i]).
         """
 
+    def encode_frames(self, frames: Tensor) -> list[Tensor]:
+        """Encode frames alone, (N, 3, H, W) -> four tensors (N, channels[i], H / strides[i], W / strides[i])."""
+        raise NotImplementedError(f"{type(self).__name__} takes whole clips")
 
-def encoder_builders() -> Mapping[str, Callable[[MViTConfig, ClipSpec], PyramidEncoder]]:
+
+def encoder_builders() -> Mapping[str, Callable[[Any, ClipSpec], PyramidEncoder]]:
     """By the configuration's `kind`, what makes the encoder for a clip of the nominal size."""
+    from dtfsal.training.efficientnet import EfficientNetLite0
     from dtfsal.training.mvit import MViT
 
     return {
         "mvitv2": lambda config, clip: MViT(config, frames=clip.frames, height=clip.height, width=clip.width),
+        "efficientnet-lite0": lambda config, _clip: EfficientNetLite0(config),
     }
 
 
-def build_encoder(config: MViTConfig, clip: ClipSpec) -> PyramidEncoder:
+def build_encoder(config: EncoderConfig, clip: ClipSpec) -> PyramidEncoder:
     """The encoder that a configuration describes, with random weights."""
     return encoder_builders()[config.kind](config, clip)

