@@ -243,7 +243,7 @@ def _presets() -> dict[str, ModelConfig]:
         ),
         audio=AudioSpec(slices=9, height=112, width=192),
         encoder=EfficientNetConfig(),
-        audio_branch=AudioBranchConfig(widths=(16, 32, 48, 48, 96, 96), heads=4, mlp_ratio=2.0, readout="pooled"),
+        audio_branch=AudioBranchConfig(widths=(16, 24, 32, 32, 64, 64), heads=4, mlp_ratio=2.0, readout="pooled"),
         width=48,
         decoder_widths=(16, 16, 8, 8),
         temporal_mixing=True,

@@ -115,14 +115,22 @@ class DTFSal(nn.Module):
         Returns:
             The saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W), in [0, 1].
         """
+        return self.decode(self.fuse(features, slice_features, times), times)
+
+    def fuse(self, features: list[Tensor], slice_features: Tensor | None, times: int) -> list[Tensor]:
+        """Level 4 mixed along time and fused with the sound; arguments as `predict`, features out as in."""
         *finer, deepest = features
         if self.config.temporal_mixing:
             deepest = self.mixing(finer[1], deepest, times)
         if slice_features is not None:
             deepest = self.fusion(deepest, self.audio(slice_features, times), times)
+        return [*finer, deepest]
+
+    def decode(self, features: list[Tensor], times: int) -> tuple[Tensor, Tensor]:
+        """Fused features (B*T', C*, h_i, w_i) to the saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W)."""
         stride = self.encoder.strides[0]
         size = (features[0].shape[2] * stride, features[0].shape[3] * stride)
-        logits = [decoder(level, times, size) for decoder, level in zip(self.decoders, [*finer, deepest], strict=True)]
+        logits = [decoder(level, times, size) for decoder, level in zip(self.decoders, features, strict=True)]
         side_maps = torch.cat(logits, dim=1).sigmoid()  # eq. 15: (B, 4, H, W)
         return self.final(side_maps).sigmoid(), side_maps  # eq. 16
 

@@ -1,0 +1,1 @@
+"""What models are trained and scored on: photographs with gaze, and clips made of them."""
