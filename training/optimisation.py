@@ -1,0 +1,111 @@
+"""What every training stage shares: the step, its learning rates, the average of the weights, and memory."""
+
+import contextlib
+import copy
+import ctypes
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+# Stage, step from 1, steps, loss of the step.
+Report = Callable[[str, int, int, float], None]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+LARGE_BLOCK_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW with a cosine decay after a linear warm-up, gradients clipped, weights averaged.
+
+    Attributes:
+        learning_rate: at its peak, of what is trained from nothing.
+        pretrained_learning_rate: of parts that start from trained weights.
+        weight_decay: of matrices and kernels; vectors (biases, scales) have none.
+        warmup: share of the steps.
+        clip_norm: largest norm of the gradient.
+        average: decay of the exponential moving average of the weights per step.
+    """
+
+    learning_rate: float = 1e-3
+    pretrained_learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip_norm: float = 1.0
+    average: float = 0.99
+
+
+class Optimiser:
+    """Steps a model by gradients, and keeps the moving average of its weights.
+
+    Args:
+        model: what the average is taken of, in whole.
+        fresh: parameters trained from nothing.
+        pretrained: parameters that start from trained weights.
+        config: rates and decays.
+        steps: how many steps there will be.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        fresh: Iterable[nn.Parameter],
+        pretrained: Iterable[nn.Parameter],
+        config: OptimiserConfig,
+        steps: int,
+    ) -> None:
+        self.config = config
+        self.parameters = {"fresh": list(fresh), "pretrained": list(pretrained)}
+        rates = {"fresh": config.learning_rate, "pretrained": config.pretrained_learning_rate}
+        groups = []
+        for kind, parameters in self.parameters.items():
+            for decay in (config.weight_decay, 0.0):
+                chosen = [p for p in parameters if (p.ndim > 1) == (decay > 0)]
+                groups.append({"params": chosen, "lr": rates[kind], "weight_decay": decay})
+        self._adam = torch.optim.AdamW([group for group in groups if group["params"]])
+        warmup = max(1, round(config.warmup * steps))
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adam, lambda step: cosine_rate(step, steps, warmup))
+        self._model = model
+        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self._done = 0
+
+    def step(self, loss: Tensor) -> None:
+        """One step along the gradient of a scalar loss."""
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()
+        everything = [*self.parameters["fresh"], *self.parameters["pretrained"]]
+        torch.nn.utils.clip_grad_norm_(everything, self.config.clip_norm)
+        self._adam.step()
+        self._schedule.step()
+        self._done += 1
+        # Young averages forget faster, or the first weights would stay in them.
+        decay = min(self.config.average, self._done / (self._done + 9))
+        with torch.no_grad():
+            mine = self._model.state_dict()
+            for name, value in self.averaged.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(mine[name], 1 - decay)
+                else:
+                    value.copy_(mine[name])
+
+
+def cosine_rate(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rate before step `step` (from 0): linear over `warmup` steps, then a half cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed blocks for the next tensor of their size; elsewhere nothing happens.
+
+    By default it gives large blocks back to the system, which clears them page by page at every use: half of a CPU
+    forward pass of EfficientNet-Lite0 goes there (60 ms a frame instead of 19 ms, 2 cores).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+        mallopt(M_TRIM_THRESHOLD, LARGE_BLOCK_BYTES)
