@@ -2,7 +2,8 @@
 
 All functions take predicted and ground-truth maps of the same shape, (B, 1, H, W) or (B, H, W), floating, non-negative,
 of any scale: a map is divided by its sum or its deviation here. Half precision is computed in float32. Values and
-gradients are finite for every finite non-negative map; maps are not searched for others, which would wait for the GPU.
+gradients are finite for every non-negative map of finite sum; maps are not searched for others, which would wait for the
+GPU.
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from dtfsal.runtime.errors import UsageError
 
 # The paper's regularisation term: a thousandth of a uniform map's value at 224x384. It bounds the gradient of a pixel
-# that is looked at and predicted 0, as half precision predicts it; the metric's 2e-16 would let that reach 1e12.
+# that is looked at and predicted 0, as half precision may predict it; with the metric's 2e-16 it could reach 1e12.
 EPSILON = 1e-8
 SMALLEST_SUM = 1e-20  # a map whose sum is smaller is taken as zero: dividing by it could overflow the gradient
 

@@ -47,7 +47,7 @@ def sim(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
 def kl_div(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
     """KL divergence of prediction p from density q in nats, sum of q log(ε + q / (p + ε)); 0 is best, NaN if q is 0.
 
-    The floor ε is `EPSILON`, so a pixel that p calls impossible costs about 36 nats times its mass, not infinity.
+    The floor ε is `EPSILON`, so a pixel that p calls impossible costs at most 36 nats times its mass q, not infinity.
     """
     prediction, target = _pair(saliency_map, density)
     p, q = _distribution(prediction), _distribution(target)
