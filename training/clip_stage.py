@@ -1,0 +1,76 @@
+"""The second stage: motion and sound. The frame encoder stands still; what mixes times and hears is trained.
+
+Since a frame's features no longer change, each clip is encoded once and many windows are cut out of it, as the runtime
+does. A few clips are held at a time; every step takes one window of each, and then the oldest clip gives way to a new
+one.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from dtfsal.training.data.clips import GazeClip
+from dtfsal.training.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
+from dtfsal.training.losses import saliency_loss
+from dtfsal.training.model import DTFSal
+from dtfsal.training.optimisation import Optimiser, OptimiserConfig, Report
+
+# The parts that decide before times and sound meet, and so what a frame's features are.
+FRAME_PARTS = ("encoder.", "top_down.", "enhance.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipStageConfig:
+    """How long and how fast.
+
+    Attributes:
+        steps: each with one new clip.
+        clips_held: windows in a step, each of another clip.
+        optimiser: rates and decays.
+    """
+
+    steps: int = 800
+    clips_held: int = 8
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+
+
+def train_on_clips(
+    model: DTFSal, clips: Iterator[GazeClip], config: ClipStageConfig, *, seed: int, report: Report
+) -> DTFSal:
+    """Train the window's half of a per-frame model on clips.
+
+    Args:
+        model: trained on stills; its head is changed.
+        clips: an endless stream, at least `clips_held + steps` of them.
+        config: how long and how fast.
+        seed: of the choice of windows.
+        report: told after each step.
+
+    Returns:
+        The averaged model, in evaluation mode.
+    """
+    rng = np.random.default_rng(seed)
+    heads = [parameter for name, parameter in model.named_parameters() if not name.startswith(FRAME_PARTS)]
+    frozen = [parameter for name, parameter in model.named_parameters() if name.startswith(FRAME_PARTS)]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    optimiser = Optimiser(model, heads, [], config.optimiser, config.steps)
+    model.train()
+    model.encoder.eval()
+    held: deque[EncodedClip] = deque(
+        (encode_clip(model, next(clips)) for _ in range(config.clips_held)), maxlen=config.clips_held
+    )
+    for step in range(1, config.steps + 1):
+        picks = [(clip, int(rng.integers(len(clip.windows)))) for clip in held]
+        features, slices = window_batch(picks)
+        density = torch.from_numpy(np.stack([clip.clip.density(target) for clip, target in picks]))
+        loss = saliency_loss(predict_windows(model, features, slices), density[:, None])
+        optimiser.step(loss)
+        report("clips", step, config.steps, loss.item())
+        held.append(encode_clip(model, next(clips)))
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    return optimiser.averaged

@@ -1,0 +1,108 @@
+"""A clip with gaze, whatever it was made of, and the windows and sound slices that a model takes of it."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.runtime.preprocess import MelSlices
+from dtfsal.runtime.windows import AudioSpec, ClipSpec, iter_windows, slice_indices
+from dtfsal.training.data.camera import Shot
+from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Points, Rgb
+
+Floats = npt.NDArray[np.float32]
+
+
+class GazeClip(Protocol):
+    """A short video with sound, and where people look in each of its frames."""
+
+    @property
+    def frames(self) -> Rgb:
+        """(N, H, W, 3) uint8, of the model's size."""
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+
+    @property
+    def samples(self) -> Floats | None:
+        """(n,) mono in [-1, 1] at the model's sample rate, from the first frame on; None for no sound."""
+
+    def density(self, index: int) -> Floats:
+        """(H, W), where people look in a frame, summing to 1; zeros where that is not known."""
+
+    def fixations(self, index: int) -> Points:
+        """(n, 2) float32, x and y in pixels of the frame: where the observers look in it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StillClip:
+    """A photograph seen by a camera; people look where they looked in the photograph.
+
+    Attributes:
+        shot: the camera.
+        rgb: the photograph, (H, W, 3) uint8.
+        points: (n, 2) fixations in its pixels.
+        frame_rate_hz: frames per second.
+        samples: a sound, which has nothing to do with the picture, or None.
+    """
+
+    shot: Shot
+    rgb: Rgb
+    points: Points
+    frame_rate_hz: float
+    samples: Floats | None = None
+
+    @property
+    def frames(self) -> Rgb:
+        """See `GazeClip`."""
+        return self.shot.frames(self.rgb)
+
+    def density(self, index: int) -> Floats:
+        """See `GazeClip`."""
+        return self.shot.density(self.points, index, DEGREE_OF_WIDTH * self.rgb.shape[1])
+
+    def fixations(self, index: int) -> Points:
+        """See `GazeClip`."""
+        return self.shot.points(self.points, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowIndices:
+    """Which frames and slices the window of a target frame takes.
+
+    Attributes:
+        target: the frame that the map belongs to.
+        frames: (T,) frame numbers.
+        slices: (S,) numbers on the sound's global grid, or an empty range for a visual model.
+    """
+
+    target: int
+    frames: npt.NDArray[np.intp]
+    slices: range
+
+
+@dataclasses.dataclass(frozen=True)
+class _FrameTime:
+    index: int
+    time_seconds: float
+
+
+def clip_windows(count: int, frame_rate_hz: float, clip: ClipSpec, audio: AudioSpec | None) -> list[WindowIndices]:
+    """The windows of all frames of a clip of `count` frames, as the runtime cuts them."""
+    times = [_FrameTime(index, index / frame_rate_hz) for index in range(count)]
+    return [
+        WindowIndices(
+            window.index,
+            np.array([frame.index for frame in window.frames], np.intp),
+            range(0) if audio is None else slice_indices(audio, window.centre_seconds),
+        )
+        for window in iter_windows(times, clip, source_interval_seconds=1 / frame_rate_hz)
+    ]
+
+
+def mel_slices(samples: Floats | None, indices: range, audio: AudioSpec) -> Floats:
+    """Slices of a sound, (len(indices), 1, height, width); silence where there is none."""
+    grid = MelSlices(audio, iter(() if samples is None else (samples,)))
+    return np.stack([grid.slice(index) for index in indices])[:, None]
