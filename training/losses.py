@@ -2,8 +2,7 @@
 
 All functions take predicted and ground-truth maps of the same shape, (B, 1, H, W) or (B, H, W), floating, non-negative,
 of any scale: a map is divided by its sum or its deviation here. Half precision is computed in float32. Values and
-gradients are finite for every non-negative map of finite sum; maps are not searched for others, which would wait for the
-GPU.
+gradients are finite for every non-negative map of finite sum; looking for others would wait for the GPU.
 """
 
 import torch
