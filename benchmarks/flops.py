@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dtfsal.benchmarks.plain import plain
-from dtfsal.export.graph import example_inputs
+from dtfsal.export.parts import window_part
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.config import ModelConfig, resolve_config
 from dtfsal.training.deform_conv import ModulatedDeformConv2d
@@ -132,7 +132,7 @@ def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch
         parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
         model = plain(model) if form == "written" else _deployed(model)
         counters = {name: _count_modules(part) for name, part in model.named_children()}
-        model(*(tensor.to("meta") for tensor in example_inputs(config, batch_size)))
+        model(*(tensor.to("meta") for tensor in window_part(config, batch_size).example_inputs()))
     parts = {
         name: Cost(parameters[name], counter["module"], counter["attention"], counter["position"])
         for name, counter in counters.items()

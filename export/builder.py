@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import onnx
 
 from dtfsal.engines.bundle import sha256_file, write_bundle
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.manifest import EngineTarget, GraphSpec, Manifest, Precision, TensorSpec, WeightsRecord
-from dtfsal.export.graph import OUTPUT_NAME, example_inputs, input_names, to_onnx
+from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
+from dtfsal.export.graph import to_onnx
 from dtfsal.export.lowering import Forms
+from dtfsal.export.parts import GraphPart, Graphs, graph_parts
 from dtfsal.export.precision import to_fp16
 from dtfsal.export.tensorrt_builder import build_tensorrt, check_target
 from dtfsal.training.config import ModelConfig, resolve_config
@@ -23,7 +25,6 @@ from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model
 from dtfsal.training.weights import load_weights
 
-LAYERS_FILE = "layers.json"  # of TensorRT engines, which cannot be listed without a GPU
 SEEDED_SOURCE = "random, seed {seed}"
 
 # Stage name, steps done, steps in all; a stage of unknown length reports 0 of 0.
@@ -41,7 +42,8 @@ class BuildRequest:
         target: the back end that is to run the engine.
         precision: of weights and arithmetic; inputs and outputs stay float32.
         output: the bundle's folder.
-        batch_size: windows per run, fixed in the engine.
+        batch_size: windows per run, fixed in the engine; 1 where it has several graphs.
+        graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.parts`), "window" for one.
         overwrite: replace a bundle that stands at `output`.
         timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
     """
@@ -53,6 +55,7 @@ class BuildRequest:
     weights: Path | None = None
     seed: int = 0
     batch_size: int = 1
+    graphs: Graphs = "reuse"
     overwrite: bool = False
     timing_cache: Path | None = None
 
@@ -65,6 +68,8 @@ class BuildRequest:
             raise UsageError(f"target must be one of {', '.join(FORMS)}, not {self.target!r}")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
+        if self.graphs not in get_args(Graphs):
+            raise UsageError(f"graphs must be one of {', '.join(get_args(Graphs))}, not {self.graphs!r}")
         if self.precision not in ("fp32", "fp16"):
             raise UsageError(f"precision must be fp32 or fp16, not {self.precision!r}")
 
@@ -109,19 +114,8 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
     with _scratch_folder(request.output) as folder:
         report("weights", 0, 0)
         model, record = _model(request)
-        report("ONNX", 0, 0)
-        graph = export_graph(model, request.target, request.precision, batch_size=request.batch_size)
-        if request.target == "onnxruntime":
-            files = save_onnx(graph, folder)
-            builder, builder_version = "torch.onnx", version("torch")
-            capabilities: tuple[str, ...] = ()
-        else:
-            report("engine", 0, 0)
-            built = build_tensorrt(graph, request.target, folder, progress=report, timing_cache=request.timing_cache)
-            layers = folder / LAYERS_FILE
-            layers.write_text(json.dumps(built.layers, indent=1) + "\n")
-            files = {built.path.name: built.path, layers.name: layers}
-            builder, builder_version, capabilities = built.builder, built.builder_version, built.compute_capabilities
+        parts = graph_parts(model, request.graphs, batch_size=request.batch_size)
+        built = [_build_part(model, part, request, folder, report) for part in parts]
         report("bundle", 0, 0)
         manifest = Manifest(
             model_name=model.config.name,
@@ -129,57 +123,69 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
             weights=record,
             clip=model.config.clip,
             audio=model.config.audio,
-            graphs={"window": graph_spec(model.config, next(iter(files)), request.batch_size)},
+            graphs={part.name: part.spec(graph.files[0].name) for part, graph in zip(parts, built, strict=True)},
             target=request.target,
             precision=request.precision,
             deform_conv="none" if model.config.audio is None else FORMS[request.target][request.precision].deform_conv,
-            builder=builder,
-            builder_version=builder_version,
+            builder=built[0].builder,
+            builder_version=built[0].builder_version,
             created_by=f"dtfsal {version('dtfsal')}",
-            compute_capabilities=capabilities,
+            compute_capabilities=built[0].compute_capabilities,
         )
+        files = {file.name: file for graph in built for file in graph.files}
         return write_bundle(request.output, manifest, files, overwrite=request.overwrite)
 
 
-def export_graph(model: DTFSal, target: EngineTarget, precision: Precision, *, batch_size: int = 1) -> onnx.ModelProto:
-    """The checked ONNX graph that a target is built from, with its forms and precision."""
-    graph = to_onnx(model, FORMS[target][precision], batch_size=batch_size)
+def export_graph(
+    model: DTFSal, target: EngineTarget, precision: Precision, part: GraphPart | None = None
+) -> onnx.ModelProto:
+    """The checked ONNX graph that a target is built from, with its forms and precision; of one window by default."""
+    graph = to_onnx(model, FORMS[target][precision], part)
     return to_fp16(graph) if precision == "fp16" else graph
 
 
-def save_onnx(graph: onnx.ModelProto, folder: Path) -> dict[str, Path]:
+def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:
     """Write a graph with its weights beside it: ONNX Runtime maps them, at half the load time and memory.
 
     The graph in memory is used up: its weights have moved to the file.
 
     Returns:
-        The files by their names in the bundle, the graph first.
+        The graph's file and its weights'.
     """
-    path, data = folder / "model.onnx", folder / "model.onnx.data"
+    path = folder / f"{stem}.onnx"
+    data = path.with_name(f"{path.name}.data")
     onnx.save(graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-    return {file.name: file for file in (path, data)}
+    return path, data
 
 
-def graph_spec(config: ModelConfig, file: str, batch_size: int) -> GraphSpec:
-    """The inputs and outputs of a model's window graph."""
-    clip, audio = config.clip, config.audio
-    lowest = min((0 - mean) / std for mean, std in zip(clip.mean, clip.std, strict=True))
-    highest = max((1 - mean) / std for mean, std in zip(clip.mean, clip.std, strict=True))
-    shapes = dict(zip(input_names(config), example_inputs(config, batch_size), strict=True))
-    inputs = [
-        TensorSpec(
-            "video", "float32", tuple(shapes["video"].shape), lowest, highest, "(B, RGB, T, H, W), (x/255 - mean)/std"
-        )
-    ]
-    if audio is not None:
-        inputs.append(
-            TensorSpec(
-                "audio", "float32", tuple(shapes["audio"].shape), audio.silence, None, "(B, slices, 1, h, w), log-mel"
-            )
-        )
-    shape = (batch_size, 1, clip.height, clip.width)
-    output = TensorSpec(OUTPUT_NAME, "float32", shape, 0.0, 1.0, "(B, 1, H, W), saliency of the target frame")
-    return GraphSpec(file, tuple(inputs), (output,))
+def layers_file(stem: str) -> str:
+    """The name of the layer list beside a graph's files: `layers.json`, or `layers_frame.json` of `model_frame`."""
+    return stem.replace("model", "layers", 1) + ".json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _BuiltGraph:
+    """A graph's files, the one to load first, and what made them."""
+
+    files: tuple[Path, ...]
+    builder: str
+    builder_version: str
+    compute_capabilities: tuple[str, ...] = ()
+
+
+def _build_part(model: DTFSal, part: GraphPart, request: BuildRequest, folder: Path, report: Progress) -> _BuiltGraph:
+    suffix = "" if part.name == "window" else f", graph {part.name!r}"
+    report(f"ONNX{suffix}", 0, 0)
+    graph = export_graph(model, request.target, request.precision, part)
+    if request.target == "onnxruntime":
+        return _BuiltGraph(save_onnx(graph, folder, part.stem), "torch.onnx", version("torch"))
+    report(f"engine{suffix}", 0, 0)
+    built = build_tensorrt(
+        graph, request.target, folder, stem=part.stem, progress=report, timing_cache=request.timing_cache
+    )
+    layers = folder / layers_file(part.stem)
+    layers.write_text(json.dumps(built.layers, indent=1) + "\n")
+    return _BuiltGraph((built.path, layers), built.builder, built.builder_version, built.compute_capabilities)
 
 
 def _no_progress(stage: str, done: int, steps: int) -> None:
@@ -212,4 +218,4 @@ def _scratch_folder(output: Path) -> Iterator[Path]:
         raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another place") from error
 
 
-__all__ = ["FORMS", "LAYERS_FILE", "BuildRequest", "build_engine", "export_graph", "graph_spec", "save_onnx"]
+__all__ = ["FORMS", "BuildRequest", "build_engine", "export_graph", "layers_file", "save_onnx"]

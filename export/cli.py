@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LAYERS_FILE = "layers.json"
+if TYPE_CHECKING:
+    from dtfsal.engines.manifest import Manifest
+
 HELP = "build an engine from weights"
 EXAMPLES = """\
 examples:
@@ -30,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Build an engine bundle: PyTorch weights to ONNX to an engine, with its manifest."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--preset", metavar="NAME", help="dtfsal, dtfsal-v, tiny or tiny-v; needed without --weights")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
     parser.add_argument(
@@ -48,6 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
     )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per run (default: 1)")
+    parser.add_argument(
+        "--single-graph",
+        action="store_true",
+        help="one graph for whole windows also where neighbouring windows could share their frames' features",
+    )
     parser.add_argument(
         "--timing-cache",
         type=Path,
@@ -81,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         precision=precision,
         output=args.output,
         batch_size=args.batch_size,
+        graphs="window" if args.single_graph else "reuse",
         overwrite=args.force,
         timing_cache=args.timing_cache,
     )
@@ -90,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     with _Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
     seconds = time.perf_counter() - started
-    layers = _layers(args.output) if args.inspect else None
+    layers = _layers(args.output, manifest) if args.inspect else None
     if args.json:
         result = {"engine": str(args.output), "seconds": seconds, "manifest": json.loads(manifest.to_json())}
         print(json.dumps(result | ({"layers": layers} if layers is not None else {}), indent=2))
@@ -102,16 +112,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _layers(output: Path) -> list[dict[str, Any]]:
-    """The layers of what was built: the builder's report, or the graph's nodes."""
-    report = output / LAYERS_FILE
-    if report.exists():
-        layers: list[dict[str, Any]] = json.loads(report.read_text())
-        return layers
+def _layers(output: Path, manifest: "Manifest") -> list[dict[str, Any]]:
+    """The layers of what was built, graph by graph: the builder's report, or the graph's nodes."""
     import onnx
 
-    graph = onnx.load(output / "model.onnx", load_external_data=False).graph
-    return [{"name": node.name, "type": node.op_type} for node in graph.node]
+    from dtfsal.export.builder import layers_file
+
+    layers: list[dict[str, Any]] = []
+    for graph in manifest.graphs.values():
+        report = output / layers_file(Path(graph.file).stem)
+        if report.name in manifest.files:
+            layers += json.loads(report.read_text())
+        else:
+            nodes = onnx.load(output / graph.file, load_external_data=False).graph.node
+            layers += [{"name": node.name, "type": node.op_type} for node in nodes]
+    return layers
 
 
 class _Stages:

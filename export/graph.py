@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: one static graph per model, clean, checked, and with nothing in it but arithmetic."""
+"""PyTorch to ONNX: static graphs, clean, checked, and with nothing in them but arithmetic."""
 
 import contextlib
 import io
@@ -11,15 +11,13 @@ import onnx
 import onnx_ir
 import onnxscript.optimizer
 import torch
-from torch import Tensor
 
 from dtfsal.engines.errors import DtfsalError
 from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms, lowered
-from dtfsal.training.config import ModelConfig
+from dtfsal.export.parts import GraphPart, window_part
 from dtfsal.training.model import DTFSal
 
 OPSET = 23  # the first with Attention
-OUTPUT_NAME = "saliency_map"
 # Folding makes no constant larger than this: the largest wanted are level 1's token maps (20 MB for DTFSal).
 FOLD_LIMIT_BYTES = 64 * 2**20
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"  # the exporter's list of modules around a node, outermost first
@@ -31,29 +29,29 @@ class ExportError(DtfsalError):
     """The graph that came out of the exporter is not the one that was wanted. Exit code 1."""
 
 
-def to_onnx(model: DTFSal, forms: Forms, *, batch_size: int = 1) -> onnx.ModelProto:
-    """Export a model's window graph in fp32.
+def to_onnx(model: DTFSal, forms: Forms, part: GraphPart | None = None) -> onnx.ModelProto:
+    """Export a graph of a model in fp32.
 
     Args:
         model: the model; it is copied, not changed.
         forms: operator forms for the target.
-        batch_size: B, fixed in the graph.
+        part: the graph; None for the whole model on one window.
 
     Returns:
-        A checked model of opset 23 with the inputs `video` (B, 3, T, H, W) and, for an audio-visual model, `audio`
-        (B, S, 1, h, w), and the output `saliency_map` (B, 1, H, W), all float32.
+        A checked model of opset 23 with the part's inputs and outputs.
 
     Raises:
         ExportError: the graph is not clean.
     """
+    part = part or window_part(model.config)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            lowered(model, forms),
-            example_inputs(model.config, batch_size),
+            part.module(lowered(model, forms)).eval(),
+            part.example_inputs(),
             dynamo=True,
             opset_version=OPSET,
-            input_names=input_names(model.config),
-            output_names=[OUTPUT_NAME],
+            input_names=[tensor.name for tensor in part.inputs],
+            output_names=[tensor.name for tensor in part.outputs],
             optimize=False,
             verbose=False,
         )
@@ -63,23 +61,9 @@ def to_onnx(model: DTFSal, forms: Forms, *, batch_size: int = 1) -> onnx.ModelPr
         graph.graph.sort()
         proto = onnx_ir.to_proto(graph)
     assert isinstance(proto, onnx.ModelProto)
-    _strip_metadata(proto, model.config)
+    _strip_metadata(proto, model.config.name if part.name == "window" else f"{model.config.name}.{part.name}")
     check(proto)
     return proto
-
-
-def input_names(config: ModelConfig) -> list[str]:
-    """Names of the graph's inputs, in order."""
-    return ["video"] if config.audio is None else ["video", "audio"]
-
-
-def example_inputs(config: ModelConfig, batch_size: int = 1) -> tuple[Tensor, ...]:
-    """Zero tensors of the graph's input shapes."""
-    clip, audio = config.clip, config.audio
-    video = torch.zeros(batch_size, 3, clip.frames, clip.height, clip.width)
-    if audio is None:
-        return (video,)
-    return video, torch.zeros(batch_size, audio.slices, 1, audio.height, audio.width)
 
 
 def check(model: onnx.ModelProto) -> None:
@@ -111,7 +95,7 @@ def count_operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(names)
 
 
-def _strip_metadata(model: onnx.ModelProto, config: ModelConfig) -> None:
+def _strip_metadata(model: onnx.ModelProto, name: str) -> None:
     """Name nodes by their place in the model, `encoder.blocks.0.attn/Attention.3`, and drop the exporter's notes.
 
     The notes hold source paths of the machine; the names are what precision islands and layer reports go by.
@@ -119,7 +103,8 @@ def _strip_metadata(model: onnx.ModelProto, config: ModelConfig) -> None:
     for number, node in enumerate(model.graph.node):
         notes = {prop.key: prop.value for prop in node.metadata_props}
         scopes = [scope.strip(" '\"") for scope in notes.get(SCOPES_KEY, "").strip("[]").split(",")]
-        place = scopes[-2] if len(scopes) > 1 and scopes[-2] else "model"
+        # Where the graph is a part, the model is the member `model` of what was exported.
+        place = (scopes[-2] if len(scopes) > 1 else "").removeprefix("model.") or "model"
         node.name = f"{place}/{node.op_type}.{number}"
         del node.metadata_props[:]
         node.doc_string = ""
@@ -127,7 +112,7 @@ def _strip_metadata(model: onnx.ModelProto, config: ModelConfig) -> None:
         del value.metadata_props[:]
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
-    model.graph.name = config.name
+    model.graph.name = name
     model.producer_name, model.producer_version = "dtfsal", ""
     used = {node.domain for node in model.graph.node}
     for opset in [opset for opset in model.opset_import if opset.domain not in used]:

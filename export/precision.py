@@ -55,7 +55,8 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         typing.produced(node, wanted)
         nodes.append(node)
     for output in graph.output:
-        assert typing.types[output.name] == TensorProto.FLOAT, "the graph's outputs are in the FP32 tail"
+        if typing.types[output.name] == TensorProto.FLOAT16:  # features; a map is in the FP32 tail
+            _widen_output(nodes, output.name)
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(typing.initializers(nodes))
@@ -110,6 +111,17 @@ class _Typing:
                 )
             self._converted[name] = numpy_helper.from_array(values.astype(np.float16), f"{name}/fp16")
         return self._converted[name].name
+
+
+def _widen_output(nodes: list[NodeProto], name: str) -> None:
+    """Give the FP16 value behind an output another name, and the output's to its cast."""
+    inner = f"{name}/fp16"
+    for node in nodes:
+        for names in (node.input, node.output):
+            for position, used in enumerate(names):
+                if used == name:
+                    names[position] = inner
+    nodes.append(helper.make_node("Cast", [inner], [name], name=f"cast/{name}.output", to=TensorProto.FLOAT))
 
 
 def _retype_cast(node: NodeProto) -> None:

@@ -107,6 +107,7 @@ def build_tensorrt(
     target: TensorRtTarget,
     folder: Path,
     *,
+    stem: str = "model",
     progress: Progress | None = None,
     timing_cache: Path | None = None,
 ) -> BuiltEngine:
@@ -115,7 +116,8 @@ def build_tensorrt(
     Args:
         model: the graph, as `to_onnx` and `to_fp16` make it; used up, its weights move to a file.
         target: the library.
-        folder: where to put `model.engine` and, for the parser, the graph.
+        folder: where to put the engine and, for the parser, the graph.
+        stem: what their files are called before the suffix.
         progress: told of each finished step of each phase.
         timing_cache: a file to read tactic timings from and add them to; made where there is none.
 
@@ -131,8 +133,8 @@ def build_tensorrt(
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    source = folder / "model.onnx"
-    onnx.save(model, source, save_as_external_data=True, location="model.onnx.data")
+    source = folder / f"{stem}.onnx"
+    onnx.save(model, source, save_as_external_data=True, location=f"{source.name}.data")
     if not parser.parse_from_file(str(source)):
         errors = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
         raise EngineBuildError(f"{flavour.module} {trt.__version__} cannot read the graph: {errors}")
@@ -153,7 +155,7 @@ def build_tensorrt(
         raise KeyboardInterrupt
     if serialized is None:
         raise EngineBuildError(f"{flavour.module} {trt.__version__} could not build the engine: {log.last_error}")
-    path = folder / "model.engine"
+    path = folder / f"{stem}.engine"
     with path.open("wb") as file:
         file.write(memoryview(serialized))
     layers = _engine_layers(trt, log, path) if _driver_present() else _network_layers(trt, network)

@@ -76,6 +76,9 @@ class MelSlices:
     Silence stands before the first sample and after the last. Windows are asked for in the order of their times; what
     lies before the window asked for is let go, so memory grows neither with the sound nor with the step between
     windows.
+
+    Attributes:
+        silence: (height, width), the slice of digital silence. `slice` gives this very array where it hears nothing.
     """
 
     def __init__(self, audio: AudioSpec, chunks: Iterator[npt.NDArray[np.float32]]) -> None:
@@ -86,6 +89,7 @@ class MelSlices:
             chunks: contiguous mono samples (n,) in [-1, 1] at `audio.sample_rate_hz`, the first at video time 0;
                 arrays are kept, not copied.
         """
+        self.silence: FloatArray = np.full((audio.height, audio.width), audio.silence, np.float32)
         self._audio = audio
         self._chunks = chunks
         self._parts: deque[FloatArray] = deque()  # the samples [_start, _end)
@@ -100,9 +104,13 @@ class MelSlices:
         Raises:
             UsageError: a window that starts at a later slice has been asked for before.
         """
+        return np.stack([self.slice(index) for index in self.advance(centre_seconds)])[:, None]
+
+    def advance(self, centre_seconds: float) -> range:
+        """The grid numbers of the slices of the window centred there; what lies before them is let go."""
         indices = slice_indices(self._audio, centre_seconds)
         self._forget(indices.start)
-        return np.stack([self.slice(index) for index in indices])[:, None]
+        return indices
 
     def slice(self, index: int) -> FloatArray:
         """Slice `index` of the grid, (height, width); shared with later calls, so not to be written to.
@@ -112,10 +120,10 @@ class MelSlices:
         """
         if index not in self._slices:
             samples = self._range(self._first_sample(index))
-            if samples.any():
-                self._slices[index] = resize_slice(log_mel_slice(samples, self._audio), self._audio)
-            else:
-                self._slices[index] = np.full((self._audio.height, self._audio.width), self._audio.silence, np.float32)
+            heard = samples.any()
+            self._slices[index] = (
+                resize_slice(log_mel_slice(samples, self._audio), self._audio) if heard else self.silence
+            )
         return self._slices[index]
 
     def _first_sample(self, index: int) -> int:

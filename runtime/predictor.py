@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines import Device, Engine, EngineError, EngineMismatchError, TensorSpec, open_engine
+from dtfsal.engines import Device, Engine, EngineError, open_engine
 from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.maps import (
     NORMALISATIONS,
@@ -32,12 +32,11 @@ from dtfsal.runtime.maps import (
 )
 from dtfsal.runtime.media import AudioReader, Frame, VideoReader
 from dtfsal.runtime.prediction import Prediction, SaliencyFrame, Sound
-from dtfsal.runtime.preprocess import MelSlices, Rgb, normalise_clip, resize_frame
+from dtfsal.runtime.preprocess import MelSlices, Rgb, resize_frame
 from dtfsal.runtime.samples import mono_samples, resampled_chunks
 from dtfsal.runtime.stage_clock import StageClock
+from dtfsal.runtime.window_runners import WindowRunner, runner_type
 from dtfsal.runtime.windows import PADDINGS, ClipWindow, Padding, iter_windows
-
-_GRAPH = "window"
 
 
 class SaliencyPredictor:
@@ -57,7 +56,7 @@ class SaliencyPredictor:
     Raises:
         UsageError: an argument has a value that can't work.
         EngineError: the bundle is missing, damaged or not one.
-        EngineMismatchError: its graph is not one that this predictor can feed.
+        EngineMismatchError: its graphs are not ones that this predictor can feed.
         UnavailableError: what runs the engine is absent.
     """
 
@@ -86,7 +85,7 @@ class SaliencyPredictor:
         self._owns_engine = not isinstance(engine, Engine)
         self.engine = engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads)
         try:
-            self._inputs = _checked_graph(self.engine)
+            self._runner_type = runner_type(self.engine)
         except BaseException:
             self.close()
             raise
@@ -253,10 +252,10 @@ class SaliencyPredictor:
                 padding=self.padding,
                 stride=self.stride,
             )
-            video = np.empty((1, 3, self.clip.frames, self.clip.height, self.clip.width), np.float32)
+            runner = self._runner_type(self.engine)
             before: tuple[float, SaliencyMap] | None = None
             for window in clock.timed("preprocess", windows):
-                now = self._run(window, slices, video, clock)
+                now = self._run(runner, window, slices, clock)
                 while waiting and waiting[0][0] < window.index:
                     index, time_seconds = waiting.popleft()
                     assert before is not None, "the first frame always has a window"
@@ -270,20 +269,9 @@ class SaliencyPredictor:
                 yield SaliencyFrame(window.index, window.time_seconds, given), True
 
     def _run(
-        self,
-        window: ClipWindow[Frame],
-        slices: MelSlices | None,
-        video: npt.NDArray[np.float32],
-        clock: StageClock,
+        self, runner: WindowRunner, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock
     ) -> SaliencyMap:
-        with clock.stage("preprocess"):
-            normalise_clip([frame.rgb for frame in window.frames], self.clip, out=video[0])
-            inputs = {"video": video.astype(self._inputs["video"].dtype, copy=False)}
-            if slices is not None:
-                sound = slices.window(window.centre_seconds)[None]
-                inputs["audio"] = sound.astype(self._inputs["audio"].dtype, copy=False)
-        with clock.stage("engine"):
-            saliency_map = np.asarray(self.engine.run(inputs, graph=_GRAPH)["saliency_map"][0, 0], np.float32)
+        saliency_map = runner.run(window, slices, clock)
         if not np.isfinite(saliency_map).all():
             raise EngineError(
                 f"{self.engine.bundle.path} gave a map that is not finite for the frame at {window.time_seconds:.3f} "
@@ -292,39 +280,3 @@ class SaliencyPredictor:
             )
         with clock.stage("smooth"):
             return smooth_map(saliency_map, self.smoothing_sigma)
-
-
-def _checked_graph(engine: Engine) -> dict[str, TensorSpec]:
-    """The inputs of the engine's window graph, if they are what the front-end makes.
-
-    Raises:
-        EngineMismatchError: the graph, a tensor or a shape is another.
-    """
-    manifest = engine.manifest
-    clip, audio = manifest.clip, manifest.audio
-    expected = {"video": (1, 3, clip.frames, clip.height, clip.width)}
-    if audio is not None:
-        expected["audio"] = (1, audio.slices, 1, audio.height, audio.width)
-    graph = manifest.graphs.get(_GRAPH)
-    if graph is None:
-        raise EngineMismatchError(
-            f"{engine.bundle.path} has the graphs {', '.join(manifest.graphs)} and this version of dtfsal runs "
-            f"engines with a graph {_GRAPH!r}: upgrade dtfsal"
-        )
-    inputs = {tensor.name: tensor for tensor in graph.inputs}
-    outputs = {tensor.name: tensor for tensor in graph.outputs}
-    for tensors, shapes in ((inputs, expected), (outputs, {"saliency_map": (1, 1, clip.height, clip.width)})):
-        fits = set(shapes) <= set(tensors) and all(
-            len(tensors[name].shape) == len(shape)
-            and all(size in (-1, wanted) for size, wanted in zip(tensors[name].shape, shape, strict=True))
-            and tensors[name].dtype in ("float16", "float32")
-            for name, shape in shapes.items()
-        )
-        if not fits or (tensors is inputs and set(inputs) != set(expected)):
-            wanted = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            found = ", ".join(f"{tensor.name} {tensor.shape} {tensor.dtype}" for tensor in tensors.values())
-            raise EngineMismatchError(
-                f"{engine.bundle.path}: its graph {_GRAPH!r} has the tensors {found} where the clip and the sound of "
-                f"its manifest ask for {wanted}; build the engine again"
-            )
-    return inputs

@@ -63,12 +63,14 @@ class ClipWindow(Generic[FrameT]):
         time_seconds: the target frame's time.
         centre_seconds: the centre of the taps in time, before mirroring: where the sound is centred.
         frames: T source frames in tap order; a frame may occur more than once.
+        oldest_index: the number of the oldest frame that this window or a later one may hold.
     """
 
     index: int
     time_seconds: float
     centre_seconds: float
     frames: tuple[FrameT, ...]
+    oldest_index: int
 
 
 def tap_interval(clip: ClipSpec, source_interval_seconds: float) -> float:
@@ -146,8 +148,8 @@ def iter_windows(
 ) -> Iterator[ClipWindow[FrameT]]:
     """The windows of a stream of frames, each as soon as the frames it needs have come.
 
-    Frames are held only while a window may still need them: about two clip lengths at the nominal rate. A window with
-    taps before the video's start waits for the frames they are mirrored to.
+    Frames are held only while a window may still need them: about a clip length at the nominal rate. A window
+    with taps before the video's start waits for the frames they are mirrored to.
 
     Args:
         frames: the source's frames, times finite and strictly increasing.
@@ -164,6 +166,8 @@ def iter_windows(
     if padding not in PADDINGS:
         raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
     interval = tap_interval(clip, source_interval_seconds)
+    # Folding brings no tap further from the target than it was; one interval more covers rounding.
+    reach_seconds = (max(clip.target_index, clip.frames - 1 - clip.target_index) + 1) * interval
     held: deque[FrameT] = deque()
     pending: deque[FrameT] = deque()  # targets whose windows wait for later frames
     first_seconds: float | None = None
@@ -190,8 +194,7 @@ def iter_windows(
         while pending and taps(pending[0], math.inf).max() <= frame.time_seconds:
             target = pending.popleft()
             yield _window(held, target, taps(target, math.inf), clip, interval)
-        # No later target has a tap, mirrored or not, more than a clip length before it.
-        earliest = (pending[0] if pending else frame).time_seconds - clip.frames * interval
+        earliest = (pending[0] if pending else frame).time_seconds - reach_seconds  # of this target's and later taps
         while len(held) > 2 and held[1].time_seconds < earliest:
             held.popleft()
     if last is None:
@@ -208,7 +211,8 @@ def _window(
     candidates = list(held)
     picked = nearest_frames([frame.time_seconds for frame in candidates], times)
     centre = window_centre_seconds(clip, target.time_seconds, interval)
-    return ClipWindow(target.index, target.time_seconds, centre, tuple(candidates[index] for index in picked))
+    frames = tuple(candidates[index] for index in picked)
+    return ClipWindow(target.index, target.time_seconds, centre, frames, candidates[0].index)
 
 
 __all__ = [

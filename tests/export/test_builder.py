@@ -34,7 +34,7 @@ def run_script(*arguments, **options):
 def quick_export(monkeypatch, graph_of):
     """Take the tiny graphs from the session's exports."""
 
-    def copied(model, target, precision, **_):
+    def copied(model, target, precision, _part):
         graph = onnx.ModelProto()
         graph.CopyFrom(graph_of(model.config.name, target, precision))
         return graph

@@ -1,0 +1,241 @@
+"""From a window to its map: by one graph on whole windows, or by features that neighbouring windows share.
+
+A runner holds the state of one video, whose windows it is given in the order of their times.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.engines import Engine, EngineMismatchError, TensorSpec
+from dtfsal.runtime.maps import SaliencyMap
+from dtfsal.runtime.media import Frame
+from dtfsal.runtime.preprocess import MelSlices, normalise_clip
+from dtfsal.runtime.stage_clock import StageClock
+from dtfsal.runtime.windows import ClipWindow
+
+Array = npt.NDArray[Any]
+# What a tensor must be: its shape, and its type where that is not free to be float16 or float32.
+Wanted = tuple[tuple[int, ...], str | None]
+
+
+class WindowRunner(abc.ABC):
+    """Makes the maps of one video.
+
+    Args:
+        engine: an engine whose graphs `check` accepts.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clip = engine.manifest.clip
+        self.audio = engine.manifest.audio
+
+    @classmethod
+    @abc.abstractmethod
+    def check(cls, engine: Engine) -> None:
+        """Hold the engine's graphs to what this runner feeds them.
+
+        Raises:
+            EngineMismatchError: a graph, a tensor, a shape or a type is another.
+        """
+
+    @abc.abstractmethod
+    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+        """The map of a window, (H, W) float32, which belongs to the caller.
+
+        Args:
+            window: the window, its frames at the model's size.
+            slices: the video's sound; None for a visual model.
+            clock: told of the stages "preprocess" and "engine".
+        """
+
+
+def runner_type(engine: Engine) -> type[WindowRunner]:
+    """The runner for an engine's graphs, which are checked.
+
+    Raises:
+        EngineMismatchError: no runner can feed them.
+    """
+    graphs = set(engine.manifest.graphs)
+    parts = {"frame", "head"} if engine.manifest.audio is None else {"frame", "slice", "head"}
+    runner: type[WindowRunner]
+    if "window" in graphs:
+        runner = WholeWindow
+    elif parts <= graphs:
+        runner = ReusedFeatures
+    else:
+        raise EngineMismatchError(
+            f"{engine.bundle.path} has the graphs {', '.join(engine.manifest.graphs)} and this version of dtfsal runs "
+            f"engines with a graph 'window' or with the graphs {', '.join(sorted(parts))}: build the engine again, or "
+            "upgrade dtfsal"
+        )
+    runner.check(engine)
+    return runner
+
+
+class WholeWindow(WindowRunner):
+    """One graph, "window", computes everything anew for each window."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._types = {tensor.name: tensor.dtype for tensor in engine.manifest.graphs["window"].inputs}
+        self._video = np.empty((1, 3, self.clip.frames, self.clip.height, self.clip.width), np.float32)
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """See `WindowRunner.check`."""
+        clip, audio = engine.manifest.clip, engine.manifest.audio
+        inputs: dict[str, Wanted] = {"video": ((1, 3, clip.frames, clip.height, clip.width), None)}
+        if audio is not None:
+            inputs["audio"] = ((1, audio.slices, 1, audio.height, audio.width), None)
+        _check_graph(engine, "window", inputs, _map_wanted(engine))
+
+    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+        """See `WindowRunner.run`."""
+        with clock.stage("preprocess"):
+            normalise_clip([frame.rgb for frame in window.frames], self.clip, out=self._video[0])
+            inputs = {"video": self._video.astype(self._types["video"], copy=False)}
+            if slices is not None:
+                inputs["audio"] = slices.window(window.centre_seconds)[None].astype(self._types["audio"], copy=False)
+        with clock.stage("engine"):
+            return _map_of(self.engine.run(inputs, graph="window"))
+
+
+class ReusedFeatures(WindowRunner):
+    """Three graphs: "frame" sees each frame once, "slice" each slice of sound once, "head" makes the windows' maps.
+
+    The features of the frames and slices that a later window may ask for are held, as many as `iter_windows` holds
+    frames, so memory does not grow with the video. Silent slices are equal, so silence is encoded once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        graphs = engine.manifest.graphs
+        self._single = dataclasses.replace(self.clip, frames=1)
+        self._pixels = np.empty((3, 1, self.clip.height, self.clip.width), np.float32)
+        self._frame_type = graphs["frame"].inputs[0].dtype
+        self._slice_type = graphs["slice"].inputs[0].dtype if self.audio is not None else ""
+        wanted = _head_inputs(engine)
+        self._features = [tensor.name for tensor in graphs["frame"].outputs]
+        # The head's inputs, filled anew for each window: for lite at full size 22 MB, 2 ms.
+        self._inputs = {tensor.name: np.empty(wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs}
+        self._frames: dict[int, dict[str, Array]] = {}  # features by the frame's number in the source
+        self._slices: dict[int, Array] = {}  # features by the slice's number on the grid
+        self._silence: Array | None = None
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """See `WindowRunner.check`."""
+        clip, audio = engine.manifest.clip, engine.manifest.audio
+        _check_graph(engine, "frame", {"frame": ((1, 3, clip.height, clip.width), None)}, {})
+        if audio is not None:
+            _check_graph(engine, "slice", {"slice": ((1, 1, audio.height, audio.width), None)}, {})
+        _check_graph(engine, "head", _head_inputs(engine), _map_wanted(engine))
+
+    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+        """See `WindowRunner.run`."""
+        self._frames = {index: kept for index, kept in self._frames.items() if index >= window.oldest_index}
+        for frame in window.frames:
+            if frame.index not in self._frames:
+                self._frames[frame.index] = self._encode_frame(frame, clock)
+        indices = range(0)
+        if slices is not None:
+            with clock.stage("preprocess"):
+                indices = slices.advance(window.centre_seconds)
+            self._slices = {index: kept for index, kept in self._slices.items() if index >= indices.start}
+            for index in indices:
+                if index not in self._slices:
+                    self._slices[index] = self._encode_slice(index, slices, clock)
+        with clock.stage("engine"):
+            for tap, frame in enumerate(window.frames):
+                for name in self._features:
+                    self._inputs[name][0, tap] = self._frames[frame.index][name][0]
+            for place, index in enumerate(indices):
+                self._inputs["slice_features"][0, place] = self._slices[index][0]
+            return _map_of(self.engine.run(self._inputs, graph="head"))
+
+    def _encode_frame(self, frame: Frame, clock: StageClock) -> dict[str, Array]:
+        with clock.stage("preprocess"):
+            normalise_clip([frame.rgb], self._single, out=self._pixels)
+            pixels = self._pixels.reshape(1, 3, self.clip.height, self.clip.width)
+        with clock.stage("engine"):
+            return self.engine.run({"frame": pixels.astype(self._frame_type, copy=False)}, graph="frame")
+
+    def _encode_slice(self, index: int, slices: MelSlices, clock: StageClock) -> Array:
+        with clock.stage("preprocess"):
+            mel = slices.slice(index)
+        silent = mel is slices.silence
+        if silent and self._silence is not None:
+            return self._silence
+        with clock.stage("engine"):
+            inputs = {"slice": mel[None, None].astype(self._slice_type, copy=False)}
+            features = self.engine.run(inputs, graph="slice")["slice_features"]
+        if silent:
+            self._silence = features
+        return features
+
+
+def _map_of(outputs: Mapping[str, Array]) -> SaliencyMap:
+    return np.asarray(outputs["saliency_map"][0, 0], np.float32)
+
+
+def _map_wanted(engine: Engine) -> dict[str, Wanted]:
+    return {"saliency_map": ((1, 1, engine.manifest.clip.height, engine.manifest.clip.width), None)}
+
+
+def _head_inputs(engine: Engine) -> dict[str, Wanted]:
+    """What the head must take: the features of T frames and of the window's slices, each along a new second axis."""
+    manifest = engine.manifest
+
+    def stacked(tensor: TensorSpec, number: int) -> Wanted:
+        if -1 in tensor.shape[1:]:
+            raise EngineMismatchError(
+                f"{engine.bundle.path}: its output {tensor.name} leaves sizes open, and they must be fixed to be kept; "
+                "build the engine again"
+            )
+        return (1, number, *tensor.shape[1:]), tensor.dtype
+
+    wanted = {tensor.name: stacked(tensor, manifest.clip.frames) for tensor in manifest.graphs["frame"].outputs}
+    if manifest.audio is not None:
+        outputs = {tensor.name: tensor for tensor in manifest.graphs["slice"].outputs}
+        if set(outputs) != {"slice_features"}:
+            raise EngineMismatchError(
+                f"{engine.bundle.path}: its graph 'slice' gives {', '.join(outputs)} and not slice_features; build the "
+                "engine again"
+            )
+        wanted["slice_features"] = stacked(outputs["slice_features"], manifest.audio.slices)
+    return wanted
+
+
+def _check_graph(engine: Engine, name: str, inputs: Mapping[str, Wanted], outputs: Mapping[str, Wanted]) -> None:
+    """Compare a graph with exactly these inputs and at least these outputs.
+
+    Raises:
+        EngineMismatchError: they differ.
+    """
+    graph = engine.manifest.graphs[name]
+    for tensors, wanted, exact in ((graph.inputs, inputs, True), (graph.outputs, outputs, False)):
+        found = {tensor.name: tensor for tensor in tensors}
+        missing = not set(wanted) <= set(found) or (exact and set(wanted) != set(found))
+        if missing or not all(_fits(found[key], *what) for key, what in wanted.items()):
+            has = ", ".join(f"{tensor.name} {tensor.shape} {tensor.dtype}" for tensor in tensors)
+            asked = ", ".join(f"{key} {shape} {dtype or ''}".rstrip() for key, (shape, dtype) in wanted.items())
+            raise EngineMismatchError(
+                f"{engine.bundle.path}: its graph {name!r} has the tensors {has} where its manifest and its other "
+                f"graphs ask for {asked}; build the engine again"
+            )
+
+
+def _fits(tensor: TensorSpec, shape: tuple[int, ...], dtype: str | None) -> bool:
+    return (
+        len(tensor.shape) == len(shape)
+        and all(size in (-1, wanted) for size, wanted in zip(tensor.shape, shape, strict=True))
+        and tensor.dtype in (("float16", "float32") if dtype is None else (dtype,))
+    )
