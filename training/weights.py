@@ -26,20 +26,27 @@ class WeightsError(DtfsalError):
     exit_code = 4
 
 
-def save_weights(model: DTFSal, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(
+    model: DTFSal, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None, half: bool = False
+) -> None:
     """Write a model's weights and configuration to a safetensors file, in one step that leaves no partial file.
 
     Args:
         model: the model; what it registers as state travels, derived constants do not.
         path: the file to write, by custom `*.safetensors`.
         metadata: further text to keep in the file, such as what it was trained on.
+        half: store floating-point tensors as float16, at half the size; they are float32 again once loaded.
 
     Raises:
-        WeightsError: the file cannot be written.
+        WeightsError: the file cannot be written, or a value is too large for float16.
     """
     path = Path(path)
     header = {**(metadata or {}), FORMAT_KEY: FORMAT, CONFIG_KEY: json.dumps(model.config.to_dict())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        if large := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise WeightsError(f"{large[0]} does not fit into float16; save it in full precision")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         save_file(tensors, partial, metadata=header)
@@ -69,13 +76,7 @@ def read_config(path: str | os.PathLike[str]) -> ModelConfig:
     Raises:
         WeightsError: as `load_weights`.
     """
-    path = Path(path)
-    _require_file(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header: Mapping[str, str] = file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is cut short: {error}") from error
+    header = read_metadata(path)
     if CONFIG_KEY not in header:
         raise WeightsError(f"{path} holds no dtfsal configuration; it must be a file that dtfsal saved")
     if header.get(FORMAT_KEY) != FORMAT:
@@ -86,6 +87,21 @@ def read_config(path: str | os.PathLike[str]) -> ModelConfig:
         return ModelConfig.from_dict(json.loads(header[CONFIG_KEY]))
     except (ValueError, DtfsalError) as error:
         raise WeightsError(f"{path} holds a configuration that this version cannot read: {error}") from error
+
+
+def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, str]:
+    """The texts that a safetensors file holds beside its tensors.
+
+    Raises:
+        WeightsError: the file is missing or not safetensors.
+    """
+    path = Path(path)
+    _require_file(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path} is not a safetensors file, or is cut short: {error}") from error
 
 
 def load_kinetics_weights(model: DTFSal, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,1 @@
+"""Commands of the training room: prepare, synth, train, evaluate."""
