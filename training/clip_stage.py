@@ -1,8 +1,8 @@
 """The second stage: motion and sound. The frame encoder stands still; what mixes times and hears is trained.
 
 Since a frame's features no longer change, each clip is encoded once and many windows are cut out of it, as the runtime
-does. A few clips are held at a time; every step takes one window of each, and then the oldest clip gives way to a new
-one.
+does. A few clips are held at a time; every step takes one window of each, and every so many steps the oldest clip gives
+way to a new one.
 """
 
 import dataclasses
@@ -20,6 +20,8 @@ from dtfsal.training.optimisation import Optimiser, OptimiserConfig, Report
 
 # The parts that decide before times and sound meet, and so what a frame's features are.
 FRAME_PARTS = ("encoder.", "top_down.", "enhance.")
+# The parts that have learned from photographs already.
+DECODER_PARTS = ("decoders.", "final.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,12 +29,14 @@ class ClipStageConfig:
     """How long and how fast.
 
     Attributes:
-        steps: each with one new clip.
+        steps: how many.
+        steps_per_clip: steps after which the oldest clip gives way to a new one.
         clips_held: windows in a step, each of another clip.
         optimiser: rates and decays.
     """
 
-    steps: int = 800
+    steps: int = 700
+    steps_per_clip: int = 2
     clips_held: int = 8
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 
@@ -44,7 +48,7 @@ def train_on_clips(
 
     Args:
         model: trained on stills; its head is changed.
-        clips: an endless stream, at least `clips_held + steps` of them.
+        clips: an endless stream.
         config: how long and how fast.
         seed: of the choice of windows.
         report: told after each step.
@@ -53,11 +57,13 @@ def train_on_clips(
         The averaged model, in evaluation mode.
     """
     rng = np.random.default_rng(seed)
-    heads = [parameter for name, parameter in model.named_parameters() if not name.startswith(FRAME_PARTS)]
-    frozen = [parameter for name, parameter in model.named_parameters() if name.startswith(FRAME_PARTS)]
+    named = list(model.named_parameters())
+    frozen = [parameter for name, parameter in named if name.startswith(FRAME_PARTS)]
+    decoders = [parameter for name, parameter in named if name.startswith(DECODER_PARTS)]
+    fresh = [parameter for name, parameter in named if not name.startswith(FRAME_PARTS + DECODER_PARTS)]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    optimiser = Optimiser(model, heads, [], config.optimiser, config.steps)
+    optimiser = Optimiser(model, fresh, decoders, config.optimiser, config.steps)
     model.train()
     model.encoder.eval()
     held: deque[EncodedClip] = deque(
@@ -70,7 +76,8 @@ def train_on_clips(
         loss = saliency_loss(predict_windows(model, features, slices), density[:, None])
         optimiser.step(loss)
         report("clips", step, config.steps, loss.item())
-        held.append(encode_clip(model, next(clips)))
+        if step % config.steps_per_clip == 0:
+            held.append(encode_clip(model, next(clips)))
     for parameter in frozen:
         parameter.requires_grad_(True)
     return optimiser.averaged

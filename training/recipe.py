@@ -48,7 +48,9 @@ class Recipe:
     seed: int = 0
     stills: StillStageConfig = dataclasses.field(default_factory=StillStageConfig)
     clips: ClipStageConfig = dataclasses.field(
-        default_factory=lambda: ClipStageConfig(optimiser=OptimiserConfig(learning_rate=2e-3))
+        default_factory=lambda: ClipStageConfig(
+            optimiser=OptimiserConfig(learning_rate=2e-3, pretrained_learning_rate=5e-4)
+        )
     )
     clip_seconds: float = 3.2
     scene_share: float = 0.65
@@ -106,7 +108,7 @@ def training_clips(recipe: Recipe, model: DTFSal, stills: list[Still]) -> Iterat
         frame_rate_hz=clip.frame_rate_hz,
         sample_rate_hz=model.config.audio.sample_rate_hz,
     )
-    sources = Sources.from_photographs(photographs)
+    sources = Sources(tuple(photographs))
     while True:
         if rng.random() < recipe.scene_share:
             yield generate_scene(int(rng.integers(2**62)), sources, config)
@@ -121,5 +123,4 @@ def _photograph_clip(rng: np.random.Generator, photograph: Photograph, recipe: R
     samples: Floats | None = None
     if rng.random() >= recipe.silent_share:
         samples = random_sound(rng, config.seconds, config.sample_rate_hz)
-    assert photograph.fixations is not None
-    return StillClip(shot, vary_colour(rng, photograph.rgb), photograph.fixations, config.frame_rate_hz, samples)
+    return StillClip(shot, vary_colour(rng, photograph.rgb), photograph.points, config.frame_rate_hz, samples)

@@ -25,7 +25,7 @@ class StillStageConfig:
         optimiser: rates and decays.
     """
 
-    epochs: int = 8
+    epochs: int = 6
     batch_size: int = 8
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 

@@ -1,0 +1,170 @@
+"""`dtfsal evaluate`: how well weights predict gaze, on photographs and on scenes of the procedural world."""
+
+import argparse
+import csv
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtfsal.training.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from dtfsal.training.evaluate import Evaluation
+
+HELP = "score weights on gaze data"
+EXAMPLES = """\
+examples:
+  dtfsal evaluate lite.safetensors --stills data/osie -o scores/osie
+      the validation photographs of OSIE, in silence and with sounds that mean nothing
+  dtfsal evaluate lite.safetensors --synthetic 60 --seed 7 -o scores/synthetic
+      60 scenes made of the photographs that installed packages carry
+  dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
+
+The output folder gets scores.json, scores.csv (a line for each item and predictor) and examples.png.
+"""
+SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a safetensors file of a per-frame model (lite)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--stills", type=Path, metavar="DIR", help="photographs with fixations; see `dtfsal prepare`")
+    what.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
+    parser.add_argument(
+        "--split",
+        choices=("validation", "train", "all"),
+        default="validation",
+        help="which of OSIE's photographs (default: validation, which the shipped weights have never seen)",
+    )
+    parser.add_argument(
+        "--photographs", type=Path, action="append", default=[], metavar="DIR", help="what scenes are made of"
+    )
+    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes and sounds (default: 1)")
+    parser.add_argument("--kind", action="append", default=[], metavar="KIND", help="kinds of scenes (default: all)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
+    parser.add_argument("--force", action="store_true", help="replace scores that are there")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; errors are for the caller to print."""
+    from dtfsal.runtime.errors import UsageError
+    from dtfsal.training.optimisation import keep_freed_memory
+    from dtfsal.training.page import draw_page
+
+    if (args.output / "scores.json").exists() and not args.force:
+        raise UsageError(f"{args.output} holds scores already; choose another folder, or --force")
+    if args.synthetic is not None and args.synthetic < 1:
+        raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
+    keep_freed_memory()
+    evaluation, what = _stills(args) if args.stills else _synthetic(args)
+    report = {**what, "weights": _record(args.weights), "scores": _plain(evaluation.summary())}
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "scores.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    with (args.output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("item", "group", "predictor", *SHOWN))
+        for row in evaluation.rows:
+            rows.writerow((row.item, row.group, row.predictor, *(f"{getattr(row.scores, m):.5f}" for m in SHOWN)))
+    draw_page(evaluation.examples).save(args.output / "examples.png")
+    if args.json:
+        print(json.dumps(report, indent=1, allow_nan=False))
+    else:
+        _print(report["scores"])
+        print(f"{args.output}: scores.json, scores.csv, examples.png")
+    return 0
+
+
+def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
+    import numpy as np
+
+    from dtfsal.training.data.stills import DEGREE_OF_WIDTH, read_stills, split_stills
+    from dtfsal.training.evaluate import evaluate_stills, mean_density
+    from dtfsal.training.metrics import fixation_density
+    from dtfsal.training.synthetic import random_sound
+    from dtfsal.training.weights import load_weights
+
+    model = load_weights(args.weights)
+    stills = read_stills(args.stills)
+    prior = None
+    if args.split != "all":
+        split = split_stills(stills)
+        stills, others = split[args.split], split["train"]
+        sizes = [still.read().shape for still in others[:1]] * len(others)
+        prior = mean_density(
+            [
+                fixation_density(still.fixations, size[0], size[1], DEGREE_OF_WIDTH * size[1])
+                for still, size in zip(others, sizes, strict=True)
+            ]
+        )
+    rng = np.random.default_rng(args.seed)
+    audio = model.config.audio
+    sounds = [] if audio is None else [random_sound(rng, 4.0, audio.sample_rate_hz) for _ in range(16)]
+    with Bar(len(stills), "photographs") as bar:
+        evaluation = evaluate_stills(model, stills, prior=prior, sounds=sounds, progress=bar.step)
+    return evaluation, {"set": "photographs", "split": args.split, "items": len(stills), "seed": args.seed}
+
+
+def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
+    import numpy as np
+
+    from dtfsal.training.evaluate import evaluate_clips, mean_density
+    from dtfsal.training.synthetic import (
+        KINDS,
+        SceneConfig,
+        Sources,
+        all_photographs,
+        cutouts_from_folder,
+        generate_scene,
+    )
+    from dtfsal.training.weights import load_weights
+
+    model = load_weights(args.weights)
+    clip = model.config.clip
+    config = SceneConfig(height=clip.height, width=clip.width, frame_rate_hz=clip.frame_rate_hz)
+    cutouts = cutouts_from_folder(args.cutouts) if args.cutouts else []
+    sources = Sources(tuple(all_photographs(args.photographs)), tuple(cutouts))
+    kinds = args.kind or KINDS
+    seeds = np.random.default_rng(args.seed).integers(2**62, size=args.synthetic + 20)
+    prior_scenes = [generate_scene(int(seed), sources, config) for seed in seeds[args.synthetic :]]
+    prior = mean_density([s.density(i) for s in prior_scenes for i in range(0, len(s.frames), 16)])
+    clips = []
+    for number in range(args.synthetic):
+        kind = kinds[number % len(kinds)]
+        clips.append((f"scene {number:03d}", kind, generate_scene(int(seeds[number]), sources, config, kind=kind)))
+    with Bar(len(clips), "scenes") as bar:
+        evaluation = evaluate_clips(model, clips, sigma=config.degree_pixels, prior=prior, progress=bar.step)
+    photographs = [item.name for item in sources.photographs]
+    what = {"set": "synthetic", "items": len(clips), "seed": args.seed, "kinds": list(kinds)}
+    return evaluation, {**what, "photographs": len(photographs), "cutouts": len(cutouts)}
+
+
+def _record(weights: Path) -> dict[str, Any]:
+    import hashlib
+
+    return {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers rounded, NaN as null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return (round(value, 5) if math.isfinite(value) else None) if isinstance(value, float) else value
+
+
+def _print(scores: dict[str, Any]) -> None:
+    width = max(len(name) for group in scores.values() for name in group)
+    for group, predictors in scores.items():
+        if len(scores) == 2 and group != "all":
+            continue  # a single group is all there is
+        print(f"{group:<{width + 2}}" + "".join(f"{metric.upper().replace('_', '-'):>10}" for metric in SHOWN))
+        for name, values in predictors.items():
+            print(f"  {name:<{width}}" + "".join(f"{values[metric]:>10.3f}" for metric in SHOWN))
+
+
+__all__ = ["HELP", "configure", "run"]
