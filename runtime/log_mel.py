@@ -44,7 +44,9 @@ def log_mel(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
     # In float64: float32's rounding next to a loud tone is as large as the offset's last digits in quiet bands.
     spectrum = np.fft.rfft(frames * _window(audio), _fft_length(audio), axis=1)
     magnitudes = np.abs(spectrum).astype(np.float32)
-    return np.asarray(np.log(magnitudes @ _filterbank(audio) + np.float32(audio.log_offset)), np.float32)
+    # Not `@`: BLAS would wake its threads for so small a product, and they wait for those of the engine.
+    mel = np.einsum("fb,bm->fm", magnitudes, _filterbank(audio))
+    return np.asarray(np.log(mel + np.float32(audio.log_offset)), np.float32)
 
 
 def log_mel_slice(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
@@ -60,9 +62,8 @@ def log_mel_slice(samples: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
 
 def resize_slice(log_mel_slice: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
     """(slice_frames, mel_bands) -> (height, width), bilinear with half-pixel centres: time to rows, mel to columns."""
-    rows = _interpolation_matrix(audio.slice_frames, audio.height)
-    columns = _interpolation_matrix(audio.mel_bands, audio.width)
-    return rows @ np.asarray(log_mel_slice, np.float32) @ columns.T
+    rows = _interpolated_rows(np.asarray(log_mel_slice, np.float32), audio.height)
+    return np.ascontiguousarray(_interpolated_rows(np.ascontiguousarray(rows.T), audio.width).T)
 
 
 def silent_slices(audio: AudioSpec) -> FloatArray:
@@ -194,14 +195,15 @@ def _filterbank(audio: AudioSpec) -> FloatArray:
     return weights.astype(np.float32)
 
 
+def _interpolated_rows(values: FloatArray, new_size: int) -> FloatArray:
+    """(size, n) -> (new_size, n)."""
+    before, after, share = _interpolation(len(values), new_size)
+    return values[before] * (1 - share) + values[after] * share
+
+
 @functools.lru_cache(maxsize=16)
-def _interpolation_matrix(size: int, new_size: int) -> FloatArray:
-    """(new_size, size) weights of linear interpolation with half-pixel centres, ends held."""
+def _interpolation(size: int, new_size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray]:
+    """Linear interpolation with half-pixel centres, ends held: the rows before and after, and the latter's share."""
     position = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
     before = np.minimum(position.astype(np.intp), size - 1)
-    after = np.minimum(before + 1, size - 1)
-    share = position - before
-    matrix = np.zeros((new_size, size))
-    np.add.at(matrix, (np.arange(new_size), before), 1 - share)
-    np.add.at(matrix, (np.arange(new_size), after), share)
-    return matrix.astype(np.float32)
+    return before, np.minimum(before + 1, size - 1), (position - before).astype(np.float32)[:, None]
