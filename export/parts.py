@@ -1,11 +1,13 @@
 """The graphs of an engine: which part of the model each computes, and the tensors it takes and gives.
 
 A model whose encoder mixes times is one graph, "window". One that sees frames alone is three, so that neighbouring
-windows share their work: "frame" encodes a frame, "slice" a slice of sound, "head" makes a window's map of the two.
+windows share their work: "frame" computes all that depends on a frame alone, "slice" on a slice of sound alone, and
+"head" makes a window's map of them. A frame's features go into the first convolution of their levels' decoders at
+once (see `dtfsal.export.tap_convolution`); level 4's wait for the sound.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +15,12 @@ from torch import Tensor, nn
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.manifest import GraphSpec, TensorSpec
+from dtfsal.export.tap_convolution import (
+    ConvolvedTaps,
+    convolved_channels,
+    first_convolution,
+    take_convolved_taps,
+)
 from dtfsal.training.config import PYRAMID_STRIDES, ModelConfig
 from dtfsal.training.model import DTFSal
 
@@ -21,6 +29,7 @@ Graphs = Literal["reuse", "window"]
 
 OUTPUT_NAME = "saliency_map"
 SLICE_STRIDE = 16  # of VGGish's features, in rows and columns of a slice
+CONVOLVED_LEVELS = 3  # level 4 is fused with the sound before it is decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +39,7 @@ class GraphPart:
     Attributes:
         name: in the manifest.
         module: the part of a model that it computes; its arguments and results are `inputs` and `outputs` in order.
+            It may change the model that it is given.
         inputs: float32, all sizes fixed.
         outputs: float32, all sizes fixed.
     """
@@ -72,7 +82,8 @@ def graph_parts(model: DTFSal, graphs: Graphs = "reuse", *, batch_size: int = 1)
             f"an engine of {config.name!r} encodes frame by frame and takes no batch of {batch_size} windows: leave "
             "--batch-size out, or build one graph for whole windows with --single-graph"
         )
-    return tuple(part for part in (_frame_part(config), _slice_part(config), _head_part(config)) if part is not None)
+    parts = (_frame_part(model), _slice_part(config), _head_part(model))
+    return tuple(part for part in parts if part is not None)
 
 
 def window_part(config: ModelConfig, batch_size: int = 1) -> GraphPart:
@@ -87,17 +98,17 @@ def window_part(config: ModelConfig, batch_size: int = 1) -> GraphPart:
     return GraphPart("window", lambda model: model, tuple(inputs), (_map_spec(config, batch_size),))
 
 
-def _frame_part(config: ModelConfig) -> GraphPart:
-    clip = config.clip
-    lowest, highest = _pixel_range(config)
+def _frame_part(model: DTFSal) -> GraphPart:
+    clip = model.config.clip
+    lowest, highest = _pixel_range(model.config)
     frame = (1, 3, clip.height, clip.width)
     return GraphPart(
         "frame",
         _FrameGraph,
         (TensorSpec("frame", "float32", frame, lowest, highest, "(1, RGB, H, W), (x/255 - mean)/std"),),
         tuple(
-            TensorSpec(name, "float32", (1, *shape), description=f"(1, C, h, w), level {level} of a frame")
-            for level, (name, shape) in enumerate(_feature_shapes(config).items(), 1)
+            TensorSpec(name, "float32", (1, *shape), description=f"(1, C, h, w), {what}")
+            for name, shape, what in _frame_features(model)
         ),
     )
 
@@ -114,15 +125,17 @@ def _slice_part(config: ModelConfig) -> GraphPart | None:
     )
 
 
-def _head_part(config: ModelConfig) -> GraphPart:
+def _head_part(model: DTFSal) -> GraphPart:
+    config = model.config
     inputs = [
-        TensorSpec(name, "float32", (1, config.times, *shape), description=f"(1, T, C, h, w), level {level}, by tap")
-        for level, (name, shape) in enumerate(_feature_shapes(config).items(), 1)
+        TensorSpec(name, "float32", (1, config.times, *shape), description=f"(1, T, C, h, w), {what}")
+        for name, shape, what in _frame_features(model)
     ]
     if config.audio is not None:
         shape = (1, config.audio.slices, *_slice_shape(config))
         inputs.append(TensorSpec("slice_features", "float32", shape, description="(1, slices, C, h, w)"))
-    return GraphPart("head", _HeadGraph, tuple(inputs), (_map_spec(config, 1),))
+    names = [tensor.name for tensor in inputs]
+    return GraphPart("head", lambda model: _HeadGraph(model, names), tuple(inputs), (_map_spec(config, 1),))
 
 
 def _pixel_range(config: ModelConfig) -> tuple[float, float]:
@@ -137,13 +150,20 @@ def _map_spec(config: ModelConfig, batch_size: int) -> TensorSpec:
     return TensorSpec(OUTPUT_NAME, "float32", shape, 0.0, 1.0, "(B, 1, H, W), saliency of the target frame")
 
 
-def _feature_shapes(config: ModelConfig) -> dict[str, tuple[int, int, int]]:
-    """(C*, h, w) of a frame's refined features, by name."""
-    clip = config.clip
-    return {
-        f"features_{level}": (config.width, clip.height // stride, clip.width // stride)
-        for level, stride in enumerate(PYRAMID_STRIDES, 1)
-    }
+def _frame_features(model: DTFSal) -> list[tuple[str, tuple[int, int, int], str]]:
+    """Name, (C, h, w) and description of what the frame graph gives, in order."""
+    config = model.config
+    grids = [(config.clip.height // stride, config.clip.width // stride) for stride in PYRAMID_STRIDES]
+    found = [
+        (
+            f"convolved_{level}",
+            (convolved_channels(first_convolution(model.decoders[level - 1]), config.times), *grids[level - 1]),
+            f"level {level}, convolved for each tap of its decoder",
+        )
+        for level in range(1, CONVOLVED_LEVELS + 1)
+    ]
+    levels = (2, 4) if config.temporal_mixing else (4,)  # changes of level 2 are mixed into level 4
+    return found + [(f"features_{level}", (config.width, *grids[level - 1]), f"level {level}") for level in levels]
 
 
 def _slice_shape(config: ModelConfig) -> tuple[int, int, int]:
@@ -155,10 +175,15 @@ class _FrameGraph(nn.Module):
     def __init__(self, model: DTFSal) -> None:
         super().__init__()
         self.model = model
+        self.convolve = nn.ModuleList(
+            [ConvolvedTaps(first_convolution(d), model.config.times) for d in model.decoders[:CONVOLVED_LEVELS]]
+        )
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, H, W) -> four tensors (1, C*, h_i, w_i)."""
-        return tuple(self.model.encode_frames(frame))
+        """(1, 3, H, W) -> tensors (1, C, h, w) as `_frame_features` lists them."""
+        levels = self.model.encode_frames(frame)
+        convolved = [convolve(level) for convolve, level in zip(self.convolve, levels, strict=False)]
+        return (*convolved, *([levels[1]] if self.model.config.temporal_mixing else []), levels[3])
 
 
 class _SliceGraph(nn.Module):
@@ -172,21 +197,23 @@ class _SliceGraph(nn.Module):
 
 
 class _HeadGraph(nn.Module):
-    def __init__(self, model: DTFSal) -> None:
+    def __init__(self, model: DTFSal, names: Sequence[str]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.names = model, tuple(names)
+        for decoder in model.decoders[:CONVOLVED_LEVELS]:
+            take_convolved_taps(decoder)
 
-    def forward(
-        self,
-        features_1: Tensor,
-        features_2: Tensor,
-        features_3: Tensor,
-        features_4: Tensor,
-        slice_features: Tensor | None = None,
-    ) -> Tensor:
-        """Four tensors (1, T, C*, h_i, w_i) and, with sound, (1, S, C, h, w) -> (1, 1, H, W)."""
-        features = [level.flatten(0, 1) for level in (features_1, features_2, features_3, features_4)]
-        saliency_map, _ = self.model.predict(features, slice_features, self.model.config.times)
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Tensors (1, T, C, h, w) and, with sound, (1, S, C, h, w), in the order of the names -> (1, 1, H, W)."""
+        given = dict(zip(self.names, tensors, strict=True))
+        slice_features = given.pop("slice_features", None)
+        given = {name: tensor.flatten(0, 1) for name, tensor in given.items()}
+        convolved = [given[f"convolved_{level}"] for level in range(1, CONVOLVED_LEVELS + 1)]
+        times = self.model.config.times
+        # Of the levels before the last, fusion looks at level 2 only, and hands all of them on.
+        finer = [convolved[0], given.get("features_2", convolved[1]), convolved[2]]
+        *_, fused = self.model.fuse([*finer, given["features_4"]], slice_features, times)
+        saliency_map, _ = self.model.decode([*convolved, fused], times)
         return saliency_map
 
 
