@@ -1,18 +1,21 @@
-"""`dtfsal benchmark flops` and `dtfsal benchmark latency`."""
+"""`dtfsal benchmark flops`, `dtfsal benchmark latency` and `dtfsal benchmark live`."""
 
 import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-HELP = "measure FLOPs and latency"
+HELP = "measure FLOPs, latency and live speed"
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
   dtfsal benchmark latency --preset tiny --runs 20
   dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
+  dtfsal benchmark live --engine lite.engine --video clip.mp4
+  dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
 """
 
 
@@ -21,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency}")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live}")
     flops = kinds.add_parser("flops", help="parameters and operations, part by part, beside the paper's")
     flops.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
     flops.add_argument(
@@ -34,20 +37,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     latency = kinds.add_parser("latency", help="CPU latency against the plain eager form, in one interleaved run")
     latency.add_argument("--preset", default="tiny", metavar="NAME", help="the model (default: tiny)")
     latency.add_argument("--runs", type=int, default=5, metavar="N", help="timed runs of each form (default: 5)")
-    latency.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
-    latency.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE.json",
-        help="also write the JSON there, and its table beside it as .md",
+    live = kinds.add_parser("live", help="speed from a video file to its maps, stage by stage, in the steady state")
+    live.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+    live.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip of several windows' length")
+    live.add_argument(
+        "--without-reuse", type=Path, metavar="DIR", help="also an engine of the same weights with a single graph"
     )
-    latency.add_argument("--json", action="store_true", help="print the result as JSON")
+    live.add_argument("--runs", type=int, default=3, metavar="N", help="over the clip, with each engine (default: 3)")
+    live.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    for timed in (latency, live):
+        timed.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
+        timed.add_argument(
+            "-o",
+            "--output",
+            type=Path,
+            metavar="FILE.json",
+            help="also write the JSON there, and its table beside it as .md",
+        )
+        timed.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    return _flops(args) if args.kind == "flops" else _latency(args)
+    return {"flops": _flops, "latency": _latency, "live": _live}[args.kind](args)
 
 
 def _flops(args: argparse.Namespace) -> int:
@@ -75,34 +87,92 @@ def _flops(args: argparse.Namespace) -> int:
 def _latency(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.latency import BUSY_CORES, latency, markdown
+    from dtfsal.benchmarks.latency import latency, markdown
+
+    _check_counts(args)
+    command = ["dtfsal", "benchmark", "latency", "--preset", args.preset, "--runs", str(args.runs)]
+    if args.threads is not None:
+        command += ["--threads", str(args.threads)]
+    with _result_files(args.output) as write:
+        with tqdm(total=3 * (args.runs + 1), disable=None, desc="latency", unit="run") as bar:
+            report = latency(
+                args.preset,
+                runs=args.runs,
+                threads=args.threads,
+                command=command,
+                progress=lambda: bar.update() and None,
+            )
+        write(report, markdown(report))
+    slows = "slows PyTorch far more than ONNX Runtime"
+    return _show(report, markdown(report), slows, as_json=args.json)
+
+
+def _live(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.live import live, markdown
+
+    _check_counts(args)
+    # Names, not paths: a result that is kept tells nothing of the folders it was made in.
+    command = ["dtfsal", "benchmark", "live", "--engine", args.engine.name, "--video", args.video.name]
+    if args.without_reuse is not None:
+        command += ["--without-reuse", args.without_reuse.name]
+    command += ["--runs", str(args.runs)]
+    if args.threads is not None:
+        command += ["--threads", str(args.threads)]
+    total = args.runs * (1 if args.without_reuse is None else 2)
+    with _result_files(args.output) as write:
+        with tqdm(total=total, disable=None, desc="live", unit="run") as bar:
+            report = live(
+                args.engine,
+                args.video,
+                without_reuse=args.without_reuse,
+                runs=args.runs,
+                device=args.device,
+                threads=args.threads,
+                command=command,
+                progress=lambda: bar.update() and None,
+            )
+        write(report, markdown(report))
+    return _show(report, markdown(report), "slows everything", as_json=args.json)
+
+
+def _check_counts(args: argparse.Namespace) -> None:
     from dtfsal.engines.errors import UsageError
-    from dtfsal.runtime.writer import atomic_output
 
     if args.runs < 1:
         raise UsageError(f"--runs must be at least 1, not {args.runs}")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, not {args.threads}")
-    if args.output and args.output.suffix != ".json":
-        raise UsageError(f"--output must end in .json, not {args.output.name!r}: its table goes beside it as .md")
-    command = ["dtfsal", "benchmark", "latency", "--preset", args.preset, "--runs", str(args.runs)]
-    if args.threads is not None:
-        command += ["--threads", str(args.threads)]
+
+
+@contextlib.contextmanager
+def _result_files(output: Path | None) -> Iterator[Callable[[dict[str, Any], str], None]]:
+    """What writes a report and its table; opened before minutes of measuring, so that a bad place is said at once."""
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.runtime.writer import atomic_output
+
+    if output and output.suffix != ".json":
+        raise UsageError(f"--output must end in .json, not {output.name!r}: its table goes beside it as .md")
     with contextlib.ExitStack() as stack:
-        # Opened before minutes of measuring, so that a place that cannot be written is said at once.
-        paths = [args.output.with_suffix(suffix) for suffix in (".json", ".md")] if args.output else []
+        paths = [output.with_suffix(suffix) for suffix in (".json", ".md")] if output else []
         files = [stack.enter_context(atomic_output(path)) for path in paths]
-        bar = stack.enter_context(tqdm(total=3 * (args.runs + 1), disable=None, desc="latency", unit="run"))
-        report: dict[str, Any] = latency(
-            args.preset, runs=args.runs, threads=args.threads, command=command, progress=lambda: bar.update() and None
-        )
-        for file, text in zip(files, (json.dumps(report, indent=2) + "\n", markdown(report)), strict=False):
-            file.write_text(text)
+
+        def write(report: dict[str, Any], table: str) -> None:
+            for file, text in zip(files, (json.dumps(report, indent=2) + "\n", table), strict=False):
+                file.write_text(text)
+
+        yield write
+
+
+def _show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> int:
+    from dtfsal.benchmarks.host import BUSY_CORES
+
     if (report["other_cores"] or 0) > BUSY_CORES:
         print(
-            f"dtfsal: warning: other processes used {report['other_cores']:.2f} cores meanwhile, which slows PyTorch "
-            "far more than ONNX Runtime: measure again on a quiet machine",
+            f"dtfsal: warning: other processes used {report['other_cores']:.2f} cores meanwhile, which {slows}: "
+            "measure again on a quiet machine",
             file=sys.stderr,
         )
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if as_json else table)
     return 0

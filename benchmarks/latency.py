@@ -6,21 +6,17 @@ speed-up comes out too high. So the report holds what other processes used meanw
 """
 
 import dataclasses
-import datetime
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dtfsal.benchmarks.flops import count
+from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.parity import synthetic_windows
 from dtfsal.benchmarks.plain import plain
 from dtfsal.engines import open_engine
@@ -30,7 +26,6 @@ from dtfsal.training.config import resolve_config
 from dtfsal.training.seeded import seeded_model
 
 BASELINE = "eager plain"
-BUSY_CORES = 0.1  # other processes' share above which figures are not to be trusted
 PACKAGES = ("dtfsal", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -112,18 +107,18 @@ def _latency(
     written = plain(model)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "engine"
-        build_engine(BuildRequest(output=bundle, target="onnxruntime", precision="fp32", preset=preset))
+        build_engine(
+            BuildRequest(output=bundle, target="onnxruntime", precision="fp32", preset=preset, graphs="window")
+        )
         with open_engine(bundle, device="cpu", threads=threads) as engine, torch.no_grad():
             forms: dict[str, Callable[[], object]] = {
                 BASELINE: lambda: written(*tensors),
                 "eager": lambda: model(*tensors),
                 "ONNX Runtime fp32": lambda: engine.run(inputs),
             }
-            started, others = time.perf_counter(), other_busy_seconds()
+            others = OtherCores()
             timings = measure(forms, runs=runs, progress=progress)
-            other_cores = None
-            if others is not None and (now := other_busy_seconds()) is not None:
-                other_cores = max(0.0, now - others) / (time.perf_counter() - started)
+            other_cores = others.mean()
     deployed, plainly = (count(config, form=form).total.true_flops / 1e9 for form in ("deployed", "written"))
     baseline = timings[0].median_seconds
     rows = [
@@ -147,7 +142,7 @@ def _latency(
         "matrix_product_gflop_per_second": matrix_product_rate(),
         "other_cores": other_cores,
         "rows": rows,
-        "machine": machine(),
+        "machine": machine(PACKAGES),
         "command": list(command),
     }
 
@@ -161,34 +156,6 @@ def matrix_product_rate(size: int = 2048, repeats: int = 7) -> float:
         torch.mm(a, b)
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best / 1e9
-
-
-def other_busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
-    """CPU seconds since the start that went to anything but this process, over all cores; None outside Linux."""
-    try:
-        user, nice, system, _idle, _iowait, *rest = map(int, stat.read_text().split(maxsplit=9)[1:9])
-    except (OSError, ValueError):
-        return None
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - time.process_time()
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on and with."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": versions,
-        "commit": _commit(),
-    }
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -209,31 +176,11 @@ def markdown(report: dict[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     host = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in host["versions"].items() if number)
     peak = f"{report['matrix_product_gflop_per_second']:.0f} GFLOP/s"
-    others = report["other_cores"]
-    meanwhile = "" if others is None else f"other processes used {others:.2f} cores meanwhile; "
     lines += [
         "",
         f"{report['runs']} interleaved runs each, {report['threads']} threads; {host['cpu']}, {host['cores']} cores, "
-        f"whose FP32 matrix products reach {peak}; {meanwhile}{host['system']}, "
-        f"Python {host['python']}, {versions}; {host['date']}. `{' '.join(report['command'])}`",
+        f"whose FP32 matrix products reach {peak}; {software(host, report['other_cores'])}. "
+        f"`{' '.join(report['command'])}`",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _commit() -> str | None:
-    """The commit, `-dirty` behind it where tracked files differ."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

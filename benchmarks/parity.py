@@ -127,9 +127,26 @@ def compare_maps(model: DTFSal, run: Run, windows: Iterator[Inputs], *, batch_si
 
 
 def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> Iterator[Parity]:
-    """`compare_maps` with an engine, whatever its batch size."""
-    (video,) = (spec for spec in engine.manifest.graphs["window"].inputs if spec.name == "video")
+    """`compare_maps` with an engine, whatever its batch size; several graphs are run one after the other."""
+    window = engine.manifest.graphs.get("window")
+    if window is None:
+        return compare_maps(model, lambda x: run_graphs(engine, x), windows)
+    (video,) = (spec for spec in window.inputs if spec.name == "video")
     return compare_maps(model, lambda x: engine.run(x)["saliency_map"], windows, batch_size=video.shape[0])
+
+
+def run_graphs(engine: Engine, inputs: Inputs) -> FloatArray:
+    """The map (1, 1, H, W) of one window from an engine with the graphs "frame", "slice" and "head"."""
+    frames = [
+        engine.run({"frame": np.ascontiguousarray(frame)}, graph="frame")
+        for frame in np.moveaxis(inputs["video"], 2, 0)
+    ]
+    taken = {name: np.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}  # (1, T, C*, h, w)
+    if "audio" in inputs:
+        mels = inputs["audio"].swapaxes(0, 1)  # (S, 1, 1, h, w)
+        slices = [engine.run({"slice": mel}, graph="slice")["slice_features"] for mel in mels]
+        taken["slice_features"] = np.stack(slices, axis=1)  # (1, S, C, h, w)
+    return engine.run(taken, graph="head")["saliency_map"]
 
 
 def compare_onnx(model: DTFSal, path: Path, windows: Iterator[Inputs]) -> Iterator[Parity]:

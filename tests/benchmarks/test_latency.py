@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dtfsal.benchmarks import latency as module
-from dtfsal.benchmarks.latency import Timing, latency, markdown, measure, other_busy_seconds
+from dtfsal.benchmarks.host import other_busy_seconds
+from dtfsal.benchmarks.latency import Timing, latency, markdown, measure
 from dtfsal.runtime.cli import main
 
 
