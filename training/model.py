@@ -58,8 +58,8 @@ class DTFSal(nn.Module):
             self.fusion = AMFB(width)
         self.decoders = nn.ModuleList([Decoder(width, config.decoder_widths) for _ in grids])
         self.final = nn.Conv2d(len(grids), 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
-        # Side maps of 0 make 0.007 of the final map, those of 1 make 0.993: with the usual small weights it is grey, and
-        # still was after eight epochs of OSIE.
+        # Side maps of 0 make 0.007 of the final map, those of 1 make 0.993: with the usual small weights it is grey,
+        # and still was after eight epochs of OSIE.
         nn.init.constant_(self.final.weight, FINAL_GAIN / len(grids))
         assert self.final.bias is not None
         nn.init.constant_(self.final.bias, -FINAL_GAIN / 2)
