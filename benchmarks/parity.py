@@ -20,7 +20,7 @@ from dtfsal.runtime.windows import iter_windows
 from dtfsal.training.config import ModelConfig
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model, synthetic_window
-from dtfsal.training.weights import load_weights
+from dtfsal.training.weights import load_weights, shipped_weights
 
 FloatArray = npt.NDArray[np.float32]
 Inputs = dict[str, FloatArray]
@@ -180,7 +180,8 @@ def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:
 
     Args:
         manifest: the engine's.
-        weights: the weights file; not needed where the engine has random weights of a seed.
+        weights: the weights file; not needed where the engine has random weights of a seed, or those that the package
+            carries.
 
     Raises:
         UsageError: the engine was built from a file, and none was given.
@@ -194,7 +195,9 @@ def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:
             raise EngineMismatchError(f"the engine has random weights of seed {seeded[1]}, not those of {weights}")
         return seeded_model(config, seed=int(seeded[1]))
     if weights is None:
-        raise UsageError(f"the engine was built from {record['source']}: give that file with --weights")
+        weights = shipped_weights(manifest.model_name)
+        if weights is None or sha256_file(weights) != record["sha256"]:
+            raise UsageError(f"the engine was built from {record['source']}: give that file with --weights")
     model = load_weights(weights)
     if sha256_file(weights) != record["sha256"]:
         raise EngineMismatchError(f"{weights} is not the file {record['source']!r} that the engine was built from")

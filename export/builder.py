@@ -23,7 +23,7 @@ from dtfsal.export.tensorrt_builder import build_tensorrt, check_target
 from dtfsal.training.config import ModelConfig, resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model
-from dtfsal.training.weights import load_weights
+from dtfsal.training.weights import load_weights, shipped_weights
 
 SEEDED_SOURCE = "random, seed {seed}"
 
@@ -37,8 +37,9 @@ class BuildRequest:
 
     Attributes:
         preset: the model where there are no weights; with weights, the model they must hold, or None for any.
-        weights: a safetensors file that dtfsal saved; None for random weights from `seed`.
-        seed: of the random weights.
+        weights: a safetensors file that dtfsal saved; None for those that the package carries for the preset, or where
+            it has none, random ones.
+        seed: of random weights, and a wish for them; None for those of seed 0 where there are no others.
         target: the back end that is to run the engine.
         precision: of weights and arithmetic; inputs and outputs stay float32.
         output: the bundle's folder.
@@ -53,7 +54,7 @@ class BuildRequest:
     precision: Precision
     preset: str | ModelConfig | None = None
     weights: Path | None = None
-    seed: int = 0
+    seed: int | None = None
     batch_size: int = 1
     graphs: Graphs = "reuse"
     overwrite: bool = False
@@ -62,6 +63,8 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if self.preset is None and self.weights is None:
             raise UsageError("say which model to build: give a preset, weights, or both")
+        if self.weights is not None and self.seed is not None:
+            raise UsageError("a seed is for random weights; give weights or a seed, not both")
         if type(self.batch_size) is not int or self.batch_size < 1:
             raise UsageError(f"batch_size must be a positive integer, not {self.batch_size!r}")
         if self.target not in FORMS:
@@ -193,17 +196,21 @@ def _no_progress(stage: str, done: int, steps: int) -> None:
 
 
 def _model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
-    if request.weights is None:
+    weights = request.weights
+    if weights is None and request.seed is None and isinstance(request.preset, str):
+        weights = shipped_weights(request.preset)
+    if weights is None:
         assert request.preset is not None
-        model = seeded_model(request.preset, seed=request.seed)
-        return model, {"source": SEEDED_SOURCE.format(seed=request.seed), "sha256": None}
-    model = load_weights(request.weights)
+        seed = request.seed or 0
+        model = seeded_model(request.preset, seed=seed)
+        return model, {"source": SEEDED_SOURCE.format(seed=seed), "sha256": None}
+    model = load_weights(weights)
     if request.preset is not None and (wanted := resolve_config(request.preset)) != model.config:
         raise UsageError(
-            f"{request.weights} holds the model {model.config.name!r}, not {wanted.name!r} as asked: "
+            f"{weights} holds the model {model.config.name!r}, not {wanted.name!r} as asked: "
             "leave the preset out, or give the weights made for it"
         )
-    return model, {"source": request.weights.name, "sha256": sha256_file(request.weights)}
+    return model, {"source": weights.name, "sha256": sha256_file(weights)}
 
 
 @contextlib.contextmanager

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dtfsal.engines.manifest import Manifest
 
+DEFAULT_PRESET = "lite"
 HELP = "build an engine from weights"
 EXAMPLES = """\
 examples:
+  dtfsal build --output lite.engine
+      the lite preset with the trained weights that the package carries
   dtfsal build --preset tiny --output tiny.engine
       random weights, for a first look, run by ONNX Runtime on the CPU
   dtfsal build --weights dtfsal.safetensors --output dtfsal.engine
@@ -22,7 +25,8 @@ examples:
   dtfsal build --preset dtfsal --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
       an engine for RTX cards, built on a machine that need not have one
 
-The output is a folder: manifest.json and the model files. Without --weights the weights are random, from --seed.
+The output is a folder: manifest.json and the model files. Without --weights the preset's own trained weights are taken
+(lite has some), else random ones; --seed asks for random ones.
 Exit codes: 0 built, 1 failed, 2 wrong usage, 4 bad weights, 5 the target cannot be built here, 6 cannot write.
 """
 
@@ -36,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
-    parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="take random weights, of this seed")
     parser.add_argument(
         "--target",
         choices=("onnxruntime", "tensorrt-rtx", "tensorrt"),
@@ -83,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("say where to put the engine: --output DIR")
     precision: Precision = args.precision or ("fp32" if args.target == "onnxruntime" else "fp16")
     request = BuildRequest(
-        preset=args.preset,
+        preset=args.preset or (None if args.weights else DEFAULT_PRESET),
         weights=args.weights,
         seed=args.seed,
         target=args.target,
@@ -94,12 +98,15 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.force,
         timing_cache=args.timing_cache,
     )
-    if args.weights is None and not args.quiet:
-        print(f"dtfsal: no --weights: the weights are random (seed {args.seed}), and so are the maps", file=sys.stderr)
     started = time.perf_counter()
     with _Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
     seconds = time.perf_counter() - started
+    if manifest.weights["sha256"] is None and not args.quiet:
+        print(
+            f"dtfsal: the weights are not trained ({manifest.weights['source']}); the maps mean nothing",
+            file=sys.stderr,
+        )
     layers = _layers(args.output, manifest) if args.inspect else None
     if args.json:
         result = {"engine": str(args.output), "seconds": seconds, "manifest": json.loads(manifest.to_json())}

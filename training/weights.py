@@ -20,6 +20,9 @@ from dtfsal.training.mvit import resize_table
 FORMAT_KEY, CONFIG_KEY, FORMAT = "dtfsal.format", "dtfsal.config", "1"
 
 
+SHIPPED = Path(__file__).parent / "shipped"
+
+
 class WeightsError(DtfsalError):
     """A weights file is missing, damaged, foreign, or made for another model. Exit code 4."""
 
@@ -68,6 +71,12 @@ def load_weights(path: str | os.PathLike[str]) -> DTFSal:
     model = build_model(config)
     _load_strictly(model, _as_float(tensors), path)
     return model.eval()
+
+
+def shipped_weights(preset: str) -> Path | None:
+    """The trained weights that the package carries for a preset, or None; docs/lite.md says how they were made."""
+    path = SHIPPED / f"{preset}.safetensors"
+    return path if path.is_file() else None
 
 
 def read_config(path: str | os.PathLike[str]) -> ModelConfig:
