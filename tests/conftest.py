@@ -116,6 +116,44 @@ def toy_visual_engine(make_toy_engine) -> Path:
     return make_toy_engine(audio=None)
 
 
+@pytest.fixture(scope="session")
+def lite_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small lite, whose encoder sees frames alone; its mixing along time does something, too."""
+    import torch
+
+    from dtfsal.training.config import PRESETS
+    from dtfsal.training.seeded import seeded_model
+    from dtfsal.training.weights import save_weights
+
+    model = seeded_model(PRESETS["lite"].resized(frames=8, height=64, width=96))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        torch.nn.init.normal_(model.mixing.project.weight, std=0.2)
+    path = tmp_path_factory.mktemp("lite") / "lite.safetensors"
+    save_weights(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def lite_engine(lite_weights: Path) -> Path:
+    """The engine of `lite_weights` that encodes each frame once: three graphs."""
+    return _build_lite(lite_weights, "reuse")
+
+
+@pytest.fixture(scope="session")
+def lite_window_engine(lite_weights: Path) -> Path:
+    """The engine of `lite_weights` as one graph, which encodes every window anew."""
+    return _build_lite(lite_weights, "window")
+
+
+def _build_lite(weights: Path, graphs: str) -> Path:
+    from dtfsal.export.builder import BuildRequest, build_engine
+
+    output = weights.with_name(f"{graphs}.engine")
+    build_engine(BuildRequest(weights=weights, output=output, target="onnxruntime", precision="fp32", graphs=graphs))
+    return output
+
+
 @pytest.fixture
 def make_toy_clip(tmp_path: Path):
     """Make a lossless RGB video: frame i is flat grey of level 10 + 7 i, modulo 256, unless frames are given.

