@@ -114,6 +114,16 @@ def test_the_command_on_synthetic_windows(engine, capsys):
     assert main(["parity", str(engine.parent / "none")]) == 4
 
 
+def test_the_command_on_an_engine_of_three_graphs(lite_engine, lite_weights, make_toy_clip, capsys):
+    clip = make_toy_clip(count=12, sound_seconds=0.5)
+    arguments = ["parity", str(lite_engine), "--weights", str(lite_weights), "--windows", "2", "--video", str(clip)]
+    # Random weights amplify float32's rounding, in one graph as in three: see tests/export/test_parts.py.
+    assert main([*arguments, "--max-error", "1e-3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["windows"]) == 2
+    assert 0 < report["worst"]["max_abs_error"]
+
+
 def test_a_graph_outside_a_bundle(engine, tmp_path):
     model = seeded_model("tiny")
     (ours,) = compare_onnx(model, engine / "model.onnx", synthetic_windows(model.config, 1))

@@ -93,7 +93,12 @@ def test_the_presets_are_those_of_the_example():
     config = pytest.importorskip("dtfsal.training.config", reason="the presets need torch", exc_type=ImportError)
     assert config.PRESETS["dtfsal"].clip == CLIP
     assert config.PRESETS["dtfsal"].audio == AUDIO
-    assert {preset.clip.frame_rate_hz for preset in config.PRESETS.values()} == {30.0}
+    rates = {name: preset.clip.frame_rate_hz for name, preset in config.PRESETS.items()}
+    assert rates.pop("lite") == 12.5
+    assert set(rates.values()) == {30.0}
+    lite = config.PRESETS["lite"].clip
+    assert (lite.frames, tap_interval(lite, 1 / 25)) == (16, 2 / 25)
+    assert lite.frames * tap_interval(lite, 1 / 25) == CLIP.frames * tap_interval(CLIP, 1 / 25)
 
 
 def test_the_lengths_in_the_text():
