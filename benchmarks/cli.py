@@ -1,4 +1,4 @@
-"""`dtfsal benchmark flops`, `dtfsal benchmark latency` and `dtfsal benchmark live`."""
+"""`dtfsal benchmark`: flops, latency, live and stability."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-HELP = "measure FLOPs, latency and live speed"
+HELP = "measure FLOPs, latency, live speed and how steady maps are"
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
@@ -16,6 +16,7 @@ examples:
   dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
   dtfsal benchmark live --engine lite.engine --video clip.mp4
   dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
+  dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
 """
 
 
@@ -24,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live}")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live,stability}")
     flops = kinds.add_parser("flops", help="parameters and operations, part by part, beside the paper's")
     flops.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
     flops.add_argument(
@@ -45,21 +46,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument("--runs", type=int, default=3, metavar="N", help="over the clip, with each engine (default: 3)")
     live.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    steady = kinds.add_parser("stability", help="whether maps follow a video smoothly or flicker")
+    steady.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+    steady.add_argument(
+        "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeat it for several"
+    )
+    steady.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
     for timed in (latency, live):
         timed.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
-        timed.add_argument(
+    for kept in (latency, live, steady):
+        kept.add_argument(
             "-o",
             "--output",
             type=Path,
             metavar="FILE.json",
             help="also write the JSON there, and its table beside it as .md",
         )
-        timed.add_argument("--json", action="store_true", help="print the result as JSON")
+        kept.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    return {"flops": _flops, "latency": _latency, "live": _live}[args.kind](args)
+    return {"flops": _flops, "latency": _latency, "live": _live, "stability": _stability}[args.kind](args)
 
 
 def _flops(args: argparse.Namespace) -> int:
@@ -135,6 +143,19 @@ def _live(args: argparse.Namespace) -> int:
             )
         write(report, markdown(report))
     return _show(report, markdown(report), "slows everything", as_json=args.json)
+
+
+def _stability(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.stability import markdown, measure
+
+    with _result_files(args.output) as write:
+        with tqdm(total=len(args.video), disable=None, desc="stability", unit="video") as bar:
+            report = measure(args.engine, args.video, device=args.device, progress=lambda: bar.update() and None)
+        write(report, markdown(report))
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    return 0
 
 
 def _check_counts(args: argparse.Namespace) -> None:

@@ -25,9 +25,11 @@ class StillStageConfig:
         optimiser: rates and decays.
     """
 
-    epochs: int = 6
+    epochs: int = 7
     batch_size: int = 8
-    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    optimiser: OptimiserConfig = dataclasses.field(
+        default_factory=lambda: OptimiserConfig(learning_rate=2e-3, pretrained_learning_rate=4e-4)
+    )
 
 
 def train_on_stills(

@@ -121,7 +121,7 @@ def test_the_command_on_an_engine_of_three_graphs(lite_engine, lite_weights, mak
     assert main([*arguments, "--max-error", "1e-3", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert len(report["windows"]) == 2
-    assert 0 < report["worst"]["max_abs_error"]
+    assert report["worst"]["max_abs_error"] > 0
 
 
 def test_a_graph_outside_a_bundle(engine, tmp_path):

@@ -21,7 +21,8 @@ examples:
       60 scenes made of the photographs that installed packages carry
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
-The output folder gets scores.json, scores.csv (a line for each item and predictor) and examples.png.
+The output folder gets scores.json, its tables as scores.md, scores.csv (a line for each item and predictor) and
+examples.png.
 """
 SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
 
@@ -63,9 +64,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
     keep_freed_memory()
     evaluation, what = _stills(args) if args.stills else _synthetic(args)
-    report = {**what, "weights": _record(args.weights), "scores": _plain(evaluation.summary())}
+    report = {
+        "command": _command(args),
+        **what,
+        "weights": _record(args.weights),
+        "scores": _plain(evaluation.summary()),
+    }
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "scores.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    (args.output / "scores.md").write_text(_markdown(report))
     with (args.output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("item", "group", "predictor", *SHOWN))
@@ -142,6 +149,34 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     photographs = [item.name for item in sources.photographs]
     what = {"set": "synthetic", "items": len(clips), "seed": args.seed, "kinds": list(kinds)}
     return evaluation, {**what, "photographs": len(photographs), "cutouts": len(cutouts)}
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What was asked, with names instead of paths."""
+    words = ["dtfsal", "evaluate", args.weights.name]
+    if args.stills:
+        words += ["--stills", args.stills.name, "--split", args.split]
+    else:
+        words += ["--synthetic", str(args.synthetic)]
+        words += [word for folder in args.photographs for word in ("--photographs", folder.name)]
+        words += ["--cutouts", args.cutouts.name] if args.cutouts else []
+        words += [word for kind in args.kind for word in ("--kind", kind)]
+    return " ".join([*words, "--seed", str(args.seed)])
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    """A table for each group, or for all where there is one."""
+    lines = []
+    scores = report["scores"]
+    for group, predictors in scores.items():
+        if len(scores) == 2 and group != "all":
+            continue
+        lines += [f"| {group} | CC | NSS | SIM | KL | AUC-Judd |", "|---|---|---|---|---|---|"]
+        for name, values in predictors.items():
+            lines.append(f"| {name} | " + " | ".join(f"{values[metric]:.3f}" for metric in SHOWN) + " |")
+        lines.append("")
+    lines.append(f"{report['items']} items; `{report['command']}`")
+    return "\n".join(lines) + "\n"
 
 
 def _record(weights: Path) -> dict[str, Any]:
