@@ -57,6 +57,7 @@ def train_on_clips(
         The averaged model, in evaluation mode.
     """
     rng = np.random.default_rng(seed)
+    model.requires_grad_(True)
     named = list(model.named_parameters())
     frozen = [parameter for name, parameter in named if name.startswith(FRAME_PARTS)]
     decoders = [parameter for name, parameter in named if name.startswith(DECODER_PARTS)]

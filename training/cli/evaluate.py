@@ -173,7 +173,7 @@ def _markdown(report: dict[str, Any]) -> str:
             continue
         lines += [f"| {group} | CC | NSS | SIM | KL | AUC-Judd |", "|---|---|---|---|---|---|"]
         for name, values in predictors.items():
-            lines.append(f"| {name} | " + " | ".join(f"{values[metric]:.3f}" for metric in SHOWN) + " |")
+            lines.append(f"| {name} | " + " | ".join(_number(values[metric]) for metric in SHOWN) + " |")
         lines.append("")
     lines.append(f"{report['items']} items; `{report['command']}`")
     return "\n".join(lines) + "\n"
@@ -192,6 +192,10 @@ def _plain(value: Any) -> Any:
     return (round(value, 5) if math.isfinite(value) else None) if isinstance(value, float) else value
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _print(scores: dict[str, Any]) -> None:
     width = max(len(name) for group in scores.values() for name in group)
     for group, predictors in scores.items():
@@ -199,7 +203,7 @@ def _print(scores: dict[str, Any]) -> None:
             continue  # a single group is all there is
         print(f"{group:<{width + 2}}" + "".join(f"{metric.upper().replace('_', '-'):>10}" for metric in SHOWN))
         for name, values in predictors.items():
-            print(f"  {name:<{width}}" + "".join(f"{values[metric]:>10.3f}" for metric in SHOWN))
+            print(f"  {name:<{width}}" + "".join(f"{_number(values[metric]):>10}" for metric in SHOWN))
 
 
 __all__ = ["HELP", "configure", "run"]
