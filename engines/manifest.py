@@ -120,7 +120,8 @@ class Manifest:
         weights: where the weights came from.
         clip: the video window that the model wants.
         audio: the sound slices that it wants, or None for a visual model.
-        graphs: by name; a model of one graph calls it "window".
+        graphs: by name; a model of one graph calls it "window", one whose windows share their work has "frame",
+            "head" and, with sound, "slice".
         target: the back end that runs the engine.
         precision: of the weights and most of the arithmetic.
         deform_conv: how deformable convolution was lowered; "none" where the graphs have none.
