@@ -38,7 +38,8 @@ def save_weights(
         model: the model; what it registers as state travels, derived constants do not.
         path: the file to write, by custom `*.safetensors`.
         metadata: further text to keep in the file, such as what it was trained on.
-        half: store floating-point tensors as float16, at half the size; they are float32 again once loaded.
+        half: store parameters as float16, at half the size; they are float32 again once loaded. Running statistics stay
+            float32, whose range variances can need.
 
     Raises:
         WeightsError: the file cannot be written, or a value is too large for float16.
@@ -47,7 +48,7 @@ def save_weights(
     header = {**(metadata or {}), FORMAT_KEY: FORMAT, CONFIG_KEY: json.dumps(model.config.to_dict())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
-        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        tensors |= {name: tensors[name].half() for name, _ in model.named_parameters()}
         if large := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise WeightsError(f"{large[0]} does not fit into float16; save it in full precision")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
