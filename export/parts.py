@@ -21,6 +21,7 @@ from dtfsal.export.tap_convolution import (
     first_convolution,
     take_convolved_taps,
 )
+from dtfsal.training.audio import SLICE_STRIDE
 from dtfsal.training.config import PYRAMID_STRIDES, ModelConfig
 from dtfsal.training.model import DTFSal
 
@@ -28,7 +29,6 @@ from dtfsal.training.model import DTFSal
 Graphs = Literal["reuse", "window"]
 
 OUTPUT_NAME = "saliency_map"
-SLICE_STRIDE = 16  # of VGGish's features, in rows and columns of a slice
 CONVOLVED_LEVELS = 3  # level 4 is fused with the sound before it is decoded
 
 
@@ -210,9 +210,8 @@ class _HeadGraph(nn.Module):
         given = {name: tensor.flatten(0, 1) for name, tensor in given.items()}
         convolved = [given[f"convolved_{level}"] for level in range(1, CONVOLVED_LEVELS + 1)]
         times = self.model.config.times
-        # Of the levels before the last, fusion looks at level 2 only, and hands all of them on.
-        finer = [convolved[0], given.get("features_2", convolved[1]), convolved[2]]
-        *_, fused = self.model.fuse([*finer, given["features_4"]], slice_features, times)
+        deepest = given["features_4"]
+        fused = self.model.fuse(given.get("features_2", deepest), deepest, slice_features, times)
         saliency_map, _ = self.model.decode([*convolved, fused], times)
         return saliency_map
 

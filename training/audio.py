@@ -1,12 +1,15 @@
 """The sound encoder: VGGish's convolutions and temporal enhancement (paper, section 3.1; Hershey et al. 2017)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dtfsal.runtime.preprocess import AudioSpec, ClipSpec
 from dtfsal.training.config import AudioBranchConfig
+
+SLICE_STRIDE = 16  # of VGGish's features, in rows and columns of a slice
 
 
 class AudioBranch(nn.Module):
@@ -14,58 +17,57 @@ class AudioBranch(nn.Module):
 
     resample: Tensor
 
-    def __init__(
-        self, config: AudioBranchConfig, *, slices: int, times: int, width: int, grid: tuple[int, int]
-    ) -> None:
+    def __init__(self, config: AudioBranchConfig, audio: AudioSpec, clip: ClipSpec, *, times: int, width: int) -> None:
         super().__init__()
+        self.config, self.audio_spec, self.clip_spec = config, audio, clip
         self.vggish = VGGish(config.widths)
-        self.enhance = TemporalEnhancement(config, slices=slices, width=width)
-        self.pool = PositionPool(width, grid) if config.readout == "pooled" else None
-        self.register_buffer("resample", resample_matrix(slices, times), persistent=False)
+        self.enhance = TemporalEnhancement(config, slices=audio.slices, width=width)
+        if config.readout == "timeline":
+            columns = audio.width // SLICE_STRIDE
+            self.pitches = nn.Parameter(torch.full((width, columns), 1 / columns))
+        rows = audio.height // SLICE_STRIDE
+        self.register_buffer("resample", self.resample_matrix(audio.slices, rows, times), persistent=False)
 
-    def forward(self, slice_features: Tensor, times: int) -> Tensor:
+    def forward(self, slice_features: Tensor, grid: Sequence[int], times: int) -> Tensor:
         """What a window hears, at the token times of its video.
 
         Args:
-            slice_features: (B, S, C, h, w), what `encode_slices` gave for the window's slices.
+            slice_features: (B, S, C, h', w'), what `encode_slices` gave for the window's slices.
+            grid: h and w of the video's last level; h' and w' unless the readout is "timeline".
             times: T', the token times of the video features.
 
         Returns:
             (B*T', C*, h, w), times folded into the batch.
         """
-        features = self.enhance(slice_features)  # (B, S, C*, h, w)
-        size = features.shape[2:]
-        if self.pool is not None:
-            features = self.pool(features)  # (B, S, C*, 1, 1)
+        features = self.enhance(slice_features)  # (B, S, C*, h', w')
+        slices, rows = features.shape[1], features.shape[3]
+        if self.config.readout == "timeline":
+            pitches = _resized_rows(self.pitches, features.shape[4])
+            features = (features * pitches[:, None]).sum(dim=4)  # (B, S, C*, h')
+            features = features.transpose(2, 3).flatten(1, 2)[..., None, None]  # (B, S*h', C*, 1, 1)
         matrix = self.resample
         if matrix.shape != (times, features.shape[1]):
-            matrix = resample_matrix(features.shape[1], times)
-        resampled = matrix.to(features) @ features.flatten(2)  # (T', S) @ (B, S, C*h*w)
-        return resampled.reshape(-1, *features.shape[2:]).expand(-1, *size)  # (B*T', C, h, w)
+            matrix = self.resample_matrix(slices, rows, times)
+        resampled = matrix.to(features) @ features.flatten(2)  # (T', S) @ (B, S, C*h*w), or S*h' for S
+        return resampled.reshape(-1, *features.shape[2:]).expand(-1, -1, *grid)  # (B*T', C*, h, w)
 
     def encode_slices(self, slices: Tensor) -> Tensor:
         """VGGish features of slices alone, (N, 1, h, w) -> (N, 512, h/16, w/16): what neighbouring windows share."""
         return self.vggish(slices)
 
+    def resample_matrix(self, slices: int, rows: int, times: int) -> Tensor:
+        """(times, slices) for the readout "grid", (times, slices*rows) for "timeline"."""
+        if self.config.readout == "grid":
+            return resample_matrix(slices, times)
+        return timeline_matrix(self.audio_spec, self.clip_spec, slices, rows, times)
 
-class PositionPool(nn.Module):
-    """Each channel's weighted sum over a slice's positions, whose rows are time within the slice and columns pitch.
 
-    A sound has no place in the picture, so nothing says that a loud moment concerns the rows of the frame at which it
-    happens to lie in the spectrogram. The weights start as the mean.
-    """
-
-    def __init__(self, width: int, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((width, *grid), 1 / (grid[0] * grid[1])))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, S, C*, h, w) -> (B, S, C*, 1, 1)."""
-        weight, size = self.weight, x.shape[-2:]
-        if weight.shape[-2:] != size:
-            area = weight.shape[1] * weight.shape[2] / (size[0] * size[1])
-            weight = area * F.interpolate(weight[None], size=size, mode="bilinear", align_corners=False)[0]
-        return (x * weight).sum(dim=(3, 4), keepdim=True)
+def _resized_rows(weights: Tensor, columns: int) -> Tensor:
+    """(C, n) -> (C, columns), of the same sum."""
+    if weights.shape[1] == columns:
+        return weights
+    resized = F.interpolate(weights[None], size=columns, mode="linear", align_corners=False)[0]
+    return resized * (weights.shape[1] / columns)
 
 
 class VGGish(nn.Module):
@@ -124,3 +126,21 @@ class TemporalEnhancement(nn.Module):
 def resample_matrix(slices: int, times: int) -> Tensor:
     """(times, slices) matrix of linear resampling along time, half-pixel centres, ends held."""
     return F.interpolate(torch.eye(slices)[None], size=times, mode="linear", align_corners=False)[0].t().contiguous()
+
+
+def timeline_matrix(audio: AudioSpec, clip: ClipSpec, slices: int, rows: int, times: int) -> Tensor:
+    """(times, slices*rows) that lays the rows of overlapping slices on the token times of a window.
+
+    A sound has no place in the picture, so nothing says that a loud moment concerns the rows of the frame at which it
+    happens to lie in a slice's spectrogram. Each time takes the rows nearest to it, weighted by a triangle that is a
+    row wide to each side; times that no slice reaches take the nearest rows there are.
+    """
+    length, hop = audio.slice_samples / audio.sample_rate_hz, audio.slice_hop_seconds
+    row_seconds = length / rows
+    of_slice = (torch.arange(slices) - (slices - 1) / 2) * hop
+    of_row = ((torch.arange(rows) + 0.5) / rows - 0.5) * length
+    heard = (of_slice[:, None] + of_row).flatten()  # seconds from the window's centre
+    shown = ((torch.arange(times) + 0.5) / times - 0.5) * (clip.frames / clip.frame_rate_hz)
+    shown = shown.clamp(heard.min(), heard.max())
+    weights = (1 - (shown[:, None] - heard).abs() / row_seconds).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)

@@ -24,8 +24,8 @@ def static_saliency() -> dict[str, Callable[[Rgb], Floats]]:
         import cv2
 
         modules = {
-            "opencv spectral residual": cv2.saliency.StaticSaliencySpectralResidual_create(),
-            "opencv fine grained": cv2.saliency.StaticSaliencyFineGrained_create(),
+            "opencv spectral residual": cv2.saliency.StaticSaliencySpectralResidual.create(),
+            "opencv fine grained": cv2.saliency.StaticSaliencyFineGrained.create(),
         }
     except (ImportError, AttributeError):  # absent, or built without its contributed modules
         return {}
@@ -41,4 +41,4 @@ def blurred(values: Floats) -> Floats:
     scale = max(float(values.max()), 1e-12)
     image = Image.fromarray((values * (255 / scale)).astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(BLUR_OF_WIDTH * values.shape[1]))
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(image, np.float32) / np.float32(255)

@@ -68,7 +68,7 @@ ENCODER_CONFIGS: Mapping[str, type[EncoderConfig]] = {
     "mvitv2": MViTConfig,
     "efficientnet-lite0": EfficientNetConfig,
 }
-AudioReadout = Literal["grid", "pooled"]
+AudioReadout = Literal["grid", "timeline"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ class AudioBranchConfig:
         heads: attention heads of the Transformer layer.
         mlp_ratio: hidden width of its MLP over its width.
         readout: "grid" hands the slices' features on as they lie, time in rows and pitch in columns, as the paper does;
-            "pooled" has each channel weigh the positions, and hands the sum to every place of the frame alike.
+            "timeline" has each channel weigh the pitches, lays the slices' rows on the window's time, and hands what
+            is heard at a time to every place of the frame alike.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512)
@@ -89,8 +90,8 @@ class AudioBranchConfig:
     readout: AudioReadout = "grid"
 
     def __post_init__(self) -> None:
-        if self.readout not in ("grid", "pooled"):
-            raise UsageError(f"audio_branch.readout must be 'grid' or 'pooled', not {self.readout!r}")
+        if self.readout not in ("grid", "timeline"):
+            raise UsageError(f"audio_branch.readout must be 'grid' or 'timeline', not {self.readout!r}")
         if len(self.widths) != 6 or min(self.widths) < 1:
             raise UsageError(f"audio_branch.widths needs six positive values, not {self.widths}")
         if self.heads < 1:
@@ -111,7 +112,8 @@ class ModelConfig:
         tokens: N, the learnable tokens of each enhancement block (eq. 5-6).
         max_shift: s; DLTFB shifts 2 s + 1 groups of channels by -s..s positions.
         decoder_widths: channels of a decoder's four 3x3x3 convolutions.
-        temporal_mixing: whether level 4 is mixed along time before the fusion, for encoders that see frames alone.
+        temporal_mixing: whether level 4 is mixed along time and set against the sound before the fusion, for encoders
+            that see frames alone.
     """
 
     name: str
@@ -243,7 +245,7 @@ def _presets() -> dict[str, ModelConfig]:
         ),
         audio=AudioSpec(slices=9, height=112, width=192),
         encoder=EfficientNetConfig(),
-        audio_branch=AudioBranchConfig(widths=(16, 24, 32, 32, 64, 64), heads=4, mlp_ratio=2.0, readout="pooled"),
+        audio_branch=AudioBranchConfig(widths=(16, 24, 32, 32, 64, 64), heads=4, mlp_ratio=2.0, readout="timeline"),
         width=48,
         decoder_widths=(16, 16, 8, 8),
         temporal_mixing=True,

@@ -54,14 +54,19 @@ def encode_clip(model: DTFSal, clip: GazeClip) -> EncodedClip:
     return EncodedClip(clip, levels, windows, slices, first)
 
 
-def window_batch(picks: Sequence[tuple[EncodedClip, int]]) -> tuple[list[Tensor], Tensor | None]:
+def window_batch(
+    picks: Sequence[tuple[EncodedClip, int]], levels: Sequence[int] = range(4)
+) -> tuple[list[Tensor], Tensor | None]:
     """Windows of clips and target frames, ready for `predict_windows`.
+
+    Args:
+        picks: clips and target frames.
+        levels: which of the features, from 0.
 
     Returns:
         Per level (B*T, C*, h_i, w_i), and the slices (B, S, 1, h, w) or None.
     """
     windows = [(encoded, encoded.windows[target]) for encoded, target in picks]
-    levels = range(len(picks[0][0].features))
     features = [torch.cat([encoded.features[i][window.frames] for encoded, window in windows]) for i in levels]
     if picks[0][0].slices is None:
         return features, None
@@ -75,10 +80,12 @@ def window_batch(picks: Sequence[tuple[EncodedClip, int]]) -> tuple[list[Tensor]
 
 def predict_windows(model: DTFSal, features: list[Tensor], slices: Tensor | None) -> Tensor:
     """The maps (B, 1, H, W) of windows from `window_batch`."""
-    sound = None
-    if slices is not None:
-        sound = model.audio.encode_slices(slices.flatten(0, 1)).unflatten(0, slices.shape[:2])
-    return model.predict(features, sound, model.config.times)[0]
+    return model.predict(features, encode_sound(model, slices), model.config.times)[0]
+
+
+def encode_sound(model: DTFSal, slices: Tensor | None) -> Tensor | None:
+    """What `AudioBranch.encode_slices` gives for the slices (B, S, 1, h, w) of windows, (B, S, C, h', w')."""
+    return None if slices is None else model.audio.encode_slices(slices.flatten(0, 1)).unflatten(0, slices.shape[:2])
 
 
 def _slices(samples: Floats | None, windows: list[WindowIndices], model: DTFSal) -> tuple[Tensor | None, int]:

@@ -23,7 +23,7 @@ from dtfsal.training.model import DTFSal
 
 WINDOWS_AT_ONCE = 4
 MODEL, MUTED, SWAPPED, ANY_SOUND = "model", "model, muted", "model, swapped sound", "model, any sound"
-FRAME_DIFFERENCE, GAZE_PRIOR = "frame difference", "gaze prior"
+FRAME_DIFFERENCE, GAZE_PRIOR, TRUTH = "frame difference", "gaze prior", "the density itself"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +138,9 @@ def evaluate_clips(
 ) -> Evaluation:
     """Score a per-frame model on clips with their own sound, muted, and with another clip's sound.
 
+    The density that the gaze was drawn from is scored, too: no predictor can be expected to do better, since so few
+    observers look at a frame.
+
     Args:
         model: in evaluation mode.
         clips: name, group and clip; clips of a group swap their sounds in a ring.
@@ -164,8 +167,9 @@ def evaluate_clips(
         maps |= {key: [compute(frames[t]) for t in targets] for key, compute in computed.items()}
         if prior is not None:
             maps[GAZE_PRIOR] = [_resized(prior, *frames.shape[1:3])] * len(targets)
+        maps[TRUTH] = [clip.density(t) for t in targets]
         gaze = [clip.fixations(t) for t in targets]
-        densities = [fixation_density(points, *frames.shape[1:3], sigma) for points in gaze]
+        densities = [fixation_density(points, frames.shape[1], frames.shape[2], sigma) for points in gaze]
         for predictor, predicted in maps.items():
             scores = [score(m, points, d) for m, points, d in zip(predicted, gaze, densities, strict=True)]
             rows.append(Row(name, group, predictor, mean_scores(scores)))

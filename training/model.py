@@ -16,6 +16,7 @@ from dtfsal.training.audio import AudioBranch
 from dtfsal.training.config import PYRAMID_STRIDES, ModelConfig, resolve_config
 from dtfsal.training.deform_conv import ModulatedDeformConv2d
 from dtfsal.training.encoders import build_encoder
+from dtfsal.training.temporal import Synchrony, TemporalMixing, motion_features
 
 FINAL_GAIN = 10.0
 
@@ -52,10 +53,10 @@ class DTFSal(nn.Module):
         if config.temporal_mixing:
             self.mixing = TemporalMixing(width)
         if config.audio is not None:
-            self.audio = AudioBranch(
-                config.audio_branch, slices=config.audio.slices, times=config.times, width=width, grid=grids[-1]
-            )
+            self.audio = AudioBranch(config.audio_branch, config.audio, config.clip, times=config.times, width=width)
             self.fusion = AMFB(width)
+            if config.temporal_mixing:
+                self.synchrony = Synchrony(width)
         self.decoders = nn.ModuleList([Decoder(width, config.decoder_widths) for _ in grids])
         self.final = nn.Conv2d(len(grids), 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
         # Side maps of 0 make 0.007 of the final map, those of 1 make 0.993: with the usual small weights it is grey,
@@ -122,16 +123,29 @@ class DTFSal(nn.Module):
         Returns:
             The saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W), in [0, 1].
         """
-        return self.decode(self.fuse(features, slice_features, times), times)
-
-    def fuse(self, features: list[Tensor], slice_features: Tensor | None, times: int) -> list[Tensor]:
-        """Level 4 mixed along time and fused with the sound; arguments as `predict`, features out as in."""
         *finer, deepest = features
+        return self.decode([*finer, self.fuse(finer[1], deepest, slice_features, times)], times)
+
+    def fuse(self, finer: Tensor, deepest: Tensor, slice_features: Tensor | None, times: int) -> Tensor:
+        """Level 4 mixed along time and fused with the sound.
+
+        Args:
+            finer: level 2, (B*T', C*, 4 h, 4 w); used where the configuration has temporal mixing.
+            deepest: level 4, (B*T', C*, h, w).
+            slice_features: as for `predict`.
+            times: T'.
+
+        Returns:
+            (B*T', C*, h, w).
+        """
+        heard = None if slice_features is None else self.audio(slice_features, deepest.shape[2:], times)
         if self.config.temporal_mixing:
-            deepest = self.mixing(finer[1], deepest, times)
-        if slice_features is not None:
-            deepest = self.fusion(deepest, self.audio(slice_features, times), times)
-        return [*finer, deepest]
+            motion = motion_features(finer, deepest, times)
+            deepest = self.mixing(motion, deepest, times)
+            if heard is not None:
+                sound = heard.mean(dim=(2, 3)).unflatten(0, (-1, times))  # (B, T', C*)
+                heard = heard + self.synchrony(motion, sound, times)
+        return deepest if heard is None else self.fusion(deepest, heard, times)
 
     def decode(self, features: list[Tensor], times: int) -> tuple[Tensor, Tensor]:
         """Fused features (B*T', C*, h_i, w_i) to the saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W)."""
@@ -265,36 +279,6 @@ def shift(x: Tensor, max_shift: int, dim: int) -> Tensor:
         kept = group.narrow(dim, after, size - before - after)
         moved.append(F.pad(kept, (before, after) if dim == 3 else (0, 0, before, after)))
     return torch.cat(moved, dim=1)
-
-
-class TemporalMixing(nn.Module):
-    """Level 4 mixed along time, for encoders that see each frame alone; not in the paper, whose encoder mixes times.
-
-    Level 4 is too coarse to show that something bobs or opens its mouth. How much each channel of level 2 changes from
-    one time to the next is therefore averaged over each of level 4's cells and joined to it. A depthwise convolution
-    along time, of both, is projected and added: at first nothing, since the projection starts at zero.
-    """
-
-    KERNEL = 5  # times; 0.4 s at the lite preset's 12.5 Hz
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.across = nn.Conv2d(2 * width, 2 * width, (self.KERNEL, 1), padding=(self.KERNEL // 2, 0), groups=2 * width)
-        self.project = nn.Conv2d(2 * width, width, 1)
-        nn.init.zeros_(self.project.weight)
-        assert self.project.bias is not None
-        nn.init.zeros_(self.project.bias)
-
-    def forward(self, finer: Tensor, x: Tensor, times: int) -> Tensor:
-        """Level 2 (B*T', C*, 4 h, 4 w) and level 4 (B*T', C*, h, w) to (B*T', C*, h, w)."""
-        clip = finer.unflatten(0, (-1, times))  # (B, T', C*, 4 h, 4 w)
-        change = (clip[:, 1:] - clip[:, :-1]).abs()
-        change = F.pad(change, (0, 0, 0, 0, 0, 0, 1, 0)).flatten(0, 1)  # no change comes before the first time
-        factor = finer.shape[3] // x.shape[3]
-        joined = torch.cat((x, F.avg_pool2d(change, factor)), dim=1)  # (B*T', 2 C*, h, w)
-        y = joined.unflatten(0, (-1, times)).flatten(3).transpose(1, 2)  # -> (B, 2 C*, T', h*w)
-        y = self.across(y).relu().transpose(1, 2).flatten(0, 1).unflatten(2, x.shape[2:])  # -> (B*T', 2 C*, h, w)
-        return x + self.project(y)
 
 
 class AMFB(nn.Module):

@@ -6,10 +6,12 @@ import ctypes
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+ModelT = TypeVar("ModelT", bound=nn.Module)
 # Stage, step from 1, steps, loss of the step.
 Report = Callable[[str, int, int, float], None]
 
@@ -38,7 +40,7 @@ class OptimiserConfig:
     average: float = 0.99
 
 
-class Optimiser:
+class Optimiser(Generic[ModelT]):
     """Steps a model by gradients, and keeps the moving average of its weights.
 
     Args:
@@ -51,7 +53,7 @@ class Optimiser:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: ModelT,
         fresh: Iterable[nn.Parameter],
         pretrained: Iterable[nn.Parameter],
         config: OptimiserConfig,
@@ -69,7 +71,7 @@ class Optimiser:
         warmup = max(1, round(config.warmup * steps))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adam, lambda step: cosine_rate(step, steps, warmup))
         self._model = model
-        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self.averaged: ModelT = copy.deepcopy(model).requires_grad_(False).eval()
         self._done = 0
 
     def step(self, loss: Tensor) -> None:
@@ -109,3 +111,10 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
         mallopt(M_TRIM_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Store the kernels of 2-D convolutions channels last, which the CPU's depthwise convolutions prefer."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

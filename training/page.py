@@ -32,14 +32,11 @@ def draw_page(examples: Sequence[Example]) -> Image.Image:
     for example, height in zip(examples, heights, strict=True):
         draw.text((GAP, y + 2), example.title, fill=TEXT)
         y += LABEL_HEIGHT
-        cells = [example.frame, heat_overlay(example.frame, example.density)]
-        cells += [
-            heat_overlay(example.frame, example.maps[name]) if name in example.maps else None for name in predictors
-        ]
-        for column, cell in enumerate(cells):
-            if cell is not None:
-                picture = Image.fromarray(cell).resize((CELL_WIDTH, height), Image.Resampling.BILINEAR)
-                page.paste(picture, (GAP + column * (CELL_WIDTH + GAP), y))
+        cells = {"frame": example.frame, "gaze": heat_overlay(example.frame, example.density)}
+        cells |= {name: heat_overlay(example.frame, saliency_map) for name, saliency_map in example.maps.items()}
+        for name, cell in cells.items():
+            picture = Image.fromarray(cell).resize((CELL_WIDTH, height), Image.Resampling.BILINEAR)
+            page.paste(picture, (GAP + columns.index(name) * (CELL_WIDTH + GAP), y))
         y += height + GAP
     return page
 

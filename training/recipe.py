@@ -1,32 +1,36 @@
 """How the shipped weights of `lite` are made, from photographs with gaze and a procedural world, on a CPU.
 
 1. Photographs (OSIE's training split) as silent clips that stand still: all of the model, from ImageNet's encoder.
-2. Clips: half of them scenes of the procedural world, half photographs under a moving camera or at rest, with sounds
-   that mean nothing. The frame encoder stands still; what mixes times and hears is trained.
+2. Clips: most of them scenes of the procedural world, each with every of its things heard in turn, the rest photographs
+   under a moving camera or at rest, with sounds that mean nothing. The frame encoder stands still; what mixes times and
+   hears is trained, first on the map of the level that hears ("sound"), then on the final map ("clips").
 
 The same seed gives the same weights on the same machine and versions.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
-from dtfsal.training.clip_stage import ClipStageConfig, train_on_clips
+from dtfsal.training.clip_stage import ClipStageConfig, Variants, train_on_clips
 from dtfsal.training.data.camera import random_shot, vary_colour
 from dtfsal.training.data.clips import Floats, GazeClip, StillClip
 from dtfsal.training.data.stills import Still
 from dtfsal.training.model import DTFSal, build_model
-from dtfsal.training.optimisation import OptimiserConfig, Report, keep_freed_memory
+from dtfsal.training.optimisation import OptimiserConfig, Report, channels_last, keep_freed_memory
 from dtfsal.training.still_stage import StillStageConfig, train_on_stills
 from dtfsal.training.synthetic import Photograph, SceneConfig, Sources, generate_scene, random_sound
 from dtfsal.training.weights import load_imagenet_weights, load_weights, read_metadata, save_weights
 
-STILLS_FILE = "stills.safetensors"
 RECIPE_KEY = "dtfsal.recipe"
+StageName = Literal["sound", "clips"]
+CLIP_STAGES: tuple[StageName, ...] = get_args(StageName)
+CLIP_FIELDS = {"clip_seconds", "scene_share", "moving_share", "silent_share"}  # of the recipe; the stills do without
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,9 @@ class Recipe:
         preset: the model.
         seed: of everything random.
         stills: the first stage.
-        clips: the second.
-        clip_seconds: length of a clip of the second stage.
+        sound: the second.
+        clips: the third.
+        clip_seconds: length of a clip of the second and third stage.
         scene_share: of the clips, how many are scenes of the procedural world.
         moving_share: of the photographs, how many the camera moves over.
         silent_share: of the photographs, how many are silent.
@@ -47,9 +52,19 @@ class Recipe:
     preset: str = "lite"
     seed: int = 0
     stills: StillStageConfig = dataclasses.field(default_factory=StillStageConfig)
+    sound: ClipStageConfig = dataclasses.field(
+        default_factory=lambda: ClipStageConfig(
+            steps=700,
+            deepest_only=True,
+            batch_size=16,
+            optimiser=OptimiserConfig(learning_rate=3e-3, pretrained_learning_rate=1e-3),
+        )
+    )
     clips: ClipStageConfig = dataclasses.field(
         default_factory=lambda: ClipStageConfig(
-            optimiser=OptimiserConfig(learning_rate=2e-3, pretrained_learning_rate=5e-4)
+            steps=450,
+            steps_per_clip=2,
+            optimiser=OptimiserConfig(learning_rate=1e-3, pretrained_learning_rate=5e-4),
         )
     )
     clip_seconds: float = 3.2
@@ -58,12 +73,12 @@ class Recipe:
     silent_share: float = 0.4
 
     def total_steps(self, photographs: int) -> int:
-        """Steps of both stages."""
-        return self.stills.epochs * (photographs // self.stills.batch_size) + self.clips.steps
+        """Steps of all stages."""
+        return self.stills.epochs * (photographs // self.stills.batch_size) + self.sound.steps + self.clips.steps
 
 
 def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work: Path, report: Report) -> DTFSal:
-    """Train from scratch; the first stage's result is kept in `work` and taken up again by the same recipe.
+    """Train from scratch; what the stages before the last give is kept in `work` and taken up again by the same recipe.
 
     Args:
         recipe: what to do.
@@ -77,27 +92,48 @@ def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work:
     """
     keep_freed_memory()
     work.mkdir(parents=True, exist_ok=True)
-    kept = work / STILLS_FILE
-    made_by = json.dumps(
-        {"preset": recipe.preset, "seed": recipe.seed, "stills": dataclasses.asdict(recipe.stills)}, sort_keys=True
-    )
-    if kept.exists() and read_metadata(kept).get(RECIPE_KEY) == made_by:
-        model = load_weights(kept)
-        model.encoder.to(memory_format=torch.channels_last)
-    else:
+
+    def first() -> DTFSal:
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.preset)
         load_imagenet_weights(model, encoder_weights)
-        model.encoder.to(memory_format=torch.channels_last)
-        model = train_on_stills(model, stills, recipe.stills, seed=recipe.seed, report=report)
-        save_weights(model, kept, metadata={RECIPE_KEY: made_by})
-    torch.manual_seed(recipe.seed + 1)
-    return train_on_clips(model, training_clips(recipe, model, stills), recipe.clips, seed=recipe.seed, report=report)
+        channels_last(model.encoder)
+        return train_on_stills(model, stills, recipe.stills, seed=recipe.seed, report=report)
+
+    def second() -> DTFSal:
+        return _clip_stage(recipe, "sound", _kept(recipe, ("stills",), work, first), stills, report)
+
+    return _clip_stage(recipe, "clips", _kept(recipe, ("stills", "sound"), work, second), stills, report)
 
 
-def training_clips(recipe: Recipe, model: DTFSal, stills: list[Still]) -> Iterator[GazeClip]:
-    """The endless stream of clips that the second stage takes."""
-    rng = np.random.default_rng((recipe.seed, 2))
+def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[], DTFSal]) -> DTFSal:
+    """The model after these stages: what lies in `work`, if it was made the same way, else trained and left there."""
+    file = work / f"{stages[-1]}.safetensors"
+    everything = dataclasses.asdict(recipe)
+    others = {"stills", "sound", "clips"} - set(stages)
+    if stages == ("stills",):
+        others |= CLIP_FIELDS
+    made_by = json.dumps({name: value for name, value in everything.items() if name not in others}, sort_keys=True)
+    if file.exists() and read_metadata(file).get(RECIPE_KEY) == made_by:
+        model = load_weights(file)
+        channels_last(model.encoder)
+        return model
+    model = train()
+    save_weights(model, file, metadata={RECIPE_KEY: made_by})
+    return model
+
+
+def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Still], report: Report) -> DTFSal:
+    number = CLIP_STAGES.index(name) + 1
+    torch.manual_seed(recipe.seed + number)
+    clips = training_clips(recipe, model, stills, seed=number)
+    config: ClipStageConfig = getattr(recipe, name)
+    return train_on_clips(model, clips, config, name=name, seed=recipe.seed + number, report=report)
+
+
+def training_clips(recipe: Recipe, model: DTFSal, stills: list[Still], *, seed: int) -> Iterator[Variants]:
+    """The endless stream of clips that the second and third stage take, another for each seed."""
+    rng = np.random.default_rng((recipe.seed, seed))
     photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
     clip = model.config.clip
     assert model.config.audio is not None
@@ -111,9 +147,12 @@ def training_clips(recipe: Recipe, model: DTFSal, stills: list[Still]) -> Iterat
     sources = Sources(tuple(photographs))
     while True:
         if rng.random() < recipe.scene_share:
-            yield generate_scene(int(rng.integers(2**62)), sources, config)
+            seed = int(rng.integers(2**62))
+            scene = generate_scene(seed, sources, config)
+            voices = range(1, scene.things.shape[1] if scene.sounding.max() >= 0 else 1)
+            yield [scene, *(generate_scene(seed, sources, config, voice=voice, drawn=scene.frames) for voice in voices)]
         else:
-            yield _photograph_clip(rng, photographs[rng.integers(len(photographs))], recipe, config)
+            yield [_photograph_clip(rng, photographs[rng.integers(len(photographs))], recipe, config)]
 
 
 def _photograph_clip(rng: np.random.Generator, photograph: Photograph, recipe: Recipe, config: SceneConfig) -> GazeClip:

@@ -74,7 +74,8 @@ def train_on_stills(
 def predict_stills(model: DTFSal, frames: Tensor) -> Tensor:
     """The maps of silent clips that repeat a frame, for per-frame models at a fraction of the cost.
 
-    Level 4 is mixed and fused at one time instead of T', and repeated: equal but for the mixing's padding.
+    Level 4 is mixed and fused at one time instead of T', and repeated: equal but for the mixing's padding and what the
+    embedded times of silent slices add.
 
     Args:
         model: a model with a per-frame encoder.
@@ -89,8 +90,8 @@ def predict_stills(model: DTFSal, frames: Tensor) -> Tensor:
     if audio is not None:
         silence = frames.new_full((1, 1, audio.height, audio.width), audio.silence)
         sound = model.audio.encode_slices(silence)[None].expand(len(frames), audio.slices, -1, -1, -1)
-    fused = [level.repeat_interleave(times, dim=0) for level in model.fuse(features, sound, 1)]
-    return model.decode(fused, times)[0]
+    fused = [*features[:3], model.fuse(features[1], features[3], sound, 1)]
+    return model.decode([level.repeat_interleave(times, dim=0) for level in fused], times)[0]
 
 
 def _sample(rng: np.random.Generator, rgb: Rgb, still: Still, model: DTFSal) -> tuple[Rgb, npt.NDArray[np.float32]]:

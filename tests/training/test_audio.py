@@ -1,16 +1,20 @@
 """The sound encoder against its definition in float64."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dtfsal.training.audio import AudioBranch, TemporalEnhancement, VGGish, resample_matrix
+from dtfsal.runtime.preprocess import AudioSpec, ClipSpec
+from dtfsal.training.audio import AudioBranch, TemporalEnhancement, VGGish, resample_matrix, timeline_matrix
 from dtfsal.training.config import AudioBranchConfig
 
 FLOAT64 = 1e-10  # two orders of the same float64 sums
 SMALL = AudioBranchConfig(widths=(2, 3, 4, 4, 5, 6), heads=2, mlp_ratio=2.0)
+CLIP = ClipSpec(frames=16, height=64, width=96, frame_rate_hz=12.5)
+THREE_SLICES = AudioSpec(slices=3, height=32, width=48)
 
 
 def randomised(module, seed=0):
@@ -89,7 +93,7 @@ def test_resampling_is_linear_between_half_pixel_centres(slices, times):
 
 @pytest.mark.parametrize("times", [4, 1, 7])
 def test_the_branch_is_slices_encoded_enhanced_and_resampled(times):
-    branch, x = randomised(AudioBranch(SMALL, slices=3, times=4, width=8, grid=(2, 3))), randn(2, 3, 1, 32, 48)
+    branch, x = randomised(AudioBranch(SMALL, THREE_SLICES, CLIP, times=4, width=8)), randn(2, 3, 1, 32, 48)
     with torch.no_grad():
         features = torch.stack([branch.encode_slices(x[:, s]) for s in range(3)], dim=1)
         enhanced = branch.enhance(features)
@@ -98,4 +102,36 @@ def test_the_branch_is_slices_encoded_enhanced_and_resampled(times):
         resampled = F.interpolate(signal, size=times, mode="linear", align_corners=False)
         expected = resampled.reshape(2, 8, 2, 3, times).permute(0, 4, 1, 2, 3).flatten(0, 1)
         # The matrix of weights is float32.
-        torch.testing.assert_close(branch(features, times), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(branch(features, (2, 3), times), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("slices", "rows", "times"), [(9, 7, 16), (9, 7, 1), (9, 7, 40), (3, 2, 16), (1, 1, 4)])
+def test_the_timeline_lays_rows_where_they_were_heard(slices, rows, times):
+    audio = AudioSpec(slices=slices, height=16 * rows, width=48)
+    matrix = timeline_matrix(audio, CLIP, slices, rows, times)
+    assert matrix.min() >= 0
+    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(times))
+    # Slices of 0.64 s every 0.11 s around the middle of a window of 1.28 s: each row's own time comes out.
+    heard = torch.tensor(
+        [(s - (slices - 1) / 2) * 0.11 + ((r + 0.5) / rows - 0.5) * 0.64 for s in range(slices) for r in range(rows)]
+    )
+    shown = torch.tensor([((t + 0.5) / times - 0.5) * 1.28 for t in range(times)])
+    # A time takes rows up to a row's length away, so the mean of their times is off by less than that.
+    assert (matrix @ heard - shown.clamp(heard.min(), heard.max())).abs().max() < 0.64 / rows
+    inside = shown.abs() < heard.max() - 0.64 / rows
+    if slices == 9 and inside.any():  # where rows are dense on both sides, much less
+        assert (matrix @ heard - shown)[inside].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("times", [4, 1])
+def test_a_timeline_branch_hands_every_place_what_is_heard_at_a_time(times):
+    config = dataclasses.replace(SMALL, readout="timeline")
+    branch, x = randomised(AudioBranch(config, THREE_SLICES, CLIP, times=4, width=8)), randn(2, 3, 1, 32, 48)
+    with torch.no_grad():
+        features = torch.stack([branch.encode_slices(x[:, s]) for s in range(3)], dim=1)
+        found = branch(features, (5, 7), times)
+        assert found.shape == (2 * times, 8, 5, 7)
+        weighed = (branch.enhance(features) * branch.pitches[:, None]).sum(dim=4)  # (2, 3, 8, rows)
+        matrix = timeline_matrix(THREE_SLICES, CLIP, 3, 2, times).double()
+        expected = torch.einsum("tsr,bscr->btc", matrix.unflatten(1, (3, 2)), weighed).flatten(0, 1)
+        torch.testing.assert_close(found, expected[..., None, None].expand_as(found), rtol=0, atol=1e-6)

@@ -147,6 +147,22 @@ def test_the_command_writes_scores_as_json_table_and_pictures(weights, tmp_path,
     assert "holds scores already" in capsys.readouterr().err
 
 
+def test_still_scenes_are_for_photographs_whose_gaze_is_known(weights, tmp_path, capsys):
+    folder = tmp_path / "osie"
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(folder / "images" / "a.jpg")
+    rows = [f"a.jpg,{i % 3},{i // 3},{x:.1f},{y:.1f},200" for i, (x, y) in enumerate(rng.uniform(20, 200, (30, 2)))]
+    (folder / "fixations.csv").write_text("\n".join(["image,observer,order,x,y,duration_ms", *rows]) + "\n")
+    arguments = ["evaluate", str(weights), "--synthetic", "1", "--json"]
+    assert main([*arguments, "--stills", str(folder), "--split", "all", "-o", str(tmp_path / "a")]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert "still" in known["kinds"]
+    assert known["command"].endswith("--stills osie --split all --synthetic 1 --seed 1")
+    assert main([*arguments, "--photographs", str(folder / "images"), "-o", str(tmp_path / "b")]) == 0
+    assert "still" not in json.loads(capsys.readouterr().out)["kinds"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -155,6 +171,9 @@ def test_the_command_writes_scores_as_json_table_and_pictures(weights, tmp_path,
         (["--synthetic", "1", "--photographs", "nowhere"], 3, "is not a folder"),
         (["--synthetic", "1", "--cutouts", "."], 3, "transparent parts"),
         (["--synthetic", "1", "--kind", "loud"], 2, "no kind of scene"),
+        ([], 2, "say what to score on"),
+        (["--stills", ".", "--kind", "motion"], 2, "add --synthetic"),
+        (["--stills", ".", "--synthetic", "1", "--photographs", "."], 2, "leave one of them out"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(weights, tmp_path, monkeypatch, capsys, arguments, code, message):

@@ -1,5 +1,6 @@
-"""What the lite preset adds: mixing along time, pooled sound, a model in parts, clips whose frames are encoded once."""
+"""What lite adds: mixing along time, synchrony with the sound, a model in parts, clips encoded frame by frame."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -7,16 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dtfsal.training.audio import PositionPool
 from dtfsal.training.config import PRESETS
 from dtfsal.training.data.camera import Shot
 from dtfsal.training.data.clips import StillClip, clip_windows, mel_slices
 from dtfsal.training.encoded_clip import encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluate import predict_photograph
 from dtfsal.training.frames import frame_tensor
-from dtfsal.training.model import TemporalMixing
 from dtfsal.training.seeded import seeded_model, synthetic_window
 from dtfsal.training.still_stage import predict_stills
+from dtfsal.training.temporal import Synchrony, TemporalMixing, motion_features, standardised
 
 SMALL = PRESETS["lite"].resized(frames=4, height=64, width=96)
 
@@ -52,16 +52,30 @@ def test_the_parts_together_are_the_whole(model):
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)  # float32 sums in another order
 
 
+def test_motion_features_are_cell_means_of_level_2_and_of_its_changes():
+    torch.manual_seed(1)
+    finer, x = torch.randn(2 * 5, 3, 4, 8, dtype=torch.float64), torch.randn(2 * 5, 3, 1, 2, dtype=torch.float64)
+    found = motion_features(finer, x, 5)
+    for clip in range(2):
+        for time in range(5):
+            index = 5 * clip + time
+            for cell in range(2):
+                here = (slice(None), slice(None), slice(4 * cell, 4 * cell + 4))
+                change = torch.zeros(3, 4, 4) if time == 0 else (finer[index] - finer[index - 1])[here].abs()
+                expected = torch.cat((x[index, :, 0, cell], finer[index][here].mean((1, 2)), change.mean((1, 2))))
+                torch.testing.assert_close(found[index, :, 0, cell], expected, rtol=0, atol=1e-12)
+
+
 def test_mixing_starts_as_nothing_and_sees_what_changes():
     torch.manual_seed(0)
     mixing = TemporalMixing(4)
-    finer, x = torch.randn(6, 4, 8, 12), torch.randn(6, 4, 2, 3)
-    assert torch.equal(mixing(finer, x, 3), x)
+    motion, x = torch.randn(6, 12, 2, 3), torch.randn(6, 4, 2, 3)
+    assert torch.equal(mixing(motion, x, 3), x)
     torch.nn.init.normal_(mixing.project.weight)
     with torch.no_grad():
-        moved = finer.clone()
-        moved[1, :, :4, :4] += 1.0  # level 2 changes at time 1 in the cell (0, 0) of level 4
-        difference = (mixing(moved, x, 3) - mixing(finer, x, 3)).abs().amax(dim=1)
+        moved = motion.clone()
+        moved[1, :, 0, 0] += 1.0  # something happens at time 1 in the cell (0, 0)
+        difference = (mixing(moved, x, 3) - mixing(motion, x, 3)).abs().amax(dim=1)
     assert difference[:3, 0, 0].min() > 0  # seen by all times that the kernel of five reaches
     difference[:3, 0, 0] = 0
     assert difference.max() == 0  # and nowhere else, nor in the other clip
@@ -71,28 +85,63 @@ def test_mixing_is_the_stated_convolution():
     torch.manual_seed(1)
     mixing = TemporalMixing(3).double()
     torch.nn.init.normal_(mixing.project.weight)
-    finer, x = torch.randn(5, 3, 4, 8, dtype=torch.float64), torch.randn(5, 3, 1, 2, dtype=torch.float64)
-    change = torch.zeros(5, 3, 1, 2, dtype=torch.float64)
-    for time in range(1, 5):
-        for cell in range(2):
-            step = (finer[time] - finer[time - 1]).abs()[:, :, 4 * cell : 4 * cell + 4]
-            change[time, :, 0, cell] = step.mean(dim=(1, 2))
-    joined = torch.cat((x, change), dim=1)
+    motion, x = torch.randn(5, 9, 1, 2, dtype=torch.float64), torch.randn(5, 3, 1, 2, dtype=torch.float64)
     expected = x.clone()
     for time in range(5):
         total = mixing.across.bias[:, None, None].expand(-1, 1, 2).clone()
         for tap in range(5):
             if 0 <= time + tap - 2 < 5:
-                total = total + mixing.across.weight[:, 0, tap, 0, None, None] * joined[time + tap - 2]
+                total = total + mixing.across.weight[:, 0, tap, 0, None, None] * motion[time + tap - 2]
         expected[time] += F.conv2d(total.relu()[None], mixing.project.weight, mixing.project.bias)[0]
-    torch.testing.assert_close(mixing(finer, x, 5), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(mixing(motion, x, 5), expected, rtol=0, atol=1e-12)
 
 
-def test_pooled_sound_starts_as_the_mean_at_any_size():
-    pool, x = PositionPool(4, (2, 3)), torch.randn(1, 2, 4, 2, 3)
-    torch.testing.assert_close(pool(x)[..., 0, 0], x.mean(dim=(3, 4)), rtol=0, atol=1e-6)
-    larger = torch.randn(1, 2, 4, 5, 7)
-    torch.testing.assert_close(pool(larger)[..., 0, 0], larger.mean(dim=(3, 4)), rtol=0, atol=1e-6)
+def test_standardised_courses_correlate_as_numpy_says():
+    rng = np.random.default_rng(0)
+    seen, heard = rng.standard_normal((2, 16, 3)), rng.standard_normal((2, 16, 1))
+    found = (standardised(torch.from_numpy(seen[None]), 0.0) * standardised(torch.from_numpy(heard[None]), 0.0)).mean(2)
+    for course in range(2):
+        for place in range(3):
+            expected = np.corrcoef(seen[course, :, place], heard[course, :, 0])[0, 1]
+            assert found[0, course, place].item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def synchrony():
+    torch.manual_seed(0)
+    return Synchrony(4).eval()
+
+
+def test_synchrony_finds_the_place_that_moves_with_the_sound(synchrony):
+    """Of two places that act alike at different times, the one that acts with the sound stands out."""
+    torch.manual_seed(1)
+    course, other = torch.rand(16), torch.rand(16)
+    motion, directions = torch.zeros(16, 12, 1, 2), torch.randn(12)
+    motion[:, :, 0, 0], motion[:, :, 0, 1] = course[:, None] * directions, other[:, None] * directions
+    with torch.no_grad():
+        kernels = torch.zeros_like(synchrony.heard.weight)
+        kernels[:, 0, 3] = 1.0  # what is heard is channel 0 of the sound
+        synchrony.heard.weight.copy_(kernels)
+        taps = torch.zeros_like(synchrony.seen.weight)
+        taps[:, :, 2] = synchrony.seen.weight[:, :, 2]
+        synchrony.seen.weight.copy_(taps)
+        synchrony.project.weight.zero_()
+        synchrony.project.weight[:, Synchrony.COURSES :] = 1.0  # the squares' sum: how much, whichever way
+        found = synchrony(100 * motion, 100 * course[None, :, None].expand(1, 16, 4), 16)
+    assert (found[:, :, 0, 0] > 2 * found[:, :, 0, 1]).all()
+
+
+@pytest.mark.parametrize("still", ["sight", "sound"])
+def test_nothing_synchronous_where_nothing_moves_or_sounds(synchrony, still):
+    motion, sound = torch.randn(16, 12, 2, 3), torch.randn(1, 16, 4)
+    silent = sound[:, :1].expand(1, 16, 4) if still == "sound" else sound
+    resting = motion[:1].expand(16, 12, 2, 3) if still == "sight" else motion
+    with torch.no_grad():
+        found = synchrony(resting, silent, 16)
+    nothing = synchrony.project.bias[:, None, None].expand(4, 2, 3)
+    assert torch.equal(found[0], found[15])
+    # What is left of means of 16 equal floats, over the root of the floor.
+    torch.testing.assert_close(found[0], nothing, rtol=0, atol=1e-5)
 
 
 def test_windows_of_an_encoded_clip_are_windows_of_the_model(model, clip):
@@ -124,10 +173,12 @@ def test_another_sound_changes_the_slices_and_nothing_else(model, clip):
     assert not torch.equal(encoded.slices, muted.slices)
 
 
-def test_the_quick_way_for_stills_differs_by_the_mixings_padding_only(model):
+def test_the_quick_way_for_stills_is_the_whole_model_where_slices_are_alike(model):
+    """The mixing's projection of a model that is not trained is zero; only embeddings of time tell slices apart."""
+    model = copy.deepcopy(model)
+    torch.nn.init.zeros_(model.audio.enhance.time)
     rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     whole = predict_photograph(model, rgb)
     with torch.no_grad():
         quick = predict_stills(model, frame_tensor(rgb[None], model.config.clip))[0, 0].numpy()
-    # The projection of a model that is not trained is zero, so there is no difference but rounding.
     np.testing.assert_allclose(quick, whole, atol=1e-5)

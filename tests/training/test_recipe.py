@@ -13,7 +13,7 @@ from dtfsal.runtime.cli import main
 from dtfsal.training.clip_stage import ClipStageConfig
 from dtfsal.training.config import PRESETS
 from dtfsal.training.data.stills import Still
-from dtfsal.training.recipe import STILLS_FILE, Recipe, run_recipe
+from dtfsal.training.recipe import Recipe, run_recipe
 from dtfsal.training.still_stage import StillStageConfig
 from dtfsal.training.weights import load_weights, shipped_weights
 
@@ -21,7 +21,8 @@ SMALL = dataclasses.replace(PRESETS["lite"].resized(frames=4, height=64, width=9
 MINIATURE = Recipe(
     preset="small",
     stills=StillStageConfig(epochs=2, batch_size=2),
-    clips=ClipStageConfig(steps=2, clips_held=2),
+    sound=ClipStageConfig(steps=2, batch_size=2, clips_held=3, deepest_only=True),
+    clips=ClipStageConfig(steps=2, batch_size=2, clips_held=2),
     clip_seconds=0.8,
 )
 
@@ -46,34 +47,47 @@ def run(stills, tmp_path, work, steps=None):
     return model.state_dict(), reports
 
 
-def test_the_recipe_trains_both_stages_and_repeats_itself(stills, tmp_path):
+def test_the_recipe_trains_all_stages_and_repeats_itself(stills, tmp_path):
     first, reports = run(stills, tmp_path, tmp_path / "a")
-    assert [report[:3] for report in reports] == [("stills", 1, 2), ("stills", 2, 2), ("clips", 1, 2), ("clips", 2, 2)]
+    expected = [(name, step, 2) for name in ("stills", "sound", "clips") for step in (1, 2)]
+    assert [report[:3] for report in reports] == expected
     assert len(reports) == MINIATURE.total_steps(3)
     assert all(np.isfinite(report[3]) for report in reports)
     again, _ = run(stills, tmp_path, tmp_path / "b")
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
 
 
-def test_a_stopped_recipe_goes_on_from_its_first_stage(stills, tmp_path):
+@pytest.mark.parametrize("lost", [(), ("sound",), ("stills", "sound")])
+def test_a_stopped_recipe_goes_on_after_the_last_stage_that_ended(stills, tmp_path, lost):
     whole, _ = run(stills, tmp_path, tmp_path / "a")
+    for stage in lost:
+        (tmp_path / "a" / f"{stage}.safetensors").unlink()
     resumed, reports = run(stills, tmp_path, tmp_path / "a")
-    assert {report[0] for report in reports} == {"clips"}
+    assert {report[0] for report in reports} == {*lost, "clips"}
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-def test_the_second_stage_leaves_the_frame_encoder_alone(stills, tmp_path):
+def test_each_stage_trains_its_parts(stills, tmp_path):
     final, _ = run(stills, tmp_path, tmp_path / "a")
-    before = load_weights(tmp_path / "a" / STILLS_FILE).state_dict()
-    moved = {name.split(".")[0] for name, tensor in final.items() if not torch.equal(tensor, before[name])}
-    assert moved == {"mixing", "audio", "fusion", "decoders", "final"}
+    stages = [load_weights(tmp_path / "a" / f"{name}.safetensors").state_dict() for name in ("stills", "sound")]
+    heard = {"mixing", "audio", "synchrony", "fusion"}
+    assert moved(*stages) == {*heard, "decoders.3"}
+    assert moved(stages[1], final) == {*heard, *(f"decoders.{level}" for level in range(4)), "final"}
 
 
-def test_the_first_stage_of_another_recipe_is_not_taken(stills, tmp_path, monkeypatch):
+def moved(before, after):
+    names = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
+    return {".".join(name.split(".")[: 2 if name.startswith("decoders") else 1]) for name in names}
+
+
+def test_the_first_stages_of_another_recipe_are_not_taken(stills, tmp_path, monkeypatch):
     run(stills, tmp_path, tmp_path / "a")
+    monkeypatch.setitem(globals(), "MINIATURE", dataclasses.replace(MINIATURE, clip_seconds=0.9))
+    _, reports = run(stills, tmp_path, tmp_path / "a")
+    assert {report[0] for report in reports} == {"sound", "clips"}
     monkeypatch.setitem(globals(), "MINIATURE", dataclasses.replace(MINIATURE, seed=1))
     _, reports = run(stills, tmp_path, tmp_path / "a")
-    assert {report[0] for report in reports} == {"stills", "clips"}
+    assert {report[0] for report in reports} == {"stills", "sound", "clips"}
 
 
 def test_the_shipped_weights_are_those_of_the_preset():

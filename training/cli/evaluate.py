@@ -19,6 +19,8 @@ examples:
       the validation photographs of OSIE, in silence and with sounds that mean nothing
   dtfsal evaluate lite.safetensors --synthetic 60 --seed 7 -o scores/synthetic
       60 scenes made of the photographs that installed packages carry
+  dtfsal evaluate lite.safetensors --synthetic 60 --stills data/osie -o scores/synthetic-osie
+      60 scenes made of the validation photographs, whose own gaze is known
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
 The output folder gets scores.json, its tables as scores.md, scores.csv (a line for each item and predictor) and
@@ -32,9 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a safetensors file of a per-frame model (lite)")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--stills", type=Path, metavar="DIR", help="photographs with fixations; see `dtfsal prepare`")
-    what.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
+    parser.add_argument(
+        "--stills",
+        type=Path,
+        metavar="DIR",
+        help="photographs with fixations, see `dtfsal prepare`: to score on, or with --synthetic what scenes are made of",
+    )
+    parser.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
     parser.add_argument(
         "--split",
         choices=("validation", "train", "all"),
@@ -42,11 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which of OSIE's photographs (default: validation, which the shipped weights have never seen)",
     )
     parser.add_argument(
-        "--photographs", type=Path, action="append", default=[], metavar="DIR", help="what scenes are made of"
+        "--photographs", type=Path, action="append", default=[], metavar="DIR", help="pictures without gaze that scenes are made of"
     )
     parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes and sounds (default: 1)")
-    parser.add_argument("--kind", action="append", default=[], metavar="KIND", help="kinds of scenes (default: all)")
+    parser.add_argument("--kind", action="append", default=[], metavar="KIND", help="kinds of scenes (default: all; no `still` of photographs without gaze)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
     parser.add_argument("--force", action="store_true", help="replace scores that are there")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -60,10 +66,16 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.output / "scores.json").exists() and not args.force:
         raise UsageError(f"{args.output} holds scores already; choose another folder, or --force")
+    if args.stills is None and args.synthetic is None:
+        raise UsageError("say what to score on: --stills DIR, --synthetic N, or both for scenes made of the stills")
+    if args.synthetic is None and (args.photographs or args.cutouts or args.kind):
+        raise UsageError("--photographs, --cutouts and --kind are for scenes; add --synthetic N")
+    if args.stills and args.photographs:
+        raise UsageError("scenes are made of --stills or of --photographs; leave one of them out")
     if args.synthetic is not None and args.synthetic < 1:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
     keep_freed_memory()
-    evaluation, what = _stills(args) if args.stills else _synthetic(args)
+    evaluation, what = _stills(args) if args.synthetic is None else _synthetic(args)
     report = {
         "command": _command(args),
         **what,
@@ -120,9 +132,11 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
 def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
+    from dtfsal.training.data.stills import read_stills, split_stills
     from dtfsal.training.evaluate import evaluate_clips, mean_density
     from dtfsal.training.synthetic import (
         KINDS,
+        Photograph,
         SceneConfig,
         Sources,
         all_photographs,
@@ -135,10 +149,21 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     clip = model.config.clip
     config = SceneConfig(height=clip.height, width=clip.width, frame_rate_hz=clip.frame_rate_hz)
     cutouts = cutouts_from_folder(args.cutouts) if args.cutouts else []
-    sources = Sources(tuple(all_photographs(args.photographs)), tuple(cutouts))
-    kinds = args.kind or KINDS
+    if args.stills:
+        stills = read_stills(args.stills)
+        chosen = stills if args.split == "all" else split_stills(stills)[args.split]
+        photographs = [Photograph(still.name, still.read(), still.fixations) for still in chosen]
+    else:
+        photographs = all_photographs(args.photographs)
+    sources = Sources(tuple(photographs), tuple(cutouts))
+    # Where people look in a photograph that nobody looked at is not known, and `still` scenes ask for nothing else.
+    answerable = [kind for kind in KINDS if kind != "still" or all(photo.looked_at for photo in photographs)]
+    kinds = args.kind or answerable
     seeds = np.random.default_rng(args.seed).integers(2**62, size=args.synthetic + 20)
-    prior_scenes = [generate_scene(int(seed), sources, config) for seed in seeds[args.synthetic :]]
+    prior_scenes = [
+        generate_scene(int(seed), sources, config, kind=kinds[number % len(kinds)])
+        for number, seed in enumerate(seeds[args.synthetic :])
+    ]
     prior = mean_density([s.density(i) for s in prior_scenes for i in range(0, len(s.frames), 16)])
     clips = []
     for number in range(args.synthetic):
@@ -146,7 +171,6 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         clips.append((f"scene {number:03d}", kind, generate_scene(int(seeds[number]), sources, config, kind=kind)))
     with Bar(len(clips), "scenes") as bar:
         evaluation = evaluate_clips(model, clips, sigma=config.degree_pixels, prior=prior, progress=bar.step)
-    photographs = [item.name for item in sources.photographs]
     what = {"set": "synthetic", "items": len(clips), "seed": args.seed, "kinds": list(kinds)}
     return evaluation, {**what, "photographs": len(photographs), "cutouts": len(cutouts)}
 
@@ -156,7 +180,7 @@ def _command(args: argparse.Namespace) -> str:
     words = ["dtfsal", "evaluate", args.weights.name]
     if args.stills:
         words += ["--stills", args.stills.name, "--split", args.split]
-    else:
+    if args.synthetic is not None:
         words += ["--synthetic", str(args.synthetic)]
         words += [word for folder in args.photographs for word in ("--photographs", folder.name)]
         words += ["--cutouts", args.cutouts.name] if args.cutouts else []

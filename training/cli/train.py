@@ -39,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, metavar="DIR", help="what is made between the stages (default: OUTPUT.work)"
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the photographs (default: the recipe's)")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps on clips (default: the recipe's)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps on clips, of either stage (default: the recipe's)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if args.epochs is not None:
         recipe = dataclasses.replace(recipe, stills=dataclasses.replace(recipe.stills, epochs=args.epochs))
     if args.steps is not None:
-        recipe = dataclasses.replace(recipe, clips=dataclasses.replace(recipe.clips, steps=args.steps))
+        sound, clips = (dataclasses.replace(stage, steps=args.steps) for stage in (recipe.sound, recipe.clips))
+        recipe = dataclasses.replace(recipe, sound=sound, clips=clips)
     stills = split_stills(read_stills(args.stills))["train"]
     encoder_weights = args.encoder_weights or installed_encoder_weights()
     work = args.work or args.output.with_suffix(".work")

@@ -119,7 +119,13 @@ class Scene:
 
 
 def generate_scene(
-    seed: int, sources: Sources, config: SceneConfig | None = None, *, kind: Kind | None = None
+    seed: int,
+    sources: Sources,
+    config: SceneConfig | None = None,
+    *,
+    kind: Kind | None = None,
+    voice: int = 0,
+    drawn: Rgb | None = None,
 ) -> Scene:
     """Make a scene; the same for the same arguments and version.
 
@@ -128,6 +134,9 @@ def generate_scene(
         sources: what it is made of.
         config: what scenes are like; the defaults if not given.
         kind: what is to decide where people look; any by default.
+        voice: another number gives another thing the sound where sound decides, modulo how many things there are; all
+            frames stay the same. Sound alone tells such scenes apart.
+        drawn: the frames of the same scene with another voice, so that they need not be drawn again.
 
     Raises:
         UsageError: there is no such kind, or the scene would have no frame.
@@ -144,7 +153,9 @@ def generate_scene(
     if rng.random() < config.cut_share and frames >= 16:
         cut = int(rng.integers(frames // 3, 2 * frames // 3))
         counts = [cut, frames - cut]
-    parts = [_Part(rng, sources, config, count, first_kind) for count in counts]
+    parts = [_Part(rng, sources, config, count, first_kind, voice) for count in counts]
+    if drawn is None:
+        drawn = np.concatenate([part.draw() for part in parts])
     samples = np.concatenate([part.samples for part in parts])
     wanted = round(frames / config.frame_rate_hz * config.sample_rate_hz)
     samples = np.pad(samples, (0, max(0, wanted - len(samples))))[:wanted]
@@ -153,7 +164,7 @@ def generate_scene(
     return Scene(
         seed,
         first_kind,
-        np.concatenate([part.frames for part in parts]),
+        drawn,
         config.frame_rate_hz,
         samples,
         np.concatenate(
@@ -172,7 +183,7 @@ def generate_scene(
 class _Part:
     """A scene between two cuts."""
 
-    def __init__(self, rng: Rng, sources: Sources, config: SceneConfig, frames: int, kind: Kind) -> None:
+    def __init__(self, rng: Rng, sources: Sources, config: SceneConfig, frames: int, kind: Kind, voice: int) -> None:
         self._rng, self._config, self._count = rng, config, frames
         self._seconds = frames / config.frame_rate_hz
         photograph = sources.photographs[rng.integers(len(sources.photographs))]
@@ -186,17 +197,25 @@ class _Part:
         drawn = np.full((frames, len(self.things)), config.gaze.other, np.float32)  # each thing's pull on gaze
         moves = np.ones(len(self.things), bool)
         if kind in ("sound_decides", "speakers"):
-            self.samples = self._let_sound_decide(drawn, turns=kind == "speakers")
+            self.samples = self._let_sound_decide(drawn, voice, turns=kind == "speakers")
         else:
             self.samples = self._let_motion_decide(kind, drawn, moves)
         self.places = self._place_things(kind, moves)
         self.track = self._gaze(kind, drawn)
-        background = vary_colour(rng, photograph.rgb)
-        self.frames = render(rng, background, self.shot, self.things, self.places, self.activity, manner)
+        self._manner, self._drawing = manner, rng.spawn(1)[0]
+
+    def draw(self) -> Rgb:
+        """The frames, (N, H, W, 3) uint8."""
+        rng = self._drawing
+        background = vary_colour(rng, self._photograph.rgb)
+        return render(rng, background, self.shot, self.things, self.places, self.activity, self._manner)
 
     def _choose_things(self, sources: Sources, kind: Kind) -> tuple[list[Thing], Manner]:
         rng = self._rng
-        height = lambda: int(rng.uniform(0.16, 0.36) * self._config.height)  # noqa: E731
+
+        def height() -> int:
+            return int(rng.uniform(0.16, 0.36) * self._config.height)
+
         if kind == "speakers":
             return [face(rng, int(1.3 * height())) for _ in range(rng.integers(2, 4))], "states"
         count = {"sound_decides": rng.integers(2, 5), "motion": rng.integers(2, 5), "onset": rng.integers(2, 4)}
@@ -206,23 +225,23 @@ class _Part:
             manners = ("states",)
         return things, manners[rng.choice(len(manners), p=[1.0] if len(manners) == 1 else [0.45, 0.35, 0.2])]
 
-    def _let_sound_decide(self, drawn: Floats, *, turns: bool) -> Floats:
-        """One thing acts with the sound, the others as it would at other times; who it is may change."""
+    def _let_sound_decide(self, drawn: Floats, voice: int, *, turns: bool) -> Floats:
+        """Each thing acts in bursts of its own; one of them is heard, and who it is may change."""
         rng, config, count = self._rng, self._config, self._count
-        envelope = burst_envelope(rng, self._seconds)
-        heard = _at_frames(envelope, count)
-        others = []
-        for _ in self.things:
-            if rng.random() < 0.5:
-                shift = int(rng.uniform(0.35, 1.5) * ENVELOPE_RATE_HZ) * (1 if rng.random() < 0.5 else -1)
-                others.append(_at_frames(np.roll(envelope, shift), count))
-            else:
-                others.append(_at_frames(burst_envelope(rng, self._seconds), count))
-        self.activity[:] = np.stack(others, axis=1)
-        order = rng.permutation(len(self.things))
+        envelopes = [burst_envelope(rng, self._seconds)]
+        for _ in self.things[1:]:
+            shift = int(rng.uniform(0.35, 1.5) * ENVELOPE_RATE_HZ) * (1 if rng.random() < 0.5 else -1)
+            delayed, other = np.roll(envelopes[0], shift), burst_envelope(rng, self._seconds)
+            envelopes.append(delayed if rng.random() < 0.5 else other)
+        self.activity[:] = np.stack([_at_frames(envelope, count) for envelope in envelopes], axis=1)
+        order = np.roll(rng.permutation(len(self.things)), -voice)
         turn = int(rng.uniform(0.35, 0.65) * count) if turns and rng.random() < 0.4 else count
         self.sounding[:turn], self.sounding[turn:] = order[0], order[1 % len(order)]
-        self.activity[np.arange(count), self.sounding] = heard
+        heard = self.activity[np.arange(count), self.sounding]
+        turn_of_envelope = round(turn / count * len(envelopes[0]))
+        envelope = np.concatenate(
+            [envelopes[order[0]][:turn_of_envelope], envelopes[order[1 % len(order)]][turn_of_envelope:]]
+        )
         recent = remembered(heard[:, None], config.frame_rate_hz, config.gaze.memory_seconds)[:, 0]
         chosen = config.gaze.chosen * (0.4 + 0.6 * np.clip(1.3 * recent, 0, 1))
         drawn[np.arange(count), self.sounding] = chosen
@@ -293,7 +312,7 @@ class _Part:
         points = self._photograph.points
         chosen = points[rng.choice(len(points), min(BACKGROUND_POINTS, len(points)), replace=False)]
         seen = np.stack([self.shot.points(chosen, index) for index in range(count)])  # (N, P, 2)
-        inside = ((seen >= 0) & (seen < [config.width, config.height])).all(axis=2)
+        inside = np.all((seen >= 0) & (seen < [config.width, config.height]), axis=2)
         for number in range(len(chosen)):
             weights.append(background / len(chosen) * inside[:, number])
             means.append(seen[:, number])

@@ -78,11 +78,11 @@ def _speech(rng: Rng, count: int, rate: int) -> Floats:
     formants = [
         700 * (1 + 0.5 * _wander(rng, count, rate, 5.0)),
         1500 * (1 + 0.4 * _wander(rng, count, rate, 5.0)),
-        2700,
+        np.full(count, 2700.0),
     ]
     for harmonic in range(1, int(4000 / pitch.mean()) + 1):
         hz = harmonic * pitch
-        weight = sum(np.exp(-(((hz - formant) / 180) ** 2)) for formant in formants) + 0.02
+        weight = 0.02 + np.sum([np.exp(-(((hz - formant) / 180) ** 2)) for formant in formants], axis=0)
         result += weight * np.sin(2 * np.pi * harmonic * phase) / np.sqrt(harmonic)
     return (result + 0.02 * rng.standard_normal(count) * (1 + np.sin(time))).astype(np.float32)
 
@@ -97,7 +97,7 @@ def _bark(rng: Rng, count: int, rate: int) -> Floats:
 def _tone(rng: Rng, count: int, rate: int) -> Floats:
     """A tone with a few overtones."""
     phase = rng.uniform(200, 2500) * np.arange(count) / rate
-    return sum(rng.uniform(0, 1) * np.sin(2 * np.pi * k * phase) for k in (1, 2, 3)).astype(np.float32)
+    return np.sum([rng.uniform(0, 1) * np.sin(2 * np.pi * k * phase) for k in (1, 2, 3)], axis=0).astype(np.float32)
 
 
 def _chirp(rng: Rng, count: int, rate: int) -> Floats:

@@ -31,11 +31,13 @@ class Photograph:
         name: for people.
         rgb: (H, W, 3) uint8.
         points: (n, 2) float32, fixations as x and y in its pixels; where nobody looked at it, places of high contrast.
+        looked_at: whether the points are fixations.
     """
 
     name: str
     rgb: Rgb
     points: Points
+    looked_at: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Sources:
 
 def photograph(name: str, rgb: Rgb) -> Photograph:
     """A photograph nobody has looked at: it gets the most contrasting places instead of fixations."""
-    return Photograph(name, rgb, contrast_points(rgb))
+    return Photograph(name, rgb, contrast_points(rgb), looked_at=False)
 
 
 def photographs_from_folder(folder: Path) -> list[Photograph]:

@@ -105,8 +105,11 @@ def ball(rng: Rng, height: int) -> Thing:
     draw.ellipse((0, 0, w, h), fill=first)
     for stripe in range(3):
         edge = (0.1 + 0.3 * stripe) * w
-        draw.pieslice((edge, 0, edge + 0.15 * w, h), 0, 360, fill=second)
+        draw.ellipse((edge, 0, edge + 0.15 * w, h), fill=second)
     draw.ellipse((0.25 * w, 0.1 * h, 0.45 * w, 0.3 * h), fill=(255, 255, 255))
+    outline = Image.new("L", image.size)
+    ImageDraw.Draw(outline).ellipse((0, 0, w, h), fill=255)
+    image.putalpha(outline)
     return Thing((_finished(image, height, height),))
 
 

@@ -71,6 +71,29 @@ def test_the_same_seed_gives_the_same_scene_and_all_values_are_in_range(sources,
     assert (first.sounding < max(1, first.things.shape[1])).all()
 
 
+@pytest.mark.parametrize("kind", ["sound_decides", "speakers"])
+def test_only_sound_and_gaze_tell_voices_apart(sources, kind):
+    for seed in range(4):
+        first = generate_scene(seed, sources, SMALL, kind=kind)
+        things = first.things.shape[1]
+        voices = [generate_scene(seed, sources, SMALL, kind=kind, voice=voice) for voice in range(1, things)]
+        for scene in voices:
+            assert scene.frames.tobytes() == first.frames.tobytes()
+            assert np.array_equal(scene.activity, first.activity, equal_nan=True)
+            assert not np.array_equal(scene.samples, first.samples)
+        assert len({int(scene.sounding[-1]) for scene in (first, *voices)}) >= 2
+        spared = generate_scene(seed, sources, SMALL, kind=kind, voice=1, drawn=first.frames)
+        assert spared.frames is first.frames
+        assert spared.samples.tobytes() == voices[0].samples.tobytes()
+        assert spared.gaze.tobytes() == voices[0].gaze.tobytes()
+
+
+def test_a_voice_changes_nothing_where_sound_does_not_decide(sources):
+    first, other = (generate_scene(3, sources, SMALL, kind="motion", voice=voice) for voice in (0, 1))
+    assert first.samples.tobytes() == other.samples.tobytes()
+    assert first.gaze.tobytes() == other.gaze.tobytes()
+
+
 def test_another_seed_gives_another_scene(sources):
     assert generate_scene(1, sources, SMALL).frames.tobytes() != generate_scene(2, sources, SMALL).frames.tobytes()
 
