@@ -36,6 +36,8 @@ class ClipStageConfig:
         deepest_only: train on the map of level 4's decoder, which alone sees motion and sound, and leave the others
             as they are; a step costs a fraction of one on the final map.
         batch_size: windows in a step, each of another clip.
+        fresh_stills: how many of them show a photograph that no step has shown so. At rest it costs one frame, and a
+            pool of clips holds too few photographs: on those alone, maps of others got worse.
         clips_held: size of the pool; at first it holds as many as a step takes.
         steps_per_clip: steps between new clips.
         muted_share: how many of the windows are shown without their sound.
@@ -45,6 +47,7 @@ class ClipStageConfig:
     steps: int
     deepest_only: bool = False
     batch_size: int = 8
+    fresh_stills: int = 0
     clips_held: int = 64
     steps_per_clip: int = 1
     muted_share: float = 0.1
@@ -86,13 +89,21 @@ class ClipPool:
 
 
 def train_on_clips(
-    model: DTFSal, clips: Iterator[Variants], config: ClipStageConfig, *, name: str, seed: int, report: Report
+    model: DTFSal,
+    clips: Iterator[Variants],
+    stills: Iterator[GazeClip],
+    config: ClipStageConfig,
+    *,
+    name: str,
+    seed: int,
+    report: Report,
 ) -> DTFSal:
     """Train the window's half of a per-frame model on clips.
 
     Args:
         model: trained on stills; its head is changed.
         clips: an endless stream.
+        stills: an endless stream of photographs at rest.
         config: how long, how fast, and on what.
         name: of the stage, for the report.
         seed: of the choice of windows.
@@ -113,10 +124,12 @@ def train_on_clips(
     model.train()
     model.encoder.eval()
     pool = ClipPool(model, clips, rng, config.clips_held)
-    for _ in range(config.batch_size):
+    pooled = config.batch_size - config.fresh_stills
+    for _ in range(pooled):
         pool.add()
     for step in range(1, config.steps + 1):
-        picks = pool.sample(config.batch_size)
+        fresh_clips = [encode_clip(model, next(stills)) for _ in range(config.fresh_stills)]
+        picks = [*pool.sample(pooled), *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips)]
         density = torch.from_numpy(np.stack([encoded.clip.density(target) for encoded, target in picks]))[:, None]
         predict = _predict_deepest if config.deepest_only else _predict_final
         loss = saliency_loss(predict(model, picks, rng.random(config.batch_size) < config.muted_share), density)

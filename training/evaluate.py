@@ -197,7 +197,11 @@ def _predict(model: DTFSal, encoded: EncodedClip, targets: Sequence[int]) -> lis
 
 
 def _is_example(number: int, count: int, examples: int) -> bool:
-    return examples > 0 and number % max(1, count // examples) == 0 and number // max(1, count // examples) < examples
+    """Whether to keep the item: so many, evenly apart, at an odd distance since kinds of scenes take turns."""
+    if examples < 1:
+        return False
+    apart = max(1, count // examples - (count // examples + 1) % 2)
+    return number % apart == 0 and number // apart < examples
 
 
 def _resized(values: Floats, height: int, width: int) -> Floats:

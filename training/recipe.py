@@ -3,7 +3,8 @@
 1. Photographs (OSIE's training split) as silent clips that stand still: all of the model, from ImageNet's encoder.
 2. Clips: most of them scenes of the procedural world, each with every of its things heard in turn, the rest photographs
    under a moving camera or at rest, with sounds that mean nothing. The frame encoder stands still; what mixes times and
-   hears is trained, first on the map of the level that hears ("sound"), then on the final map ("clips").
+   hears is trained, first on the map of the level that hears ("sound"), then on the final map ("clips"), where
+   photographs at rest join them.
 
 The same seed gives the same weights on the same machine and versions.
 """
@@ -62,7 +63,8 @@ class Recipe:
     )
     clips: ClipStageConfig = dataclasses.field(
         default_factory=lambda: ClipStageConfig(
-            steps=450,
+            steps=350,
+            fresh_stills=3,
             steps_per_clip=2,
             optimiser=OptimiserConfig(learning_rate=1e-3, pretrained_learning_rate=5e-4),
         )
@@ -126,38 +128,57 @@ def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[
 def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Still], report: Report) -> DTFSal:
     number = CLIP_STAGES.index(name) + 1
     torch.manual_seed(recipe.seed + number)
-    clips = training_clips(recipe, model, stills, seed=number)
+    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    clips = training_clips(recipe, model, photographs, seed=number)
+    at_rest = still_clips(recipe, model, photographs, seed=number)
     config: ClipStageConfig = getattr(recipe, name)
-    return train_on_clips(model, clips, config, name=name, seed=recipe.seed + number, report=report)
+    return train_on_clips(model, clips, at_rest, config, name=name, seed=recipe.seed + number, report=report)
 
 
-def training_clips(recipe: Recipe, model: DTFSal, stills: list[Still], *, seed: int) -> Iterator[Variants]:
+def training_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *, seed: int) -> Iterator[Variants]:
     """The endless stream of clips that the second and third stage take, another for each seed."""
     rng = np.random.default_rng((recipe.seed, seed))
-    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
-    clip = model.config.clip
-    assert model.config.audio is not None
-    config = SceneConfig(
-        height=clip.height,
-        width=clip.width,
-        seconds=recipe.clip_seconds,
-        frame_rate_hz=clip.frame_rate_hz,
-        sample_rate_hz=model.config.audio.sample_rate_hz,
-    )
+    config = _scene_config(model, recipe.clip_seconds)
     sources = Sources(tuple(photographs))
     while True:
         if rng.random() < recipe.scene_share:
-            seed = int(rng.integers(2**62))
-            scene = generate_scene(seed, sources, config)
+            scene_seed = int(rng.integers(2**62))
+            scene = generate_scene(scene_seed, sources, config)
             voices = range(1, scene.things.shape[1] if scene.sounding.max() >= 0 else 1)
-            yield [scene, *(generate_scene(seed, sources, config, voice=voice, drawn=scene.frames) for voice in voices)]
+            others = (generate_scene(scene_seed, sources, config, voice=v, drawn=scene.frames) for v in voices)
+            yield [scene, *others]
         else:
-            yield [_photograph_clip(rng, photographs[rng.integers(len(photographs))], recipe, config)]
+            photograph = photographs[rng.integers(len(photographs))]
+            moving = bool(rng.random() < recipe.moving_share)
+            yield [_photograph_clip(rng, photograph, recipe, config, moving=moving)]
 
 
-def _photograph_clip(rng: np.random.Generator, photograph: Photograph, recipe: Recipe, config: SceneConfig) -> GazeClip:
+def still_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *, seed: int) -> Iterator[GazeClip]:
+    """Photographs at rest as clips of a window's length, all of them before any comes again."""
+    rng = np.random.default_rng((recipe.seed, seed, 1))
+    clip = model.config.clip
+    config = _scene_config(model, clip.frames / clip.frame_rate_hz)
+    while True:
+        for index in rng.permutation(len(photographs)):
+            yield _photograph_clip(rng, photographs[index], recipe, config, moving=False)
+
+
+def _scene_config(model: DTFSal, seconds: float) -> SceneConfig:
+    clip, audio = model.config.clip, model.config.audio
+    assert audio is not None
+    return SceneConfig(
+        height=clip.height,
+        width=clip.width,
+        seconds=seconds,
+        frame_rate_hz=clip.frame_rate_hz,
+        sample_rate_hz=audio.sample_rate_hz,
+    )
+
+
+def _photograph_clip(
+    rng: np.random.Generator, photograph: Photograph, recipe: Recipe, config: SceneConfig, *, moving: bool
+) -> GazeClip:
     frames = round(config.seconds * config.frame_rate_hz)
-    moving = bool(rng.random() < recipe.moving_share)
     shot = random_shot(rng, photograph.rgb.shape[:2], (config.height, config.width), frames=frames, moving=moving)
     samples: Floats | None = None
     if rng.random() >= recipe.silent_share:

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stills",
         type=Path,
         metavar="DIR",
-        help="photographs with fixations, see `dtfsal prepare`: to score on, or with --synthetic what scenes are made of",
+        help="photographs with fixations (`dtfsal prepare`): to score on, or with --synthetic what scenes are made of",
     )
     parser.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
     parser.add_argument(
@@ -48,11 +48,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which of OSIE's photographs (default: validation, which the shipped weights have never seen)",
     )
     parser.add_argument(
-        "--photographs", type=Path, action="append", default=[], metavar="DIR", help="pictures without gaze that scenes are made of"
+        "--photographs",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="pictures without gaze that scenes are made of",
     )
     parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes and sounds (default: 1)")
-    parser.add_argument("--kind", action="append", default=[], metavar="KIND", help="kinds of scenes (default: all; no `still` of photographs without gaze)")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="kinds of scenes (default: all; no `still` of photographs without gaze)",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
     parser.add_argument("--force", action="store_true", help="replace scores that are there")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
