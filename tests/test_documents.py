@@ -44,7 +44,7 @@ def test_the_readmes_python_runs(toy_engine, make_toy_clip, tmp_path, monkeypatc
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     make_toy_clip(tmp_path / "clip.mp4")
-    exec(code.replace("dtfsal.engine", str(toy_engine)).replace(f"from {toy_engine}", "from dtfsal.engine"), {})
+    exec(code.replace("lite.engine", str(toy_engine)), {})
     assert capsys.readouterr().out.count("\n") > 1
 
 

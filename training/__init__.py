@@ -1,6 +1,21 @@
-"""The model in PyTorch, and all that makes weights."""
+"""The model in PyTorch, and all that makes weights.
+
+The model is imported when it is first asked for: the commands of this room are listed without PyTorch.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from dtfsal.training.config import PRESETS, AudioBranchConfig, ModelConfig, MViTConfig
-from dtfsal.training.model import DTFSal, build_model
+
+if TYPE_CHECKING:
+    from dtfsal.training.model import DTFSal, build_model
 
 __all__ = ["PRESETS", "AudioBranchConfig", "DTFSal", "MViTConfig", "ModelConfig", "build_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("DTFSal", "build_model"):
+        from dtfsal.training import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -206,7 +206,6 @@ def test_requests_that_cannot_be(tmp_path, change, match):
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
-        (("--output", "e"), 2),
         (("--preset", "tiny"), 2),
         (("--preset", "huge", "--output", "e"), 2),
         (("--weights", "none.safetensors", "--output", "e"), 4),

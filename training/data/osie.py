@@ -79,6 +79,7 @@ def _records(table: Path) -> Iterator[tuple[str, list[np.ndarray[Any, np.dtype[n
     """Per picture its name and, per observer, (n, 3): x, y and duration."""
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise UnavailableError("reading a MATLAB file needs SciPy; run `pip install 'dtfsal[train]'`") from error
     try:
@@ -95,5 +96,5 @@ def _records(table: Path) -> Iterator[tuple[str, list[np.ndarray[Any, np.dtype[n
                 for subject in np.atleast_1d(picture.subjects)
             ]
             yield Path(str(picture.img)).name, subjects
-    except (OSError, KeyError, ValueError, AttributeError, NotImplementedError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, NotImplementedError, MatReadError) as error:
         raise DataError(f"{table} is not OSIE's fixations.mat ({error}); restore it from the dataset") from error
