@@ -121,6 +121,10 @@ class OnnxRuntimeEngine(Engine):
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _FATAL_ONLY
+        if len(self.manifest.graphs) > 1:
+            # Each session has threads of its own, which spin for a while after each run: on the cores that the next
+            # graph needs. Waiting instead took a frame and a head of `lite` from 89 ms to 53 ms on two cores.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         file = self.bundle.file(graph.file)
         try:
             # From the path, not from bytes: ONNX Runtime then maps an external data file instead of copying it.
