@@ -132,7 +132,8 @@ def train_on_clips(
         picks = [*pool.sample(pooled), *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips)]
         density = torch.from_numpy(np.stack([encoded.clip.density(target) for encoded, target in picks]))[:, None]
         predict = _predict_deepest if config.deepest_only else _predict_final
-        loss = saliency_loss(predict(model, picks, rng.random(config.batch_size) < config.muted_share), density)
+        muted = [share < config.muted_share for share in rng.random(config.batch_size).tolist()]
+        loss = saliency_loss(predict(model, picks, muted), density)
         optimiser.step(loss)
         report(name, step, config.steps, loss.item())
         if step % config.steps_per_clip == 0:

@@ -74,8 +74,8 @@ def train_on_stills(
 def predict_stills(model: DTFSal, frames: Tensor) -> Tensor:
     """The maps of silent clips that repeat a frame, for per-frame models at a fraction of the cost.
 
-    Level 4 is mixed and fused at one time instead of T', and repeated: equal but for the mixing's padding, and for silent
-    slices, which the whole model tells apart by their place in the window.
+    Level 4 is mixed and fused at one time instead of T', and repeated: equal but for the mixing's padding, and for
+    silent slices, which the whole model tells apart by their place in the window.
 
     Args:
         model: a model with a per-frame encoder.

@@ -173,7 +173,7 @@ def test_another_sound_changes_the_slices_and_nothing_else(model, clip):
 
 
 def test_the_quick_way_for_stills_is_the_whole_model_without_sound():
-    """The mixing's projection of a model that is not trained is zero; a sound's slices know their place in the window."""
+    """The mixing's projection of a model that is not trained is zero; slices of sound know their place in a window."""
     model = seeded_model(dataclasses.replace(SMALL, audio=None), seed=3)
     rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     whole = predict_photograph(model, rgb)
