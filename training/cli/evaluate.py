@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.runtime.errors import UsageError
     from dtfsal.training.optimisation import keep_freed_memory
     from dtfsal.training.page import draw_page
+    from dtfsal.training.synthetic import check_kind
 
     if (args.output / "scores.json").exists() and not args.force:
         raise UsageError(f"{args.output} holds scores already; choose another folder, or --force")
@@ -85,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("scenes are made of --stills or of --photographs; leave one of them out")
     if args.synthetic is not None and args.synthetic < 1:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
+    if args.seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {args.seed}")
+    for kind in args.kind:
+        check_kind(kind)
     keep_freed_memory()
     evaluation, what = _stills(args) if args.synthetic is None else _synthetic(args)
     report = {
@@ -125,11 +130,10 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     if args.split != "all":
         split = split_stills(stills)
         stills, others = split[args.split], split["train"]
-        sizes = [still.read().shape for still in others[:1]] * len(others)
         prior = mean_density(
             [
-                fixation_density(still.fixations, size[0], size[1], DEGREE_OF_WIDTH * size[1])
-                for still, size in zip(others, sizes, strict=True)
+                fixation_density(still.fixations, height, width, DEGREE_OF_WIDTH * width)
+                for still, (height, width) in ((still, still.size()) for still in others)
             ]
         )
     rng = np.random.default_rng(args.seed)

@@ -49,12 +49,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make scenes; errors are for the caller to print."""
     from dtfsal.runtime.errors import UsageError
-    from dtfsal.training.synthetic import SceneConfig, Sources, all_photographs, cutouts_from_folder, generate_scene
+    from dtfsal.training.synthetic import (
+        SceneConfig,
+        Sources,
+        all_photographs,
+        check_kind,
+        cutouts_from_folder,
+        generate_scene,
+    )
 
     if args.count < 1 or args.seed < 0:
         raise UsageError("--count must be at least 1 and --seed at least 0")
     if not (1 <= args.frame_rate <= 120 and 0.2 <= args.seconds <= 600):
         raise UsageError("--frame-rate must lie in 1..120 and --seconds in 0.2..600")
+    if args.kind is not None:
+        check_kind(args.kind)
     names = [args.output / f"scene_{args.seed + number:04d}.mp4" for number in range(args.count)]
     if not args.force and (standing := next((path for path in names if path.exists()), None)):
         raise UsageError(f"{standing} exists already; choose another folder or seed, or --force")

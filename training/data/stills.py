@@ -6,11 +6,13 @@
 `dtfsal prepare osie` makes such a folder from the OSIE dataset (Xu et al. 2014).
 """
 
+import contextlib
 import csv
 import dataclasses
 import importlib.resources
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +56,23 @@ class Still:
         Raises:
             DataError: it is missing or not a picture.
         """
+        with self._opened() as image:
+            return np.asarray(image.convert("RGB"), np.uint8)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture, from the head of its file.
+
+        Raises:
+            DataError: it is missing or not a picture.
+        """
+        with self._opened() as image:
+            return image.height, image.width
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Image.Image]:
         try:
             with Image.open(self.path) as image:
-                return np.asarray(image.convert("RGB"), np.uint8)
+                yield image
         except (OSError, UnidentifiedImageError) as error:
             raise DataError(
                 f"{self.path} cannot be read as a picture ({error}); restore it from the dataset"

@@ -6,7 +6,7 @@ scene.frames, scene.samples, scene.density(8), scene.fixations(8)
 """
 
 from dtfsal.training.synthetic.gaze import GazeModel
-from dtfsal.training.synthetic.scene import KINDS, Kind, Scene, SceneConfig, generate_scene
+from dtfsal.training.synthetic.scene import KINDS, Kind, Scene, SceneConfig, check_kind, generate_scene
 from dtfsal.training.synthetic.sounds import random_sound
 from dtfsal.training.synthetic.sources import (
     Cutout,
@@ -27,6 +27,7 @@ __all__ = [
     "SceneConfig",
     "Sources",
     "all_photographs",
+    "check_kind",
     "cutouts_from_folder",
     "generate_scene",
     "photograph",

@@ -118,6 +118,12 @@ class Scene:
         return self.gaze[index]
 
 
+def check_kind(kind: str) -> None:
+    """Raises UsageError where there is no such kind of scene."""
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind of scene {kind!r}; choose one of {', '.join(KINDS)}")
+
+
 def generate_scene(
     seed: int,
     sources: Sources,
@@ -142,8 +148,8 @@ def generate_scene(
         UsageError: there is no such kind, or the scene would have no frame.
     """
     config = config or SceneConfig()
-    if kind is not None and kind not in KINDS:
-        raise UsageError(f"there is no kind of scene {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind is not None:
+        check_kind(kind)
     if config.frames < 2:
         raise UsageError(f"a scene needs two frames or more, not {config.frames}")
     rng = np.random.default_rng(seed)
@@ -353,4 +359,4 @@ def _padded(values: Floats, things: int) -> Floats:
     return np.pad(values, width, constant_values=np.nan)
 
 
-__all__ = ["KINDS", "Kind", "Photograph", "Scene", "SceneConfig", "Shot", "generate_scene"]
+__all__ = ["KINDS", "Kind", "Photograph", "Scene", "SceneConfig", "Shot", "check_kind", "generate_scene"]
