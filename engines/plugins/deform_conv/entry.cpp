@@ -1,0 +1,38 @@
+// What the library shows TensorRT: its creators, and where to put the logger.
+
+#include <atomic>
+#include <string>
+
+#include "plugin.h"
+
+#if defined(__GNUC__)
+#define DTFSAL_ENTRY extern "C" __attribute__((visibility("default")))
+#else
+#define DTFSAL_ENTRY extern "C"
+#endif
+
+namespace dtfsal {
+namespace {
+
+std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
+
+}  // namespace
+
+void log_error(std::string const& message) noexcept {
+    nvinfer1::ILoggerFinder* const finder = logger_finder.load();
+    nvinfer1::ILogger* const logger = finder ? finder->findLogger() : nullptr;
+    if (logger) {
+        logger->log(nvinfer1::ILogger::Severity::kERROR, message.c_str());
+    }
+}
+
+}  // namespace dtfsal
+
+DTFSAL_ENTRY void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { dtfsal::logger_finder = finder; }
+
+DTFSAL_ENTRY nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
+    static dtfsal::DeformConvCreator creator;
+    static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};
+    count = 1;
+    return creators;
+}
