@@ -65,6 +65,8 @@ def test_one_deformable_convolution_in_the_form_of_the_target(graph_of):
         "offset_groups": 1,
     }
     assert len(node.input) == 5
+    assert not {"DeformConv", "GridSample", "GatherElements"} & count_operators(plugin).keys()
+    assert {opset.domain: opset.version for opset in plugin.opset_import} == {"": 23, "dtfsal": 1}
     gather = count_operators(graph_of("tiny", "tensorrt-rtx", "fp16"))
     assert gather["GatherElements"] == 4
     assert "DeformConv" not in gather

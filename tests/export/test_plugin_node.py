@@ -1,0 +1,72 @@
+"""The exported plugin node through the plugin's own program on the CPU, against ONNX's operator on the same inputs."""
+
+import os
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from dtfsal.benchmarks.parity import synthetic_windows
+from dtfsal.engines.plugins.build import build_host_library
+from dtfsal.engines.plugins.deform_conv import DeformConvCall, DeformConvLibrary, DeformConvSizes, aligned_empty
+from dtfsal.training.config import PRESETS
+
+
+@pytest.fixture(scope="module")
+def host_library(tmp_path_factory):
+    if not (shutil.which("cmake") and shutil.which("c++")) and not os.environ.get("DTFSAL_REQUIRE_COMPILERS"):
+        pytest.skip("needs cmake and c++")
+    return DeformConvLibrary(build_host_library(tmp_path_factory.mktemp("host")))
+
+
+def values_of(graph, names):
+    """What ONNX Runtime computes for values of a graph on a synthetic window, each as FP32."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    for number, name in enumerate(names):
+        copy.graph.node.append(onnx.helper.make_node("Cast", [name], [f"seen.{number}"], to=onnx.TensorProto.FLOAT))
+        copy.graph.output.append(onnx.helper.make_tensor_value_info(f"seen.{number}", onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (inputs,) = synthetic_windows(PRESETS["tiny"], 1)
+    return session.run([f"seen.{number}" for number in range(len(names))], inputs)
+
+
+def test_the_node_computes_what_onnx_says(graph_of, host_library):
+    native = graph_of("tiny", "onnxruntime", "fp32")
+    (standard,) = [node for node in native.graph.node if node.op_type == "DeformConv"]
+    graph = graph_of("tiny", "tensorrt", "fp32")
+    (node,) = [node for node in graph.graph.node if node.domain == "dtfsal"]
+    x, offset, mask, expected = values_of(native, [standard.input[i] for i in (0, 2, 4)] + [standard.output[0]])
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    weight, bias = constants[node.input[1]], constants[node.input[3]]
+    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    sizes = DeformConvSizes(
+        shape=x.shape,
+        out_channels=weight.shape[0],
+        kernel=weight.shape[1:3],
+        stride=tuple(given["stride"]),
+        padding=tuple(given["padding"]),
+        dilation=tuple(given["dilation"]),
+        groups=given["groups"],
+        offset_groups=given["offset_groups"],
+    )
+
+    def placed(values):
+        array = aligned_empty(values.shape, np.float32)
+        array[...] = values
+        return array
+
+    arrays = {"x": x, "weight": weight, "offset": offset, "mask": mask, "bias": bias, "y": np.zeros_like(expected)}
+    held = {name: placed(values) for name, values in arrays.items()}
+    call = DeformConvCall(sizes=sizes, **{name: array.ctypes.data for name, array in held.items()})
+    workspace = aligned_empty((host_library.workspace_bytes(call, multiprocessors=84),), np.uint8)
+    host_library.run_on_host(
+        DeformConvCall(sizes=sizes, **{n: a.ctypes.data for n, a in held.items()}, workspace=workspace.ctypes.data)
+    )
+    assert expected.std() > 0.1  # not degenerate
+    # Two FP32 sums of 576 terms; the output's largest values are some tens.
+    np.testing.assert_allclose(held["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
