@@ -24,7 +24,7 @@ DIGEST_FILE = "manifest.sha256"
 DYNAMIC = -1
 
 EngineTarget = Literal["onnxruntime", "tensorrt-rtx", "tensorrt"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 DeformConvLowering = Literal["native", "plugin", "gather", "none"]
 TensorType = Literal[
     "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"

@@ -18,7 +18,7 @@ from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRe
 from dtfsal.export.graph import to_onnx
 from dtfsal.export.lowering import Forms
 from dtfsal.export.parts import GraphPart, Graphs, graph_parts
-from dtfsal.export.precision import to_fp16
+from dtfsal.export.precision import to_reduced
 from dtfsal.export.tensorrt_builder import build_tensorrt, check_target
 from dtfsal.training.config import ModelConfig, resolve_config
 from dtfsal.training.model import DTFSal
@@ -86,10 +86,12 @@ FORMS: dict[EngineTarget, dict[Precision, Forms]] = {
     "tensorrt-rtx": {
         "fp32": Forms(deform_conv="gather", attention="decomposed"),
         "fp16": Forms(deform_conv="gather", attention="padded"),
+        "bf16": Forms(deform_conv="gather", attention="padded"),
     },
     "tensorrt": {
         "fp32": Forms(deform_conv="plugin", attention="decomposed"),
         "fp16": Forms(deform_conv="plugin", attention="padded"),
+        "bf16": Forms(deform_conv="plugin", attention="padded"),
     },
 }
 
@@ -144,7 +146,7 @@ def export_graph(
 ) -> onnx.ModelProto:
     """The checked ONNX graph that a target is built from, with its forms and precision; of one window by default."""
     graph = to_onnx(model, FORMS[target][precision], part)
-    return to_fp16(graph) if precision == "fp16" else graph
+    return graph if precision == "fp32" else to_reduced(graph, precision)
 
 
 def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:

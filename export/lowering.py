@@ -14,14 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from dtfsal.export.planar_pool import PlanarPool
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
 from dtfsal.training.efficientnet import ConvNorm
 from dtfsal.training.model import LTEB, ConvNormAct, Decoder, DTFSal, TemporalConv
-from dtfsal.training.mvit import MultiscaleAttention, attend_fused
+from dtfsal.training.mvit import HeadPool, MultiscaleAttention, attend_fused
 
 DeformConvForm = Literal["native", "plugin", "gather"]
 AttentionForm = Literal["whole", "padded", "chunked", "decomposed"]
+PoolingForm = Literal["conv3d", "conv2d"]
 
 # The type that torch.onnx.ops.symbolic gives its attributes.
 Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
@@ -40,10 +42,13 @@ class Forms:
             keys' head dimension, which TensorRT's attention wants; `chunked` splits the queries of a head into groups
             that share its keys and values, as grouped-query attention does; `decomposed` is two matrix products and
             a softmax, for targets without an Attention kernel.
+        pooling: MViTv2's pooling of queries, keys and values as the depthwise 3-D convolution that it is, or as 2-D
+            convolutions of each frame; see `dtfsal.export.planar_pool`.
     """
 
     deform_conv: DeformConvForm
     attention: AttentionForm = "whole"
+    pooling: PoolingForm = "conv3d"
 
 
 def lowered(model: DTFSal, forms: Forms) -> DTFSal:
@@ -62,6 +67,8 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             module.operator = DEFORM_CONV_FORMS[forms.deform_conv]
         elif isinstance(module, MultiscaleAttention):
             module.attend = ATTENTION_FORMS[forms.attention]
+        elif isinstance(module, HeadPool) and forms.pooling == "conv2d":
+            module.pool = PlanarPool(module.pool)
         elif isinstance(module, TemporalEnhancement) and forms.attention == "decomposed":
             module.attend = _scaled_dot_product
     for decoder in model.decoders:
@@ -126,7 +133,10 @@ def _plugin_deform_conv(
     padding: int = 0,
     dilation: int = 1,
 ) -> Tensor:
-    """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv."""
+    """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv.
+
+    The weight has its input channels last, (C', kh, kw, C), so that what the matrix product sums over lies together.
+    """
     attributes: Attributes = {
         "plugin_version": "1",
         "plugin_namespace": PLUGIN_DOMAIN,
@@ -139,7 +149,7 @@ def _plugin_deform_conv(
     shape = (x.shape[0], weight.shape[0], *offset.shape[-2:])
     return torch.onnx.ops.symbolic(
         f"{PLUGIN_DOMAIN}::DeformConv2d",
-        (x, weight, offset, bias, mask),
+        (x, weight.permute(0, 2, 3, 1), offset, bias, mask),
         attributes,
         dtype=x.dtype,
         shape=shape,

@@ -114,7 +114,7 @@ def build_tensorrt(
     """Build a strongly typed engine: every layer has the precision that the graph says.
 
     Args:
-        model: the graph, as `to_onnx` and `to_fp16` make it; used up, its weights move to a file.
+        model: the graph, as `to_onnx` and `to_reduced` make it; used up, its weights move to a file.
         target: the library.
         folder: where to put the engine and, for the parser, the graph.
         stem: what their files are called before the suffix.

@@ -6,7 +6,7 @@ import pytest
 
 from dtfsal.export.builder import FORMS
 from dtfsal.export.graph import to_onnx
-from dtfsal.export.precision import to_fp16
+from dtfsal.export.precision import to_reduced
 from dtfsal.training.seeded import seeded_model
 
 
@@ -27,6 +27,6 @@ def graph_of(model_of):
     @functools.cache
     def make(preset, target, precision):
         graph = in_fp32(preset, FORMS[target][precision])
-        return to_fp16(graph) if precision == "fp16" else graph
+        return graph if precision == "fp32" else to_reduced(graph, precision)
 
     return make

@@ -17,7 +17,7 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.export import builder
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.parts import graph_parts, window_part
-from dtfsal.export.precision import to_fp16
+from dtfsal.export.precision import to_reduced
 from dtfsal.export.tap_convolution import ConvolvedTaps, sum_convolved_taps
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS
@@ -157,7 +157,7 @@ def test_nodes_are_named_by_their_place_in_the_model(lite_engine):
 
 @pytest.mark.parametrize("name", ["frame", "slice", "head"])
 def test_fp16_graphs_take_and_give_float32(lite_engine, name):
-    converted = to_fp16(graph_of(lite_engine, name))
+    converted = to_reduced(graph_of(lite_engine, name), "fp16")
     onnx.checker.check_model(converted, full_check=True)
     typed = onnx.shape_inference.infer_shapes(converted, check_type=True, strict_mode=True).graph
     assert {v.type.tensor_type.elem_type for v in [*typed.input, *typed.output]} == {TensorProto.FLOAT}
@@ -172,7 +172,7 @@ def quick_export(monkeypatch, lite_engine, lite_window_engine):
 
     def loaded(model, target, precision, part):
         graph = graph_of(lite_window_engine if part.name == "window" else lite_engine, part.name)
-        return to_fp16(graph) if precision == "fp16" else graph
+        return graph if precision == "fp32" else to_reduced(graph, precision)
 
     monkeypatch.setattr(builder, "export_graph", loaded)
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.export.graph import ExportError
-from dtfsal.export.precision import fp32_nodes, to_fp16
+from dtfsal.export.precision import fp32_nodes, to_reduced
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_weight_beyond_fp16_is_said():
         helper.make_node("ReduceMean", ["z"], ["y"], name="model/ReduceMean.1"),
     ]
     with pytest.raises(ExportError, match="huge"):
-        to_fp16(model_of_nodes(nodes, weight, [2]))
+        to_reduced(model_of_nodes(nodes, weight, [2]), "fp16")
 
 
 def test_a_weight_used_in_both_precisions_stands_in_both():
@@ -82,7 +82,7 @@ def test_a_weight_used_in_both_precisions_stands_in_both():
         helper.make_node("Mul", ["x", "w"], ["p"], name="decoders.0.predict/Conv.0"),
         helper.make_node("Mul", ["p", "w"], ["y"], name="model/Mul.1"),
     ]
-    converted = to_fp16(model_of_nodes(nodes, weight, [2, 2]))
+    converted = to_reduced(model_of_nodes(nodes, weight, [2, 2]), "fp16")
     onnx.checker.check_model(converted, full_check=True)
     found = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
     assert found == {"w": TensorProto.FLOAT, "w/fp16": TensorProto.FLOAT16}
