@@ -46,9 +46,7 @@ class ReducedType:
 
 REDUCED_TYPES: dict[ReducedPrecision, ReducedType] = {
     "fp16": ReducedType("fp16", TensorProto.FLOAT16, np.float16, float(np.finfo(np.float16).max)),
-    "bf16": ReducedType(
-        "bf16", TensorProto.BFLOAT16, ml_dtypes.bfloat16, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
-    ),
+    "bf16": ReducedType("bf16", TensorProto.BFLOAT16, bfloat16, float(finfo(bfloat16).max)),
 }
 
 
