@@ -143,13 +143,13 @@ def _kernel_table(result: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
-        error = row["max_error"]
+        error, ratio = row["max_error"], row["ratio_to_ours"]
         cells = (
             row["shape"],
             row["precision"],
             row["kernel"],
             f"{row['median_us']:.3g} us",
-            f"{row['ratio_to_ours']:.2f}x",
+            "-" if ratio is None else f"{ratio:.2f}x",
             "-" if error is None else f"{error:.2g}",
         )
         lines.append(f"| {' | '.join(cells)} |")
