@@ -12,8 +12,12 @@ SOURCES := $(wildcard training/*.py training/shipped/* export/*.py engines/*.py)
 STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
 
+# Tests that a GPU runs and other machines skip, and where the check's figures go.
+GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py
+GPU_RESULT ?= benchmarks/results/gpu.json
+
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test test-slow lint format types bench tables clean
+.PHONY: help demo weights test test-slow gpu-check plugin lint format types bench tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -35,6 +39,13 @@ test: $(VENV)/.dev  ## run the tests
 
 test-slow: $(VENV)/.dev  ## run the slow tests: full-size models, long videos
 	@$(BIN)/pytest -m slow
+
+gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/performance.md)
+	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)
+	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
+
+plugin: $(VENV)/.dev  ## build the TensorRT plugin (needs nvcc) into the user's cache
+	@$(BIN)/python -m dtfsal.engines.plugins
 
 lint: $(VENV)/.dev  ## check style and formatting, then types
 	@$(BIN)/ruff check .
@@ -78,7 +89,9 @@ $(VENV)/.recipe: pyproject.toml constraints.txt | $(VENV)/.created
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[recipe,evaluate]'
 	@touch $@
 
+# kernel-lens is here for the copy of TensorRT's C++ headers in it; nothing imports it, and its dependencies stay out.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo "installing dtfsal with what the tests need: minutes the first time"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install --quiet --no-deps kernel-lens==2.0.1
 	@touch $@ $(VENV)/.demo
