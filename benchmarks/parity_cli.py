@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--video", type=Path, metavar="FILE", help="take windows from a video (default: synthetic ones)"
     )
     parser.add_argument("--windows", type=int, default=3, metavar="N", help="windows to compare (default: 3)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--max-error", type=float, metavar="X", help="bar for the largest error (fp32: 1e-4)")
     parser.add_argument("--min-cc", type=float, metavar="X", help="bar for the correlation coefficient (fp16: 0.999)")
     parser.add_argument("--max-shift", type=float, metavar="X", help="bar for the peak's shift in pixels (fp16: 1)")

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import abc
 import os
+import re
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, TypeAlias
 
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
 from dtfsal.engines.bundle import Bundle, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
 from dtfsal.engines.manifest import GraphSpec, Manifest
 
-Device = Literal["auto", "cpu", "cuda"]
+# "auto", "cpu", "cuda" (the first GPU), or "cuda:N" (GPU N, counted from 0).
+Device: TypeAlias = str
 
 
 class Engine(abc.ABC):
@@ -144,7 +146,8 @@ def open_engine(
 
     Args:
         path: the bundle's folder.
-        device: "cpu", "cuda", or "auto" for a CUDA GPU if the back end really has one and the CPU otherwise.
+        device: "cpu"; "cuda", or "cuda:1" for another GPU than the first; or "auto" for a CUDA GPU if the back end
+            really has one and the CPU otherwise. TensorRT engines run on a GPU only.
         threads: CPU threads of the back end; None for the physical cores that this process may use.
         verify: compare the files' SHA-256 before loading; see `read_bundle`.
 
@@ -154,8 +157,7 @@ def open_engine(
         EngineMismatchError: it was made for another version, or its parts don't belong together.
         UnavailableError: the back end or the device is absent.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device must be auto, cpu or cuda, not {device!r}")
+    kind, index = parse_device(device)
     if threads is not None and (type(threads) is not int or threads < 1):
         raise UsageError(f"threads must be a positive integer, not {threads!r}")
     bundle = read_bundle(path, verify=verify)
@@ -163,8 +165,23 @@ def open_engine(
         from dtfsal.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(bundle, device=device, threads=threads)
-    raise UnavailableError(
-        f"{bundle.path} is a {bundle.manifest.target} engine: this version of dtfsal builds and inspects those, and "
-        "running them needs the TensorRT back end, which comes with the GPU runtime; build one with "
-        "`--target onnxruntime` to run it now"
-    )
+    if kind == "cpu":
+        raise UnavailableError(
+            f"{bundle.path} is a {bundle.manifest.target} engine, which runs on an NVIDIA GPU only: leave the device "
+            "out, or build one for the CPU with `--target onnxruntime`"
+        )
+    from dtfsal.engines.tensorrt_engine import TensorRtEngine
+
+    return TensorRtEngine(bundle, index=index)
+
+
+def parse_device(device: Device) -> tuple[str, int]:
+    """A device's kind ("auto", "cpu" or "cuda") and its number.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", device) if isinstance(device, str) else None
+    if match is None:
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, not {device!r}")
+    return match[1] or "cuda", int(match[2] or 0)

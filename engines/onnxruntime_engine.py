@@ -15,7 +15,7 @@ import numpy as np
 
 from dtfsal.engines.arrays import Array, DeviceArray, output_shape
 from dtfsal.engines.bundle import Bundle
-from dtfsal.engines.engine import Device, Engine
+from dtfsal.engines.engine import Device, Engine, parse_device
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
 from dtfsal.engines.manifest import DYNAMIC, GraphSpec, TensorSpec
 from dtfsal.engines.threads import default_threads
@@ -72,7 +72,7 @@ class OnnxRuntimeEngine(Engine):
 
     Args:
         bundle: what `read_bundle` gave.
-        device: "cpu"; "cuda" for the GPU or an error; "auto" for the GPU if there is one and else the CPU.
+        device: "cpu"; "cuda" or "cuda:N" for a GPU or an error; "auto" for a GPU if there is one and else the CPU.
         threads: threads that compute one operator together; None for `default_threads()`.
 
     Raises:
@@ -82,7 +82,7 @@ class OnnxRuntimeEngine(Engine):
     """
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None) -> None:
-        self._device = device
+        self._device, self._index = parse_device(device)
         self._threads = default_threads() if threads is None else threads
         self._sessions: dict[str, Any] = {}
         self._providers: list[str] = []
@@ -129,7 +129,8 @@ class OnnxRuntimeEngine(Engine):
         try:
             # From the path, not from bytes: ONNX Runtime then maps an external data file instead of copying it.
             # Its own fallback prints, and hides which provider failed.
-            return onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
+            chosen = [(name, {"device_id": self._index}) if name == CUDA_PROVIDER else name for name in providers]
+            return onnxruntime.InferenceSession(str(file), options, providers=chosen, enable_fallback=0)
         except Exception as error:
             if providers[0] == CUDA_PROVIDER and self._device == "auto":
                 return self._create_session(onnxruntime, graph, [CPU_PROVIDER])
@@ -147,7 +148,7 @@ class OnnxRuntimeEngine(Engine):
                 if isinstance(array, np.ndarray):
                     binding.bind_cpu_input(name, array)
                 elif CUDA_PROVIDER in self._providers:
-                    binding.bind_input(name, "cuda", 0, array.dtype.type, list(array.shape), array.pointer)
+                    binding.bind_input(name, "cuda", self._index, array.dtype.type, list(array.shape), array.pointer)
                 else:
                     raise UsageError(f"input {name!r} lies on a GPU and the engine runs on the CPU; copy it first")
             for tensor in spec.outputs:

@@ -7,13 +7,13 @@ the runtime cannot do without, are tried.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import importlib.metadata
 import platform
 from typing import Any, Literal
 
 from dtfsal.engines.errors import UnavailableError
+from dtfsal.engines.gpu_driver import GpuDriver, find_gpu_driver
 from dtfsal.engines.onnxruntime_engine import (
     INSTALL_FOR_CPU,
     INSTALL_FOR_CUDA,
@@ -24,13 +24,11 @@ from dtfsal.engines.threads import default_threads
 
 Status = Literal["ok", "absent", "error"]
 
-_CUDA_LIBRARY = "libcuda.so.1"
 _EXPORT_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript", "onnx-ir")
 # TensorRT's packages are named after the CUDA version they are for; the first that is there counts.
 _TENSORRT = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt")
 _TENSORRT_RTX = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx", "tensorrt_rtx")
 _INSTALL_RUNTIME = "run `pip install dtfsal`"
-_NO_GPU_BACK_END = "running it needs the TensorRT back end, which comes with the GPU runtime"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,21 +77,6 @@ class Environment:
     targets: tuple[Target, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class GpuDriver:
-    """NVIDIA's driver as it presents itself.
-
-    Attributes:
-        version: the newest CUDA version that it supports, e.g. "13.0"; None where it is not there or does not start.
-        gpus: each GPU's name and compute capability, e.g. ("NVIDIA L4", "8.9").
-        problem: why it is not usable, or empty.
-    """
-
-    version: str | None
-    gpus: tuple[tuple[str, str], ...] = ()
-    problem: str = ""
-
-
 def check_environment() -> Environment:
     """Look at everything; takes well under a second."""
     driver = find_gpu_driver()
@@ -114,42 +97,6 @@ def check_environment() -> Environment:
         _any_package_check("TensorRT", _TENSORRT, "tensorrt"),
     )
     return Environment(checks, _targets(driver))
-
-
-def find_gpu_driver(library: str = _CUDA_LIBRARY) -> GpuDriver:
-    """Ask NVIDIA's driver library, if it is there, for its version and its GPUs. No GPU memory is taken.
-
-    Args:
-        library: the driver's library, looked for where the system's loader looks.
-    """
-    try:
-        cuda: Any = ctypes.CDLL(library)
-    except OSError:
-        return GpuDriver(None, problem=f"{library} is not there, so there is no NVIDIA driver")
-    try:
-        code = cuda.cuInit(0)
-        number = ctypes.c_int()
-        count = ctypes.c_int()
-        if code or cuda.cuDriverGetVersion(ctypes.byref(number)) or cuda.cuDeviceGetCount(ctypes.byref(count)):
-            return GpuDriver(None, problem=f"{library} is there and does not start (CUDA error {code})")
-        gpus = tuple(_gpu(cuda, device) for device in range(count.value))
-    except AttributeError:
-        return GpuDriver(None, problem=f"{library} is there and is not NVIDIA's driver")
-    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    return GpuDriver(version, gpus, "" if gpus else "the driver finds no GPU")
-
-
-def _gpu(cuda: Any, ordinal: int) -> tuple[str, str]:
-    device = ctypes.c_int()
-    cuda.cuDeviceGet(ctypes.byref(device), ordinal)
-    name = ctypes.create_string_buffer(256)
-    cuda.cuDeviceGetName(name, len(name), device)
-    capability = []
-    for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-        value = ctypes.c_int()
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-        capability.append(str(value.value))
-    return name.value.decode(errors="replace"), ".".join(capability)
 
 
 def _version(name: str) -> str | None:
@@ -279,5 +226,11 @@ def _tensorrt_target(
             build_detail += " where NVIDIA's package index can be reached"
     else:
         build_detail = f"{found[0]} {found[1]}" if can_export else export_detail
-    run_detail = _NO_GPU_BACK_END if driver.gpus else f"{driver.problem}; and {_NO_GPU_BACK_END}"
-    return Target(target, found is not None and can_export, build_detail, False, run_detail)
+    missing = [] if driver.gpus else [driver.problem]
+    if found is None:
+        missing.append(f"{target}'s library is not installed: run `pip install 'dtfsal[{target}]'`")
+    elif _version("cuda-core") is None:
+        missing.append(f"cuda-core is not installed: run `pip install 'dtfsal[{target}]'`")
+    gpus = ", ".join(f"{name} (compute capability {capability})" for name, capability in driver.gpus)
+    run_detail = "; ".join(missing) or f"{found and ' '.join(found)} on {gpus}"
+    return Target(target, found is not None and can_export, build_detail, not missing, run_detail)

@@ -26,7 +26,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "-e", "--engine", required=True, metavar="DIR", help="engine: a folder that `dtfsal build` made"
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the engine (default: %(default)s)"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
     )
     parser.add_argument(
         "--threads",

@@ -17,6 +17,7 @@ from dtfsal.engines import (
     write_bundle,
 )
 from dtfsal.engines import onnxruntime_engine as backend
+from dtfsal.engines.gpu_driver import GpuDriver
 
 # Single-precision means of 48 values and a sigmoid: a few units in the last place (6e-8) of values below 1.
 TOLERANCE = 1e-6
@@ -200,7 +201,7 @@ def test_bad_threads(make_bundle, threads):
 
 
 def test_bad_device(make_bundle):
-    with pytest.raises(UsageError, match="device must be auto, cpu or cuda, not 'tpu'"):
+    with pytest.raises(UsageError, match="device must be auto, cpu, cuda or cuda:N, not 'tpu'"):
         open_engine(make_bundle(), device="tpu")
 
 
@@ -255,9 +256,12 @@ def test_several_graphs_and_sizes_known_only_afterwards(tmp_path, tiny_manifest)
 
 
 @pytest.mark.parametrize("target", ["tensorrt-rtx", "tensorrt"])
-def test_tensorrt_engines_are_inspected_but_not_run(make_bundle, tiny_manifest, target):
+def test_tensorrt_engines_are_inspected_without_a_gpu_and_not_run(make_bundle, tiny_manifest, target, monkeypatch):
+    monkeypatch.setattr(
+        "dtfsal.engines.tensorrt_engine.find_gpu_driver", lambda: GpuDriver(None, problem="there is no driver")
+    )
     manifest = dataclasses.replace(tiny_manifest(), target=target, precision="fp16", compute_capabilities=("8.9",))
     folder = make_bundle(b"engine", manifest)
-    with pytest.raises(UnavailableError, match=f"is a {target} engine: .* TensorRT back end"):
+    with pytest.raises(UnavailableError, match=f"is a {target} engine and needs an NVIDIA GPU, but there is no driver"):
         open_engine(folder)
     assert read_bundle(folder).describe()["compute_capabilities"] == ["8.9"]

@@ -9,15 +9,16 @@ import types
 
 import pytest
 
+from dtfsal.engines.gpu_driver import GpuDriver, find_gpu_driver
 from dtfsal.engines.onnxruntime_engine import INSTALL_FOR_CUDA
 from dtfsal.runtime import environment
 from dtfsal.runtime.cli import main
-from dtfsal.runtime.environment import GpuDriver, check_environment, find_gpu_driver
+from dtfsal.runtime.environment import check_environment
 
 GPU = GpuDriver("13.0", (("NVIDIA L4", "8.9"),))
 RUNTIME = ("dtfsal", "numpy", "pillow", "tqdm", "av", "onnxruntime", "h5py")
 EXPORT = ("torch", "safetensors", "onnx", "onnxscript", "onnx-ir", "tensorrt-rtx-cu13", "tensorrt-cu13")
-FULL = dict.fromkeys((*RUNTIME, *EXPORT), "1.0")
+FULL = dict.fromkeys((*RUNTIME, *EXPORT, "cuda-core"), "1.0")
 
 
 @pytest.fixture
@@ -60,7 +61,6 @@ def test_a_full_machine_without_a_gpu(machine):
     for target in (rtx, tensorrt):
         assert (target.can_build, target.can_run) == (True, False)
         assert "no NVIDIA driver" in target.run_detail
-        assert "TensorRT back end" in target.run_detail
 
 
 def test_the_light_runtime_alone_is_healthy_and_says_how_to_build(machine, capsys):
@@ -104,7 +104,21 @@ def test_a_missing_runtime_package_is_an_error(machine, capsys):
 def test_a_gpu_is_named_with_its_capability(machine):
     machine(FULL, GPU)
     assert check_named("GPU").detail == "NVIDIA L4 (sm_89); the driver supports CUDA 13.0"
-    assert "no NVIDIA driver" not in target_named("tensorrt-rtx").run_detail
+    rtx = target_named("tensorrt-rtx")
+    assert rtx.can_run
+    assert rtx.run_detail == "tensorrt-rtx-cu13 1.0 on NVIDIA L4 (compute capability 8.9)"
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("tensorrt-cu13", "tensorrt's library is not installed"), ("cuda-core", "cuda-core is not installed")],
+)
+def test_what_a_gpu_engine_lacks_is_named(machine, missing, message):
+    machine(without(missing), GPU)
+    target = target_named("tensorrt")
+    assert not target.can_run
+    assert message in target.run_detail
+    assert "pip install 'dtfsal[tensorrt]'" in target.run_detail
 
 
 @pytest.mark.parametrize("has_provider", [True, False])

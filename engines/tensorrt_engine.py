@@ -1,0 +1,431 @@
+"""The TensorRT and TensorRT-RTX back ends: engines on an NVIDIA GPU, their uploads and downloads beside their work.
+
+A run's way: NumPy arrays into pinned memory, from there to the GPU on one stream, the engine on a second, the outputs
+back on a third. Two runs may be under way (`submit`), so that one computes while the other is copied. From the second
+run of a shape on, the engine's work is one captured CUDA graph.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, output_shape
+from dtfsal.engines.bundle import Bundle
+from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, GpuDevice, PinnedBuffer
+from dtfsal.engines.engine import Engine
+from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.gpu_driver import find_gpu_driver
+from dtfsal.engines.manifest import DYNAMIC, GraphSpec, Manifest, TensorSpec
+from dtfsal.engines.plugins.library import LIBRARY_NAME, load_plugin_library
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+# TensorRT's names of NumPy's element types.
+_TYPES = {"float32": "FLOAT", "float16": "HALF", "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "bool": "BOOL"}
+RUNS_UNDER_WAY = 2
+SHAPES_HELD = 4  # of a graph with open sizes; each has an execution context, buffers and captured graphs
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceOutput:
+    """An output in the GPU's memory, which PyTorch (`torch.as_tensor`), CuPy and Numba take without a copy.
+
+    Attributes:
+        shape: sizes, outermost axis first; C-contiguous.
+        dtype: NumPy's element type.
+        buffer: the memory; it lives as long as this object.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    buffer: DeviceBuffer
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """CUDA array interface, version 3. The work that writes the array is complete."""
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.buffer.address, False), "version": 3}
+
+
+class Pending:
+    """A run under way; made by `TensorRtEngine.submit`."""
+
+    def __init__(self, device: GpuDevice, slot: _Slot, done: Any) -> None:
+        self._device, self._slot, self._done = device, slot, done
+        self._outputs: dict[str, Array] | None = None
+
+    def result(self) -> dict[str, Array]:
+        """Wait for the run, and give a new array for each output.
+
+        Raises:
+            EngineError: the GPU failed.
+        """
+        if self._outputs is None:
+            self._device.synchronise(self._done)
+            self._outputs = {
+                name: pinned.bytes.view(dtype).reshape(shape).copy()
+                for (name, pinned), (shape, dtype) in zip(
+                    self._slot.fetched.items(), self._slot.output_types, strict=True
+                )
+            }
+            self._slot.pending = None
+        return self._outputs
+
+
+@dataclasses.dataclass
+class _Slot:
+    """Everything that one run of a shape holds while it is under way."""
+
+    inputs: dict[str, DeviceBuffer]
+    staged: dict[str, PinnedBuffer]
+    outputs: dict[str, DeviceBuffer]
+    fetched: dict[str, PinnedBuffer]
+    output_types: list[tuple[tuple[int, ...], np.dtype[Any]]]
+    runs: int = 0
+    graph: Any = None
+    pending: Pending | None = None
+
+    def things(self) -> list[Any]:
+        """All that must be released."""
+        buffers = (self.inputs, self.staged, self.outputs, self.fetched)
+        return [b for held in buffers for b in held.values()] + ([] if self.graph is None else [self.graph])
+
+
+@dataclasses.dataclass
+class _Shape:
+    """A graph at certain input sizes: an execution context of its own, since captured graphs depend on its state."""
+
+    context: Any
+    slots: collections.deque[_Slot]
+
+
+class TensorRtEngine(Engine):
+    """Runs a bundle whose target is "tensorrt" or "tensorrt-rtx".
+
+    One thread at a time may use an engine; `fork` gives another thread one of its own that shares the weights.
+
+    Args:
+        bundle: what `read_bundle` gave.
+        index: which of the machine's GPUs.
+        device: what stands for the GPU; one through cuda-core by default.
+        module: the TensorRT library; imported by default.
+
+    Raises:
+        UnavailableError: there is no driver, no such GPU, or a library is missing.
+        EngineMismatchError: the engine was built for another GPU or another version.
+        EngineError: it cannot be loaded.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, index: int = 0, device: GpuDevice | None = None, module: Any | None = None
+    ) -> None:
+        self._index = index
+        self._device: Any = device
+        self._trt: Any = module
+        self._engines: dict[str, Any] = {}
+        self._shapes: dict[tuple[Any, ...], _Shape] = {}
+        self._streams: tuple[Any, ...] = ()
+        super().__init__(bundle)
+
+    def _load(self) -> None:
+        check_gpu(self.bundle, self._index)
+        trt = self._trt = self._trt or import_library(self.manifest)
+        check_version(self.bundle, trt)
+        if self._device is None:
+            self._device = CudaCoreDevice(self._index)
+        self._device.activate()
+        needed = sum(record.size_bytes for record in self.manifest.files.values())
+        if (free := self._device.free_bytes()) < needed:
+            raise EngineError(
+                f"{self.bundle.path} needs more than {needed / 2**20:.0f} MiB and the GPU {self._device.name} has "
+                f"{free / 2**20:.0f} MiB left: free its memory of other programs, or take another GPU"
+            )
+        if self.manifest.deform_conv == "plugin":
+            load_plugin_library(trt, self.bundle.file(LIBRARY_NAME))
+        log = _make_logger(trt)
+        runtime = trt.Runtime(log)
+        for name, graph in self.manifest.graphs.items():
+            file = self.bundle.file(graph.file)
+            engine = runtime.deserialize_cuda_engine(file.read_bytes())
+            if engine is None:
+                raise EngineError(f"{trt.__name__} {trt.__version__} cannot load {file}: {log.last_error}")
+            _check_tensors(f"{file}", graph, engine, trt)
+            self._engines[name] = engine
+        self._keep_alive = (log, runtime)
+        self._streams = tuple(self._device.stream() for _ in range(3))
+
+    def fork(self) -> TensorRtEngine:
+        """Another engine with the same weights on the same GPU, for another thread. Close it before this one.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        if not self._open:
+            raise UsageError(f"the engine {self.bundle.path} is closed; open it again with open_engine")
+        other = TensorRtEngine.__new__(TensorRtEngine)
+        other.bundle, other._index, other._device, other._trt = self.bundle, self._index, self._device, self._trt
+        other._engines, other._shapes, other._keep_alive = dict(self._engines), {}, self._keep_alive
+        other._streams = tuple(self._device.stream() for _ in range(3))
+        other._open = True
+        return other
+
+    def submit(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> Pending:
+        """Start a run and return at once; as `run` otherwise. Two may be under way, a third waits for the first.
+
+        Arrays in the host's memory may be changed when this returns; arrays on the GPU when the run is done.
+        """
+        return self._submit(graph, checked_inputs(self._graph(graph), inputs))
+
+    def run_on_device(
+        self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window"
+    ) -> dict[str, DeviceOutput]:
+        """As `run`, with outputs that stay on the GPU and belong to the caller."""
+        spec = self._graph(graph)
+        arrays = checked_inputs(spec, inputs)
+        self._device.activate()
+        shape = self._shape(graph, arrays)
+        slot = shape.slots[0]
+        outputs = {
+            tensor.name: DeviceOutput(sizes, dtype, self._device.allocate(_bytes(sizes, dtype)))
+            for tensor, (sizes, dtype) in zip(spec.outputs, slot.output_types, strict=True)
+        }
+        if slot.pending is not None:
+            slot.pending.result()
+        addresses = {name: output.buffer.address for name, output in outputs.items()}
+        self._upload(slot, arrays)
+        self._execute(shape.context, slot, arrays, addresses, self._streams[1])
+        self._device.synchronise(self._device.record(self._streams[1]))
+        return outputs
+
+    def _run(self, graph: str, inputs: dict[str, Array | DeviceArray]) -> dict[str, Array]:
+        return self._submit(graph, inputs).result()
+
+    def _submit(self, graph: str, inputs: dict[str, Array | DeviceArray]) -> Pending:
+        device, (_, compute, download) = self._device, self._streams
+        device.activate()
+        shape = self._shape(graph, inputs)
+        slot = shape.slots[0]
+        shape.slots.rotate(-1)
+        if slot.pending is not None:
+            slot.pending.result()  # its arrays are needed now; it keeps a copy
+        self._upload(slot, inputs)
+        own = all(isinstance(array, np.ndarray) for array in inputs.values())
+        addresses = {name: buffer.address for name, buffer in slot.outputs.items()}
+        if own and slot.graph is not None:
+            device.launch(slot.graph, compute)
+        elif own and slot.runs > 0:
+            # The first run of a shape lets the library allocate and choose, which a captured graph cannot.
+            slot.graph = device.capture(
+                compute, lambda stream: self._execute(shape.context, slot, inputs, addresses, stream)
+            )
+            device.launch(slot.graph, compute)
+        else:
+            self._execute(shape.context, slot, inputs, addresses, compute)
+        slot.runs += own
+        device.wait(download, device.record(compute))
+        for name, pinned in slot.fetched.items():
+            device.download(pinned, slot.outputs[name], download)
+        slot.pending = Pending(device, slot, device.record(download))
+        return slot.pending
+
+    def _upload(self, slot: _Slot, inputs: Mapping[str, Array | DeviceArray]) -> None:
+        """Host arrays to the slot's memory; what the compute stream is given from now on comes after it."""
+        upload, compute, _ = self._streams
+        copied = False
+        for name, array in inputs.items():
+            if isinstance(array, np.ndarray):
+                slot.staged[name].bytes[...] = array.reshape(-1).view(np.uint8)
+                self._device.upload(slot.inputs[name], slot.staged[name], upload)
+                copied = True
+        if copied:
+            self._device.wait(compute, self._device.record(upload))
+
+    def _execute(
+        self,
+        context: Any,
+        slot: _Slot,
+        inputs: Mapping[str, Array | DeviceArray],
+        outputs: Mapping[str, int],
+        stream: Any,
+    ) -> None:
+        for name, array in inputs.items():
+            address = array.pointer if isinstance(array, DeviceArray) else slot.inputs[name].address
+            context.set_tensor_address(name, address)
+        for name, address in outputs.items():
+            context.set_tensor_address(name, address)
+        if not context.execute_async_v3(self._device.stream_address(stream)):
+            raise EngineError(f"{self.bundle.path}: the GPU refused a run: {self._keep_alive[0].last_error}")
+
+    def _shape(self, graph: str, inputs: Mapping[str, Array | DeviceArray]) -> _Shape:
+        """The context and the memory for these input sizes; the sizes unused for longest make room."""
+        key = (graph, *(array.shape for array in inputs.values()))
+        if key in self._shapes:
+            self._shapes[key] = self._shapes.pop(key)  # used last
+            return self._shapes[key]
+        held = [old for old in self._shapes if old[0] == graph]
+        if len(held) >= SHAPES_HELD:
+            self._free(self._shapes.pop(held[0]))
+        spec = self.manifest.graphs[graph]
+        context = self._engines[graph].create_execution_context()
+        if context is None:
+            raise EngineError(
+                f"{self.bundle.path}: the GPU {self._device.name} has no memory left to run the graph {graph!r}: "
+                f"{self._keep_alive[0].last_error}"
+            )
+        for name, array in inputs.items():
+            if not context.set_input_shape(name, array.shape):
+                raise UsageError(
+                    f"{self.bundle.path} was not built for an input {name!r} of {array.shape}; build it with a larger "
+                    "batch"
+                )
+        slots = collections.deque(self._slot(spec, inputs, context) for _ in range(RUNS_UNDER_WAY))
+        self._shapes[key] = _Shape(context, slots)
+        return self._shapes[key]
+
+    def _slot(self, spec: GraphSpec, inputs: Mapping[str, Array | DeviceArray], context: Any) -> _Slot:
+        sizes = {name: _bytes(array.shape, array.dtype) for name, array in inputs.items()}
+        types = []
+        for tensor in spec.outputs:
+            shape = output_shape(spec, tensor, inputs)
+            types.append((tuple(shape or context.get_tensor_shape(tensor.name)), np.dtype(tensor.dtype)))
+        made = {tensor.name: _bytes(*kind) for tensor, kind in zip(spec.outputs, types, strict=True)}
+        device = self._device
+        return _Slot(
+            {name: device.allocate(size) for name, size in sizes.items()},
+            {name: device.pin(size) for name, size in sizes.items()},
+            {name: device.allocate(size) for name, size in made.items()},
+            {name: device.pin(size) for name, size in made.items()},
+            types,
+        )
+
+    def _free(self, shape: _Shape) -> None:
+        for slot in shape.slots:
+            if slot.pending is not None:
+                slot.pending.result()
+            self._device.release(*slot.things())
+
+    def _close(self) -> None:
+        for shape in self._shapes.values():
+            self._free(shape)
+        self._shapes.clear()
+        self._engines.clear()
+        if self._device is not None:
+            self._device.release(*self._streams)
+        self._streams = ()
+
+    def _describe_backend(self) -> dict[str, Any]:
+        return {
+            "name": self._trt.__name__,
+            "version": str(self._trt.__version__),
+            "device": "cuda",
+            "gpu": self._device.name,
+            "index": self._index,
+            "providers": [],
+            "threads": 0,
+            "captured_graphs": sum(slot.graph is not None for shape in self._shapes.values() for slot in shape.slots),
+        }
+
+
+def import_library(manifest: Manifest) -> Any:
+    """The library that runs a manifest's target.
+
+    Raises:
+        UnavailableError: it is not installed or does not load.
+    """
+    module = MODULES[manifest.target]
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        where = " with NVIDIA's package index configured in pip" if manifest.target == "tensorrt" else ""
+        raise UnavailableError(
+            f"running a {manifest.target} engine needs the library {module}, which is not here: "
+            f"pip install 'dtfsal[{manifest.target}]'{where}"
+        ) from error
+
+
+def check_gpu(bundle: Bundle, index: int) -> None:
+    """Look for the driver and the GPU before the library is asked, which crashes without them.
+
+    Raises:
+        UnavailableError: there is no driver, or no such GPU.
+        EngineMismatchError: the engine was built for other GPUs.
+    """
+    driver = find_gpu_driver()
+    if not driver.gpus:
+        raise UnavailableError(
+            f"{bundle.path} is a {bundle.manifest.target} engine and needs an NVIDIA GPU, but {driver.problem}; "
+            "`--target onnxruntime` builds one for the CPU"
+        )
+    if not 0 <= index < len(driver.gpus):
+        raise UnavailableError(f"there is no GPU {index}; this machine has {len(driver.gpus)}, counted from 0")
+    name, capability = driver.gpus[index]
+    built_for = bundle.manifest.compute_capabilities
+    if built_for and capability not in built_for:
+        raise EngineMismatchError(
+            f"{bundle.path} was built for compute capability {', '.join(built_for)}, and GPU {index}, {name}, has "
+            f"{capability}: build it again on this machine"
+        )
+
+
+def check_version(bundle: Bundle, trt: Any) -> None:
+    """TensorRT reads engines of its own version only; TensorRT-RTX those of its major version.
+
+    Raises:
+        EngineMismatchError: the engine is of another.
+    """
+    manifest = bundle.manifest
+    here, built = (str(version).split(".") for version in (trt.__version__, manifest.builder_version))
+    same = 1 if manifest.target == "tensorrt-rtx" else 3
+    if here[:same] != built[:same]:
+        raise EngineMismatchError(
+            f"{bundle.path} was built by {manifest.builder} {manifest.builder_version}, and {trt.__version__} is here: "
+            f"install {manifest.builder_version}, or build the engine again"
+        )
+
+
+def _check_tensors(where: str, graph: GraphSpec, engine: Any, trt: Any) -> None:
+    """Compare an engine's tensors with the manifest's."""
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    specs: dict[str, tuple[TensorSpec, Any]] = {
+        **{tensor.name: (tensor, trt.TensorIOMode.INPUT) for tensor in graph.inputs},
+        **{tensor.name: (tensor, trt.TensorIOMode.OUTPUT) for tensor in graph.outputs},
+    }
+    if set(names) != set(specs):
+        raise EngineMismatchError(
+            f"{where} has the tensors {', '.join(sorted(names))} and the manifest says {', '.join(sorted(specs))}; "
+            "build the engine again"
+        )
+    for name, (spec, mode) in specs.items():
+        shape = tuple(engine.get_tensor_shape(name))
+        kind = engine.get_tensor_dtype(name).name
+        fits = len(shape) == len(spec.shape) and all(
+            size in (wanted, DYNAMIC) for size, wanted in zip(shape, spec.shape, strict=True)
+        )
+        if engine.get_tensor_mode(name) != mode or kind != _TYPES.get(spec.dtype) or not fits:
+            raise EngineMismatchError(
+                f"{where}: {name!r} is {kind} {shape} and the manifest says {spec.dtype} {spec.shape}; build the "
+                "engine again"
+            )
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+
+
+def _make_logger(trt: Any) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc]
+        """Keeps the library's last error for our message, and its lines off the terminal."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last_error = "it gave no reason"
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.last_error = message.strip()
+
+    return Log()

@@ -1,0 +1,479 @@
+"""The TensorRT back end on a pretended GPU, which computes as late as streams and events allow.
+
+Work that a stream has been given is done only when somebody waits for it, and then no more than what was waited for.
+So a copy or a run that its events do not order is not done in time, and the maps are wrong.
+"""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from dtfsal.engines import open_engine, read_bundle, write_bundle
+from dtfsal.engines import tensorrt_engine as module
+from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, PinnedBuffer, _cuda_errors
+from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.gpu_driver import GpuDriver
+from dtfsal.engines.tensorrt_engine import SHAPES_HELD, TensorRtEngine
+
+DRIVER = GpuDriver("13.0", (("Card", "9.0"), ("Small card", "8.6")))
+VERSION = "11.4.0.106"
+
+
+class PretendedStream:
+    def __init__(self, address):
+        self.address, self.work, self.done = address, [], 0
+
+
+class PretendedGpu:
+    """A `GpuDevice` in NumPy; it is also where the pretended library looks up addresses and streams."""
+
+    name = "Card"
+
+    def __init__(self, free=2**30):
+        self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
+        self.live, self.capturing = set(), None
+        self._addresses = itertools.count(2**20, 2**20)
+
+    def activate(self):
+        pass
+
+    def free_bytes(self):
+        return self.free
+
+    def allocate(self, size):
+        return self._new(DeviceBuffer, size)
+
+    def pin(self, size):
+        address, handle = self._memory(size)
+        return PinnedBuffer(self.memory[address], handle)
+
+    def stream(self):
+        stream = PretendedStream(next(self._addresses))
+        self.streams[stream.address] = stream
+        self.live.add(id(stream))
+        return stream
+
+    def stream_address(self, stream):
+        return stream.address
+
+    def upload(self, target, source, stream):
+        self.queue(stream, lambda: np.copyto(self.memory[target.address], source.bytes))
+
+    def download(self, target, source, stream):
+        self.queue(stream, lambda: np.copyto(target.bytes, self.memory[source.address]))
+
+    def record(self, stream):
+        return stream, len(stream.work)
+
+    def wait(self, stream, event):
+        self.queue(stream, lambda: self.synchronise(event))
+
+    def synchronise(self, event):
+        stream, position = event
+        while stream.done < position:
+            stream.done += 1
+            stream.work[stream.done - 1]()
+
+    def capture(self, stream, work):
+        self.capturing = []
+        work(stream)
+        graph, self.capturing = self.capturing, None
+        self.live.add(id(graph))
+        return graph
+
+    def launch(self, graph, stream):
+        for work in graph:
+            self.queue(stream, work)
+
+    def release(self, *things):
+        for thing in things:
+            self.live.remove(id(thing.handle if hasattr(thing, "handle") else thing))
+
+    def queue(self, stream, work):
+        (stream.work if self.capturing is None else self.capturing).append(work)
+
+    def _new(self, kind, size):
+        address, handle = self._memory(size)
+        return kind(address, size, handle)
+
+    def _memory(self, size):
+        self.allocations += 1
+        address, handle = next(self._addresses), object()
+        self.memory[address] = np.full(size, 0xFF, np.uint8)
+        self.live.add(id(handle))
+        self.memory[-address] = handle  # kept, so that its id stays its own
+        return address, handle
+
+
+class PretendedTensorRt:
+    """A module like `tensorrt` whose engines are JSON and compute sigmoid(mean of the video + mean of the sound)."""
+
+    __name__, __version__ = "tensorrt", VERSION
+
+    class ILogger:
+        class Severity:
+            ERROR, INTERNAL_ERROR = range(2)
+
+    class TensorIOMode:
+        INPUT, OUTPUT = range(2)
+
+    def __init__(self, gpu):
+        self.gpu, self.refuse, self.no_context, self.contexts, self.loaded = gpu, False, False, 0, []
+
+    def get_plugin_registry(self):
+        return self
+
+    def get_creator(self, *_):
+        return self.loaded[-1] if self.loaded else None
+
+    def load_library(self, path):
+        self.loaded.append(path)
+        return object()
+
+    def Runtime(self, log):  # noqa: N802 - TensorRT's name
+        return PretendedRuntime(self, log)
+
+
+class PretendedRuntime:
+    def __init__(self, trt, log):
+        self.trt, self.log = trt, log
+
+    def deserialize_cuda_engine(self, data):
+        if data == b"broken":
+            self.log.log(self.trt.ILogger.Severity.ERROR, " the file is damaged\n")
+            return None
+        return PretendedEngine(self.trt, json.loads(data))
+
+
+class PretendedEngine:
+    def __init__(self, trt, tensors):
+        self.trt, self.tensors, self.names = trt, tensors, list(tensors)
+        self.num_io_tensors = len(tensors)
+
+    def get_tensor_name(self, index):
+        return self.names[index]
+
+    def get_tensor_shape(self, name):
+        return tuple(self.tensors[name]["shape"])
+
+    def get_tensor_dtype(self, name):
+        return type("DataType", (), {"name": self.tensors[name]["type"]})
+
+    def get_tensor_mode(self, name):
+        return self.tensors[name]["mode"]
+
+    def create_execution_context(self):
+        self.trt.contexts += 1
+        return None if self.trt.no_context else PretendedContext(self)
+
+
+class PretendedContext:
+    def __init__(self, engine):
+        self.engine, self.addresses, self.shapes = engine, {}, {}
+
+    def set_input_shape(self, name, shape):
+        self.shapes[name] = shape
+        return shape[0] <= 8
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream):
+        trt, gpu, bound, shapes = self.engine.trt, self.engine.trt.gpu, dict(self.addresses), dict(self.shapes)
+
+        def work():
+            video, audio = (gpu.memory[bound[n]].view(np.float32).reshape(shapes[n]) for n in ("video", "audio"))
+            gpu.memory[bound["saliency_map"]][...] = expected(video, audio).reshape(-1).view(np.uint8)
+
+        gpu.queue(gpu.streams[stream], work)
+        return not trt.refuse
+
+
+def expected(video, audio):
+    sums = video.mean(axis=(1, 2)) + audio.mean(axis=(1, 2, 3, 4))[:, None, None]
+    return (1 / (1 + np.exp(-sums)))[:, None].astype(np.float32)
+
+
+def made_inputs(seed, batch=1):
+    rng = np.random.default_rng(seed)
+    shapes = {"video": (batch, 3, 2, 4, 6), "audio": (batch, 9, 1, 2, 3)}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def check(outputs, inputs):
+    np.testing.assert_array_equal(outputs["saliency_map"], expected(**inputs))
+
+
+@pytest.fixture
+def gpu():
+    return PretendedGpu()
+
+
+@pytest.fixture
+def trt(gpu):
+    return PretendedTensorRt(gpu)
+
+
+@pytest.fixture
+def make_bundle(tmp_path, tiny_manifest, monkeypatch):
+    """(changes of the manifest) -> a bundle; the machine has two GPUs."""
+    monkeypatch.setattr(module, "find_gpu_driver", lambda: DRIVER)
+    numbers = itertools.count()
+
+    def make(batch=-1, content=None, types=None, files=None, **changes):
+        manifest = tiny_manifest(batch)
+        spec = manifest.graphs["window"]
+        tensors = {
+            tensor.name: {"shape": tensor.shape, "type": (types or {}).get(tensor.name, "FLOAT"), "mode": mode}
+            for mode, specs in enumerate((spec.inputs, spec.outputs))
+            for tensor in specs
+        }
+        folder = tmp_path / f"source{next(numbers)}"
+        folder.mkdir()
+        (folder / "model.engine").write_bytes(content or json.dumps(tensors).encode())
+        sources = {"model.engine": folder / "model.engine"}
+        for name in files or ():
+            sources[name] = folder / name
+            sources[name].write_text("a library")
+        values = {"target": "tensorrt", "builder": "tensorrt", "builder_version": VERSION, "precision": "fp16"}
+        values["graphs"] = {"window": dataclasses.replace(spec, file="model.engine")}
+        path = tmp_path / f"bundle{next(numbers)}"
+        write_bundle(path, dataclasses.replace(manifest, **(values | changes)), sources)
+        return read_bundle(path)
+
+    return make
+
+
+@pytest.fixture
+def engine(make_bundle, gpu, trt):
+    with TensorRtEngine(make_bundle(), device=gpu, module=trt) as engine:
+        yield engine
+
+
+def test_every_run_gives_the_map_of_its_own_inputs(engine):
+    for seed in range(7):
+        inputs = made_inputs(seed)
+        check(engine.run(inputs), inputs)
+
+
+def test_outputs_belong_to_the_caller(engine):
+    first = engine.run(made_inputs(0))["saliency_map"]
+    kept = first.copy()
+    for seed in range(1, 5):
+        engine.run(made_inputs(seed))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_runs_under_way_do_not_disturb_each_other(engine):
+    inputs = [made_inputs(seed) for seed in range(6)]
+    given = [{name: array.copy() for name, array in one.items()} for one in inputs]
+    pending = []
+    for one in given:
+        pending.append(engine.submit(one))
+        for array in one.values():
+            array[...] = np.nan  # the caller's again
+    for run, one in zip(reversed(pending), reversed(inputs), strict=True):
+        check(run.result(), one)
+        check(run.result(), one)  # as often as asked
+
+
+def test_a_shape_is_captured_once_for_each_run_under_way(engine, gpu):
+    for _ in range(2):
+        engine.run(made_inputs(0))
+    assert engine.describe()["backend"]["captured_graphs"] == 0  # each of the two places has run once
+    for _ in range(6):
+        engine.run(made_inputs(1))
+    assert engine.describe()["backend"]["captured_graphs"] == 2
+    inputs = made_inputs(2, batch=3)
+    for _ in range(5):
+        check(engine.run(inputs), inputs)
+    assert engine.describe()["backend"]["captured_graphs"] == 4
+    one = made_inputs(3)
+    check(engine.run(one), one)  # by the first shape's graph, which is still right
+
+
+def test_the_steady_state_allocates_nothing(engine, gpu):
+    engine.run(made_inputs(0))
+    allocated = gpu.allocations
+    for seed in range(5):
+        engine.run(made_inputs(seed))
+    assert gpu.allocations == allocated == 2 * 3 * 2  # two places, three tensors, on the GPU and pinned
+
+
+def test_shapes_not_used_for_long_make_room(engine, gpu):
+    live = []
+    for batch in range(1, SHAPES_HELD + 4):
+        inputs = made_inputs(batch, batch=batch)
+        check(engine.run(inputs), inputs)
+        live.append(len(gpu.live))
+    assert live[SHAPES_HELD - 1 :] == [live[SHAPES_HELD - 1]] * 4
+    inputs = made_inputs(1)
+    check(engine.run(inputs), inputs)  # the first shape again, from anew
+
+
+class OnTheGpu:
+    """A foreign library's array."""
+
+    def __init__(self, gpu, array):
+        self.buffer, self.array = gpu.allocate(array.nbytes), array
+        gpu.memory[self.buffer.address][...] = array.reshape(-1).view(np.uint8)
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"shape": self.array.shape, "typestr": "<f4", "data": (self.buffer.address, False), "version": 3}
+
+
+def test_arrays_on_the_gpu_are_read_in_place(engine, gpu):
+    for seed in range(4):
+        inputs = made_inputs(seed)
+        check(engine.run(inputs | {"video": OnTheGpu(gpu, inputs["video"])}), inputs)
+        check(engine.run({name: OnTheGpu(gpu, array) for name, array in inputs.items()}), inputs)
+        check(engine.run(inputs), inputs)
+
+
+def test_outputs_may_stay_on_the_gpu(engine, gpu):
+    outputs, inputs = [], [made_inputs(seed) for seed in range(3)]
+    for one in inputs:
+        outputs.append(engine.run_on_device(one)["saliency_map"].__cuda_array_interface__)
+        engine.submit(one)
+    for interface, one in zip(outputs, inputs, strict=True):
+        assert interface["typestr"] == "<f4"
+        values = gpu.memory[interface["data"][0]].view(np.float32).reshape(interface["shape"])
+        np.testing.assert_array_equal(values, expected(**one))
+
+
+def test_a_fork_runs_beside_its_engine_and_shares_the_weights(engine, gpu):
+    live = len(gpu.live)
+    with engine.fork() as fork:
+        inputs = [made_inputs(seed) for seed in range(4)]
+        pending = [(one, which.submit(one)) for one, which in zip(inputs, (engine, fork, fork, engine), strict=True)]
+        for one, run in pending:
+            check(run.result(), one)
+        engine_only = live + 2 * 3 * 2
+    assert len(gpu.live) == engine_only  # all of the fork's is freed
+    check(engine.run(inputs[0]), inputs[0])
+
+
+def test_closing_frees_everything(make_bundle, gpu, trt):
+    engine = TensorRtEngine(make_bundle(), device=gpu, module=trt)
+    for seed in range(5):
+        engine.submit(made_inputs(seed))
+    engine.close()
+    engine.close()
+    assert not gpu.live
+    with pytest.raises(UsageError, match="is closed"):
+        engine.run(made_inputs(0))
+    with pytest.raises(UsageError, match="is closed"):
+        engine.fork()
+
+
+def test_what_is_said_of_it(engine):
+    backend = engine.describe()["backend"]
+    assert backend["name"] == "tensorrt"
+    assert (backend["version"], backend["device"], backend["gpu"]) == (VERSION, "cuda", "Card")
+
+
+def test_inputs_are_checked_before_the_gpu_sees_them(engine):
+    inputs = made_inputs(0)
+    with pytest.raises(UsageError, match="must be float32, not float64"):
+        engine.run(inputs | {"video": inputs["video"].astype(np.float64)})
+    with pytest.raises(UsageError, match="was not built for an input 'video'"):
+        engine.run(made_inputs(0, batch=9))
+
+
+def test_the_plugin_is_registered_before_the_engine_is_read(make_bundle, gpu, trt):
+    bundle = make_bundle(deform_conv="plugin", files=["libdtfsal_plugins.so"])
+    with TensorRtEngine(bundle, device=gpu, module=trt):
+        assert trt.loaded == [str(bundle.path / "libdtfsal_plugins.so")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        (
+            {"compute_capabilities": ("8.9",)},
+            EngineMismatchError,
+            "compute capability 8.9, and GPU 0, Card",
+        ),
+        ({"builder_version": "11.3.0.1"}, EngineMismatchError, r"was built by tensorrt 11\.3\.0\.1, and 11\.4\.0\.106"),
+        ({"content": b"broken"}, EngineError, "cannot load .*: the file is damaged"),
+        ({"types": {"audio": "HALF"}}, EngineMismatchError, "'audio' is HALF .* the manifest says float32"),
+        ({"content": b"{}"}, EngineMismatchError, "has the tensors  and the manifest says audio"),
+        ({"deform_conv": "plugin"}, UsageError, "has no file 'libdtfsal_plugins"),
+    ],
+)
+def test_bundles_that_do_not_fit_are_one_sentence(make_bundle, gpu, trt, changes, kind, message):
+    with pytest.raises(kind, match=message):
+        TensorRtEngine(make_bundle(**changes), device=gpu, module=trt)
+    assert not gpu.live
+
+
+def test_rtx_engines_run_on_later_versions(make_bundle, gpu, trt):
+    trt.__version__ = "1.8.0.1"
+    changes = {"target": "tensorrt-rtx", "compute_capabilities": ("8.9", "9.0")}
+    TensorRtEngine(make_bundle(builder_version="1.7.1.116", **changes), device=gpu, module=trt).close()
+    with pytest.raises(EngineMismatchError, match="build the engine again"):
+        TensorRtEngine(make_bundle(builder_version="2.0", **changes), device=gpu, module=trt)
+
+
+def test_too_little_memory_is_one_sentence(make_bundle, gpu, trt):
+    gpu.free = 100
+    with pytest.raises(EngineError, match="the GPU Card has 0 MiB left"):
+        TensorRtEngine(make_bundle(), device=gpu, module=trt)
+    gpu.free = 2**30
+    trt.no_context = True
+    with (
+        TensorRtEngine(make_bundle(), device=gpu, module=trt) as engine,
+        pytest.raises(EngineError, match="no memory left to run the graph 'window'"),
+    ):
+        engine.run(made_inputs(0))
+
+
+def test_a_refused_run_is_an_error(engine, trt):
+    trt.refuse = True
+    with pytest.raises(EngineError, match="the GPU refused a run"):
+        engine.run(made_inputs(0))
+
+
+def test_another_gpu_of_the_machine(make_bundle, gpu, trt):
+    bundle = make_bundle(compute_capabilities=("8.6",))
+    TensorRtEngine(bundle, index=1, device=gpu, module=trt).close()
+    with pytest.raises(EngineMismatchError, match=r"GPU 0, Card, has 9\.0"):
+        TensorRtEngine(bundle, device=gpu, module=trt)
+    with pytest.raises(UnavailableError, match="there is no GPU 2; this machine has 2"):
+        TensorRtEngine(bundle, index=2, device=gpu, module=trt)
+
+
+def test_no_driver_is_said_before_any_library_is_asked(make_bundle, monkeypatch):
+    bundle = make_bundle()
+    monkeypatch.setattr(module, "find_gpu_driver", lambda: GpuDriver(None, problem="there is no NVIDIA driver"))
+    monkeypatch.setattr(module, "import_library", lambda _: pytest.fail("the library crashes without a driver"))
+    with pytest.raises(UnavailableError, match="needs an NVIDIA GPU, but there is no NVIDIA driver"):
+        open_engine(bundle.path)
+    with pytest.raises(UnavailableError, match="runs on an NVIDIA GPU only"):
+        open_engine(bundle.path, device="cpu")
+
+
+def test_a_missing_library_is_named_with_its_remedy(make_bundle, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(UnavailableError, match=r"pip install 'dtfsal\[tensorrt\]' with NVIDIA's package index"):
+        open_engine(make_bundle().path)
+
+
+def test_cudas_errors_name_cause_and_remedy():
+    for text, remedy in (
+        ("CUDA_ERROR_OUT_OF_MEMORY: no room", "use a smaller batch"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "upgrade NVIDIA's driver"),
+        ("", r"\(RuntimeError\)$"),
+    ):
+        with pytest.raises(EngineError, match=f"it went wrong.*{remedy}"), _cuda_errors("it went wrong"):
+            raise RuntimeError(text)
+
+
+def test_the_cuda_core_device_has_all_that_an_engine_asks_for():
+    asked = {name for name in vars(module.GpuDevice) if not name.startswith("_")}
+    assert asked <= set(vars(CudaCoreDevice))
+    assert asked <= set(dir(PretendedGpu()))
