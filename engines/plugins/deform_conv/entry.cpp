@@ -1,8 +1,8 @@
 // What the library shows TensorRT: its creators, and where to put the logger.
 
 #include <atomic>
-#include <string>
 
+#include "border.h"
 #include "plugin.h"
 
 #if defined(__GNUC__)
@@ -18,11 +18,11 @@ std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
 
 }  // namespace
 
-void log_error(std::string const& message) noexcept {
+void log_error(char const* message) noexcept {
     nvinfer1::ILoggerFinder* const finder = logger_finder.load();
     nvinfer1::ILogger* const logger = finder ? finder->findLogger() : nullptr;
     if (logger) {
-        logger->log(nvinfer1::ILogger::Severity::kERROR, message.c_str());
+        logger->log(nvinfer1::ILogger::Severity::kERROR, message);
     }
 }
 

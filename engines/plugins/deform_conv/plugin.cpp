@@ -1,8 +1,9 @@
 #include "plugin.h"
 
 #include <algorithm>
-#include <new>
+#include <initializer_list>
 
+#include "border.h"
 #include "launch.h"
 
 namespace dtfsal {
@@ -10,8 +11,6 @@ namespace dtfsal {
 using nvinfer1::DataType;
 using nvinfer1::DimensionOperation;
 using nvinfer1::DynamicPluginTensorDesc;
-using nvinfer1::PluginField;
-using nvinfer1::PluginFieldType;
 using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
@@ -53,55 +52,51 @@ Optional optional_inputs(int32_t count, int32_t rank_of_fourth) {
     return Optional{};
 }
 
-PluginField field(char const* name, int32_t const* values, int32_t count) {
-    return PluginField{name, values, PluginFieldType::kINT32, count};
+std::string text_of(int64_t const* sizes, size_t count) {
+    std::string text = "(";
+    for (size_t i = 0; i < count; ++i) {
+        text += (i ? ", " : "") + std::to_string(sizes[i]);
+    }
+    return text + ")";
+}
+
+// An empty text, or what shape an input has and should have.
+std::string mismatch(char const* name, nvinfer1::Dims const& dims, std::initializer_list<int64_t> wanted) {
+    size_t const rank = static_cast<size_t>(std::max(dims.nbDims, 0));
+    if (rank == wanted.size() && std::equal(wanted.begin(), wanted.end(), dims.d)) {
+        return "";
+    }
+    return std::string(name) + " is " + text_of(dims.d, rank) + " and must be " + text_of(wanted.begin(), wanted.size());
+}
+
+// Without a tactic the sum is not split: how often it is worth it differs by shape and GPU, and so would the workspace,
+// which TensorRT asks for once, for the largest shapes.
+void set_tactic(int32_t tactic, dtfsal_deform_conv_params& p) {
+    p.tile_n = tactic % kSplitUnit;
+    p.splits = tactic == 0 ? 1 : tactic / kSplitUnit;
+}
+
+using Tensors = std::array<PluginTensorDesc, kMost>;
+
+// Tensors of the optimum or the largest shapes of a profile.
+Tensors resolved(DynamicPluginTensorDesc const* in, int32_t count, nvinfer1::Dims DynamicPluginTensorDesc::*which) {
+    Tensors result{};
+    for (int32_t i = 0; i < std::min<int32_t>(count, kMost); ++i) {
+        result[static_cast<size_t>(i)] = in[i].desc;
+        result[static_cast<size_t>(i)].dims = in[i].*which;
+    }
+    return result;
+}
+
+bool known_sizes(Tensors const& tensors, int32_t count) {
+    return std::all_of(tensors.begin(), tensors.begin() + count, [](PluginTensorDesc const& tensor) {
+        return std::all_of(tensor.dims.d, tensor.dims.d + std::max(tensor.dims.nbDims, 0), [](int64_t size) {
+            return size > 0;
+        });
+    });
 }
 
 }  // namespace
-
-std::string read_fields(nvinfer1::PluginFieldCollection const& fields, Attributes& attributes) {
-    if (fields.nbFields > 0 && !fields.fields) {
-        return "the fields are null";
-    }
-    for (int32_t i = 0; i < fields.nbFields; ++i) {
-        PluginField const& given = fields.fields[i];
-        std::string const name = given.name ? given.name : "";
-        if (name == "plugin_version" || name == "plugin_namespace") {
-            continue;  // what a parser was told to find this plugin by
-        }
-        int32_t* target = nullptr;
-        int32_t count = 2;
-        if (name == "stride") {
-            target = attributes.stride.data();
-        } else if (name == "padding") {
-            target = attributes.padding.data();
-        } else if (name == "dilation") {
-            target = attributes.dilation.data();
-        } else if (name == "groups" || name == "offset_groups") {
-            target = name == "groups" ? &attributes.groups : &attributes.offset_groups;
-            count = 1;
-        } else {
-            return "there is no field '" + name + "', only stride, padding, dilation, groups and offset_groups";
-        }
-        if (given.type != PluginFieldType::kINT32 || given.length != count || !given.data) {
-            return "the field '" + name + "' must be " + (count == 1 ? "one INT32 value" : "two INT32 values");
-        }
-        std::copy_n(static_cast<int32_t const*>(given.data), count, target);
-    }
-    auto const below = [](std::array<int32_t, 2> const& values, int32_t least) {
-        return std::min(values[0], values[1]) < least;
-    };
-    if (below(attributes.stride, 1) || below(attributes.dilation, 1)) {
-        return "stride and dilation must be positive";
-    }
-    if (below(attributes.padding, 0)) {
-        return "padding must not be negative";
-    }
-    if (attributes.groups < 1 || attributes.offset_groups < 1) {
-        return "groups and offset_groups must be positive";
-    }
-    return "";
-}
 
 DeformConvPlugin::DeformConvPlugin(Attributes const& attributes) : attributes_(attributes) {
     auto const text = [](std::array<int32_t, 2> const& pair) {
@@ -111,9 +106,9 @@ DeformConvPlugin::DeformConvPlugin(Attributes const& attributes) : attributes_(a
     timing_id_ = "dtfsal-deform-conv2d-1 " + text(attributes.stride) + " " + text(attributes.padding) + " "
         + text(attributes.dilation) + " " + std::to_string(attributes.groups) + " "
         + std::to_string(attributes.offset_groups);
-    fields_ = {field("stride", attributes_.stride.data(), 2), field("padding", attributes_.padding.data(), 2),
-               field("dilation", attributes_.dilation.data(), 2), field("groups", &attributes_.groups, 1),
-               field("offset_groups", &attributes_.offset_groups, 1)};
+    fields_ = {int32_field("stride", attributes_.stride.data(), 2), int32_field("padding", attributes_.padding.data(), 2),
+               int32_field("dilation", attributes_.dilation.data(), 2), int32_field("groups", &attributes_.groups, 1),
+               int32_field("offset_groups", &attributes_.offset_groups, 1)};
     serialised_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
 }
 
@@ -135,20 +130,22 @@ nvinfer1::IPluginCapability* DeformConvPlugin::getCapabilityInterface(nvinfer1::
 }
 
 nvinfer1::IPluginV3* DeformConvPlugin::clone() noexcept {
-    try {
-        return new DeformConvPlugin(*this);
-    } catch (std::bad_alloc const&) {
-        log_error("dtfsal::DeformConv2d: no memory is left for a copy of the plugin");
-        return nullptr;
-    }
+    nvinfer1::IPluginV3* copy = nullptr;
+    guarded([&] {
+        copy = new DeformConvPlugin(*this);
+        return 0;
+    });
+    return copy;
 }
 
 int32_t DeformConvPlugin::getOutputDataTypes(
     DataType* outputTypes, int32_t nbOutputs, DataType const* inputTypes, int32_t nbInputs) const noexcept {
     if (nbOutputs != 1 || nbInputs < kFewest || nbInputs > kMost) {
-        log_error("dtfsal::DeformConv2d takes x, weight and offset, a bias and a mask if there are any, and gives one "
-                  "output; it was given " + std::to_string(nbInputs) + " inputs");
-        return -1;
+        return guarded([&] {
+            return refused("it takes x, weight and offset, a bias and a mask if there are any, and gives one output; it "
+                           "was given " + std::to_string(nbInputs) + " inputs and " + std::to_string(nbOutputs)
+                           + " outputs");
+        });
     }
     outputTypes[0] = inputTypes[kX];
     return 0;
@@ -159,8 +156,7 @@ int32_t DeformConvPlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs, int
     nvinfer1::IExprBuilder& build) noexcept {
     if (nbOutputs != 1 || nbInputs < kFewest || nbInputs > kMost || inputs[kX].nbDims != 4
         || inputs[kWeight].nbDims != 4 || inputs[kOffset].nbDims != 4) {
-        log_error("dtfsal::DeformConv2d: x, weight and offset must have four axes each");
-        return -1;
+        return guarded([] { return refused("x, weight and offset must have four axes each"); });
     }
     outputs[0].nbDims = 4;
     outputs[0].d[0] = inputs[kX].d[0];
@@ -201,83 +197,64 @@ bool DeformConvPlugin::supportsFormatCombination(
     return linear && tensor.type == x.type;  // weight and bias
 }
 
-int DeformConvPlugin::describe(
-    PluginTensorDesc const* in, int32_t nbInputs, PluginTensorDesc const& out, Problem& problem) const {
-    dtfsal_deform_conv_params p{};
-    auto const size = [](nvinfer1::Dims const& dims, int axis) { return static_cast<int32_t>(dims.d[axis]); };
+std::string DeformConvPlugin::describe(PluginTensorDesc const* in, int32_t nbInputs, PluginTensorDesc const& out,
+    int32_t tactic, Problem& problem) const {
     nvinfer1::Dims const &x = in[kX].dims, &weight = in[kWeight].dims, &offset = in[kOffset].dims;
     if (x.nbDims != 4 || weight.nbDims != 4 || offset.nbDims != 4) {
-        return DTFSAL_BAD_SIZE;
+        return "x, weight and offset must have four axes each";
     }
+    dtfsal_deform_conv_params p{};
     p.struct_size = sizeof p;
     p.dtype = dtype_of(in[kX].type);
     p.position_dtype = dtype_of(in[kOffset].type);
     p.x_layout = channels_last(in[kX].format) ? DTFSAL_NHWC : DTFSAL_NCHW;
     p.y_layout = channels_last(out.format) ? DTFSAL_NHWC : DTFSAL_NCHW;
-    p.batch = size(x, 0);
-    p.channels = size(x, 1);
-    p.height = size(x, 2);
-    p.width = size(x, 3);
-    p.out_channels = size(weight, 0);
-    p.kernel_height = size(weight, 1);
-    p.kernel_width = size(weight, 2);
+    std::array<int32_t*, 7> const sizes{&p.batch,         &p.channels,      &p.height,      &p.width,
+                                        &p.out_channels, &p.kernel_height, &p.kernel_width};
+    for (size_t i = 0; i < sizes.size(); ++i) {
+        int64_t const size = i < 4 ? x.d[i] : weight.d[i - 4];
+        *sizes[i] = static_cast<int32_t>(std::min<int64_t>(size, INT32_MAX));
+    }
     std::copy_n(attributes_.stride.data(), 2, p.stride);
     std::copy_n(attributes_.padding.data(), 2, p.padding);
     std::copy_n(attributes_.dilation.data(), 2, p.dilation);
     p.groups = attributes_.groups;
     p.offset_groups = attributes_.offset_groups;
-    p.tile_n = tactic_ % kSplitUnit;
-    p.splits = tactic_ / kSplitUnit;
-    int const status = plan(p, dtfsal_deform_conv_multiprocessors(), problem);
-    if (status != DTFSAL_OK) {
-        return status;
+    set_tactic(tactic, p);
+    if (int const status = plan(p, dtfsal_deform_conv_multiprocessors(), problem)) {
+        return dtfsal_deform_conv_message(status);
     }
-    int const taps = problem.taps * p.offset_groups;
-    bool const fits = size(weight, 3) == problem.group_channels && size(offset, 0) == p.batch
-        && size(offset, 1) == 2 * taps && size(offset, 2) == problem.out_height
-        && size(offset, 3) == problem.out_width;
+    int64_t const taps = int64_t{problem.taps} * p.offset_groups;
     Optional const optional = optional_inputs(nbInputs, nbInputs > 3 ? in[3].dims.nbDims : 0);
-    bool bias_fits = true, mask_fits = true;
-    if (optional.bias >= 0) {
-        nvinfer1::Dims const& bias = in[optional.bias].dims;
-        bias_fits = bias.nbDims == 1 && size(bias, 0) == p.out_channels;
+    std::string wrong = mismatch("weight", weight, {p.out_channels, p.kernel_height, p.kernel_width, problem.group_channels});
+    if (wrong.empty()) {
+        wrong = mismatch("offset", offset, {p.batch, 2 * taps, problem.out_height, problem.out_width});
     }
-    if (optional.mask >= 0) {
-        nvinfer1::Dims const& mask = in[optional.mask].dims;
-        mask_fits = mask.nbDims == 4 && size(mask, 0) == p.batch && size(mask, 1) == taps
-            && size(mask, 2) == problem.out_height && size(mask, 3) == problem.out_width;
+    if (wrong.empty() && optional.bias >= 0) {
+        wrong = mismatch("bias", in[optional.bias].dims, {p.out_channels});
     }
-    return fits && bias_fits && mask_fits ? DTFSAL_OK : DTFSAL_BAD_SIZE;
+    if (wrong.empty() && optional.mask >= 0) {
+        wrong = mismatch("mask", in[optional.mask].dims, {p.batch, taps, problem.out_height, problem.out_width});
+    }
+    return wrong;
 }
 
-// Sizes for the optimum shapes of a profile: what is timed.
-void DeformConvPlugin::find_tactics(
-    DynamicPluginTensorDesc const* in, int32_t nbInputs, DynamicPluginTensorDesc const* out) {
-    tactics_.clear();
-    std::array<PluginTensorDesc, kMost> inputs{};
-    for (int32_t i = 0; i < nbInputs; ++i) {
-        inputs[static_cast<size_t>(i)] = in[i].desc;
-        inputs[static_cast<size_t>(i)].dims = in[i].opt;
-    }
-    tactic_ = 0;
-    Problem chosen{};
-    if (describe(inputs.data(), nbInputs, out->desc, chosen) != DTFSAL_OK) {
-        return;
-    }
+Tactics DeformConvPlugin::tactics_for(Problem const& problem) {
+    Tactics tactics;
     int const multiprocessors = dtfsal_deform_conv_multiprocessors();
-    for (int tile = kTileStep; tile <= chosen.tile_n; tile += kTileStep) {
-        dtfsal_deform_conv_params p = chosen.p;
+    for (int tile = kTileStep; tile <= problem.tile_n; tile += kTileStep) {
+        dtfsal_deform_conv_params p = problem.p;
         p.tile_n = tile;
-        p.splits = 0;
-        Problem problem{};
-        if (plan(p, multiprocessors, problem) != DTFSAL_OK) {
+        Problem tiled{};
+        if (plan(p, multiprocessors, tiled) != DTFSAL_OK) {
             continue;
         }
-        int const most = useful_splits(problem, multiprocessors);
+        int const most = useful_splits(tiled, multiprocessors);
         for (int splits = 1; splits < 2 * most; splits *= 2) {
-            tactics_.push_back(tile + kSplitUnit * std::min(splits, most));
+            tactics.value[static_cast<size_t>(tactics.count++)] = tile + kSplitUnit * std::min(splits, most);
         }
     }
+    return tactics;
 }
 
 int32_t DeformConvPlugin::configurePlugin(DynamicPluginTensorDesc const* in, int32_t nbInputs,
@@ -285,44 +262,69 @@ int32_t DeformConvPlugin::configurePlugin(DynamicPluginTensorDesc const* in, int
     if (nbOutputs != 1 || nbInputs < kFewest || nbInputs > kMost) {
         return -1;
     }
-    try {
-        find_tactics(in, nbInputs, out);
+    return guarded([&] {
+        tactics_ = Tactics{};
+        Tensors const optimum = resolved(in, nbInputs, &DynamicPluginTensorDesc::opt);
+        if (!known_sizes(optimum, nbInputs)) {
+            return 0;
+        }
+        Problem problem{};
+        std::string const wrong = describe(optimum.data(), nbInputs, out->desc, 0, problem);
+        if (!wrong.empty()) {
+            return refused(wrong);
+        }
+        tactics_ = tactics_for(problem);
         return 0;
-    } catch (std::bad_alloc const&) {
-        return -1;
-    }
+    });
 }
 
+// Asked of plugins that were configured, and of ones read from an engine, which were not: so all follows from the
+// tensors. A tactic has the same splits whatever the shapes, so that the largest shapes need the most.
 size_t DeformConvPlugin::getWorkspaceSize(DynamicPluginTensorDesc const* inputs, int32_t nbInputs,
     DynamicPluginTensorDesc const* outputs, int32_t) const noexcept {
-    std::array<PluginTensorDesc, kMost> largest{};
-    for (int32_t i = 0; i < std::min<int32_t>(nbInputs, kMost); ++i) {
-        largest[static_cast<size_t>(i)] = inputs[i].desc;
-        largest[static_cast<size_t>(i)].dims = inputs[i].max;
-    }
-    DeformConvPlugin other(attributes_);
     size_t bytes = 0;
-    std::vector<int32_t> tactics = tactics_;
-    tactics.push_back(0);
-    for (int32_t const tactic : tactics) {
-        Problem problem{};
-        other.tactic_ = tactic;
-        if (other.describe(largest.data(), nbInputs, outputs[0].desc, problem) == DTFSAL_OK) {
-            bytes = std::max(bytes, problem.workspace_bytes());
+    guarded([&] {
+        if (nbInputs < kFewest || nbInputs > kMost) {
+            return 0;
         }
-    }
+        Tensors const largest = resolved(inputs, nbInputs, &DynamicPluginTensorDesc::max);
+        Tensors const optimum = resolved(inputs, nbInputs, &DynamicPluginTensorDesc::opt);
+        Problem problem{};
+        auto const count = [&](int32_t tactic) {
+            if (describe(largest.data(), nbInputs, outputs->desc, tactic, problem).empty()) {
+                bytes = std::max(bytes, problem.workspace_bytes());
+            }
+        };
+        Tactics tactics = tactics_;
+        if (describe(optimum.data(), nbInputs, outputs->desc, 0, problem).empty()) {
+            tactics = tactics_for(problem);
+        }
+        std::for_each_n(tactics.value.begin(), tactics.count, count);
+        count(tactic_);
+        count(0);
+        return 0;
+    });
     return bytes;
 }
 
-int32_t DeformConvPlugin::getNbTactics() noexcept { return static_cast<int32_t>(tactics_.size()); }
-
 int32_t DeformConvPlugin::getValidTactics(int32_t* tactics, int32_t nbTactics) noexcept {
-    std::copy_n(tactics_.begin(), std::min<size_t>(tactics_.size(), static_cast<size_t>(nbTactics)), tactics);
+    std::copy_n(tactics_.value.begin(), std::min(tactics_.count, nbTactics), tactics);
     return 0;
 }
 
+// TensorRT tells the shapes once and then times tactic after tactic: each replaces the one in the plan.
 int32_t DeformConvPlugin::setTactic(int32_t tactic) noexcept {
     tactic_ = tactic;
+    if (problem_.p.struct_size == 0) {
+        return 0;
+    }
+    dtfsal_deform_conv_params p = problem_.p;
+    set_tactic(tactic, p);
+    Problem problem{};
+    if (int const status = plan(p, dtfsal_deform_conv_multiprocessors(), problem)) {
+        return guarded([&] { return refused(dtfsal_deform_conv_message(status)); });
+    }
+    problem_ = problem;
     return 0;
 }
 
@@ -331,18 +333,24 @@ int32_t DeformConvPlugin::onShapeChange(
     if (nbOutputs != 1 || nbInputs < kFewest || nbInputs > kMost) {
         return -1;
     }
-    if (int const status = describe(in, nbInputs, out[0], problem_)) {
-        log_error(std::string("dtfsal::DeformConv2d: ") + dtfsal_deform_conv_message(status));
-        return -1;
-    }
-    Optional const optional = optional_inputs(nbInputs, nbInputs > 3 ? in[3].dims.nbDims : 0);
-    bias_input_ = optional.bias;
-    mask_input_ = optional.mask;
-    return 0;
+    return guarded([&] {
+        std::string const wrong = describe(in, nbInputs, out[0], tactic_, problem_);
+        if (!wrong.empty()) {
+            problem_ = Problem{};
+            return refused(wrong);
+        }
+        Optional const optional = optional_inputs(nbInputs, nbInputs > 3 ? in[3].dims.nbDims : 0);
+        bias_input_ = optional.bias;
+        mask_input_ = optional.mask;
+        return 0;
+    });
 }
 
 int32_t DeformConvPlugin::enqueue(PluginTensorDesc const*, PluginTensorDesc const*, void const* const* inputs,
     void* const* outputs, void* workspace, cudaStream_t stream) noexcept {
+    if (problem_.p.struct_size == 0) {
+        return guarded([] { return refused("it was given no shapes that it can work with"); });
+    }
     Problem problem = problem_;
     problem.p.x = inputs[kX];
     problem.p.weight = inputs[kWeight];
@@ -355,36 +363,9 @@ int32_t DeformConvPlugin::enqueue(PluginTensorDesc const*, PluginTensorDesc cons
     if (status == DTFSAL_OK) {
         status = launch(problem, stream);
     }
-    if (status != DTFSAL_OK) {
-        log_error(std::string("dtfsal::DeformConv2d: ") + dtfsal_deform_conv_message(status));
-    }
-    return status;
+    return status == DTFSAL_OK ? 0 : guarded([&] { return refused(dtfsal_deform_conv_message(status)); });
 }
 
 nvinfer1::PluginFieldCollection const* DeformConvPlugin::getFieldsToSerialize() noexcept { return &serialised_; }
-
-DeformConvCreator::DeformConvCreator()
-    : fields_{field("stride", nullptr, 2), field("padding", nullptr, 2), field("dilation", nullptr, 2),
-              field("groups", nullptr, 1), field("offset_groups", nullptr, 1)} {
-    names_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
-}
-
-nvinfer1::IPluginV3* DeformConvCreator::createPlugin(
-    nvinfer1::AsciiChar const* name, nvinfer1::PluginFieldCollection const* fields, nvinfer1::TensorRTPhase) noexcept {
-    try {
-        Attributes attributes;
-        if (fields) {
-            std::string const problem = read_fields(*fields, attributes);
-            if (!problem.empty()) {
-                log_error(std::string("dtfsal::DeformConv2d ") + (name ? name : "") + ": " + problem);
-                return nullptr;
-            }
-        }
-        return new DeformConvPlugin(attributes);
-    } catch (std::bad_alloc const&) {
-        log_error("dtfsal::DeformConv2d: no memory is left for the plugin");
-        return nullptr;
-    }
-}
 
 }  // namespace dtfsal

@@ -8,6 +8,7 @@
 #include <NvInferRuntime.h>
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,15 @@ struct Attributes {
     int32_t groups = 1, offset_groups = 1;
 };
 
-// Read and check fields. Returns an empty text, or what is wrong in one sentence.
-std::string read_fields(nvinfer1::PluginFieldCollection const& fields, Attributes& attributes);
+// Read and check fields. A node may leave some out, which then have the values above; a serialised plugin (`complete`)
+// has them all. Returns an empty text, or what is wrong in one sentence.
+std::string read_fields(nvinfer1::PluginFieldCollection const& fields, bool complete, Attributes& attributes);
+
+// Ways to compute, each tile_n + 1024 * splits; 0 is TensorRT's "default tactic": the library's tile, not split.
+struct Tactics {
+    std::array<int32_t, 20> value{};  // four widths of tiles, and 1, 2, 4, 8 and 16 splits
+    int32_t count = 0;
+};
 
 class DeformConvPlugin final : public nvinfer1::IPluginV3,
                                public nvinfer1::IPluginV3OneCore,
@@ -55,7 +63,7 @@ class DeformConvPlugin final : public nvinfer1::IPluginV3,
         int32_t nbOutputs) noexcept override;
     size_t getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nbInputs,
         nvinfer1::DynamicPluginTensorDesc const* outputs, int32_t nbOutputs) const noexcept override;
-    int32_t getNbTactics() noexcept override;
+    int32_t getNbTactics() noexcept override { return tactics_.count; }
     int32_t getValidTactics(int32_t* tactics, int32_t nbTactics) noexcept override;
     char const* getTimingCacheID() noexcept override { return timing_id_.c_str(); }
 
@@ -68,17 +76,17 @@ class DeformConvPlugin final : public nvinfer1::IPluginV3,
     nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept override;
 
   private:
-    // Sizes and types of a call with these tensors; the status of `plan`.
-    int describe(nvinfer1::PluginTensorDesc const* in, int32_t nbInputs, nvinfer1::PluginTensorDesc const& out,
-        Problem& problem) const;
-    void find_tactics(nvinfer1::DynamicPluginTensorDesc const* in, int32_t nbInputs,
-        nvinfer1::DynamicPluginTensorDesc const* out);
+    // Plan a call with these tensors. Returns an empty text, or what is wrong with their sizes in one sentence.
+    std::string describe(nvinfer1::PluginTensorDesc const* in, int32_t nbInputs, nvinfer1::PluginTensorDesc const& out,
+        int32_t tactic, Problem& problem) const;
+    // The tactics worth timing for the optimum shapes of a profile, of which `problem` is the call.
+    static Tactics tactics_for(Problem const& problem);
 
     Attributes attributes_;
     std::string timing_id_;
-    int32_t tactic_ = 0;  // tile_n + 1024 * splits, or 0 for the library's choice
-    std::vector<int32_t> tactics_;
-    Problem problem_{};  // of the current shapes
+    int32_t tactic_ = 0;
+    Tactics tactics_;
+    Problem problem_{};  // of the current shapes and tactic; struct_size is 0 before there are shapes
     int bias_input_ = -1, mask_input_ = -1;
     std::vector<nvinfer1::PluginField> fields_;
     nvinfer1::PluginFieldCollection serialised_{};
@@ -99,8 +107,5 @@ class DeformConvCreator final : public nvinfer1::IPluginCreatorV3One {
     std::vector<nvinfer1::PluginField> fields_;
     nvinfer1::PluginFieldCollection names_{};
 };
-
-// Where messages go: the logger that TensorRT handed over, if it did.
-void log_error(std::string const& message) noexcept;
 
 }  // namespace dtfsal

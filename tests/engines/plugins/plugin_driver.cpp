@@ -15,15 +15,19 @@ namespace {
 
 class Logger final : public nv::ILogger {
   public:
-    void log(Severity, nv::AsciiChar const* message) noexcept override { std::printf("logged: %s\n", message); }
+    void log(Severity, nv::AsciiChar const* message) noexcept override {
+        last = message;
+        std::printf("logged: %s\n", message);
+    }
+
+    std::string last;
 };
 
 class Finder final : public nv::ILoggerFinder {
   public:
-    nv::ILogger* findLogger() override { return &logger_; }
+    nv::ILogger* findLogger() override { return &logger; }
 
-  private:
-    Logger logger_;
+    Logger logger;
 };
 
 // Expressions of sizes that are numbers at once.
@@ -186,6 +190,36 @@ void print_tactics(nv::IPluginV3* plugin, Tensors const& tensors) {
     std::printf("\nworkspace: %zu\n", build->getWorkspaceSize(in, tensors.inputs(), in + tensors.inputs(), 1));
 }
 
+// A profile of batches 1 to 256, tuned for 16.
+Tensors any_batch(Tensors tensors) {
+    for (auto& one : tensors.all) {
+        if (one.desc.dims.d[0] == 16) {
+            one.desc.dims.d[0] = -1;
+            one.min.d[0] = 1;
+            one.max.d[0] = 256;
+        }
+    }
+    return tensors;
+}
+
+// What TensorRT does when it times tactics: the shapes once, then tactic after tactic. Split sums need a workspace,
+// which this call has not, so that it is refused if the tactic counts; nothing is launched.
+void print_tactic_after_shapes(nv::IPluginV3* plugin, Tensors const& tensors, Logger& logger) {
+    auto* const runtime = capability<nv::IPluginV3OneRuntime>(plugin, nv::PluginCapabilityType::kRUNTIME);
+    std::vector<nv::PluginTensorDesc> const fixed = tensors.fixed();
+    int32_t const count = tensors.inputs();
+    alignas(16) static unsigned char memory[16];
+    void const* const inputs[5] = {memory, memory, memory, memory, memory};
+    void* output[1] = {memory};
+    logger.last.clear();
+    runtime->setTactic(64 + 1024);
+    runtime->onShapeChange(fixed.data(), count, fixed.data() + count, 1);
+    int32_t const set = runtime->setTactic(192 + 1024 * 8);
+    runtime->enqueue(fixed.data(), fixed.data() + count, inputs, output, nullptr, nullptr);
+    std::printf("tactic after shapes: %d %s\n", set, logger.last.c_str());
+    std::printf("impossible tactic: %d\n", runtime->setTactic(192 + 1024 * 17));
+}
+
 void print_call(nv::IPluginV3* plugin, Tensors const& tensors) {
     auto* const runtime = capability<nv::IPluginV3OneRuntime>(plugin, nv::PluginCapabilityType::kRUNTIME);
     std::vector<nv::PluginTensorDesc> const fixed = tensors.fixed();
@@ -241,13 +275,30 @@ int main(int argc, char** argv) {
     print_tactics(plugin.get(), tensors);
     print_call(plugin.get(), tensors);
     Tensors wrong = tensors;
-    wrong.all[2].desc.dims.d[1] = 17;
+    wrong.all[2].desc.dims.d[1] = wrong.all[2].opt.d[1] = 17;
     print_call(plugin.get(), wrong);
+    nv::DynamicPluginTensorDesc const* in = wrong.all.data();
+    std::printf("configured wrongly: %d\n", build->configurePlugin(in, wrong.inputs(), in + wrong.inputs(), 1));
+    print_tactics(plugin.get(), any_batch(tensors));
+    std::vector<nv::PluginField> const all{ints("stride", ones), ints("padding", ones), ints("dilation", ones),
+                                           ints("groups", one), ints("offset_groups", one)};
+    auto const deserialised = [&](size_t fields) {
+        nv::PluginFieldCollection const given{static_cast<int32_t>(fields), all.data()};
+        return std::unique_ptr<nv::IPluginV3>(creator->createPlugin("node", &given, nv::TensorRTPhase::kRUNTIME));
+    };
+    auto const from_engine = deserialised(all.size());
+    Tensors const batches = any_batch(tensors);
+    in = batches.all.data();
+    std::printf("workspace: %zu\n", capability<nv::IPluginV3OneBuild>(from_engine.get(), nv::PluginCapabilityType::kBUILD)
+        ->getWorkspaceSize(in, batches.inputs(), in + batches.inputs(), 1));
+    print_tactic_after_shapes(from_engine.get(), tensors, finder.logger);
+    std::printf("incomplete engine: %s\n", deserialised(all.size() - 1) ? "taken" : "refused");
 
     bool const refused = !create({ints("stride", zero)}) && !create({ints("padding", negative)})
         && !create({ints("groups", none)}) && !create({ints("stride", one)}) && !create({ints("colour", one)})
         && !create({{"stride", floats.data(), nv::PluginFieldType::kFLOAT32, 2}})
-        && !create({{"groups", nullptr, nv::PluginFieldType::kINT32, 1}});
+        && !create({{"groups", nullptr, nv::PluginFieldType::kINT32, 1}})
+        && !create({ints("groups", one), ints("groups", two)});
     std::printf("bad fields: %s\n", refused ? "refused" : "taken");
     set_finder(nullptr);
     return 0;
