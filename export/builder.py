@@ -8,19 +8,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
 
 import onnx
 
 from dtfsal.engines.bundle import sha256_file, write_bundle
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
-from dtfsal.export.graph import to_onnx
-from dtfsal.export.lowering import Forms
-from dtfsal.export.parts import GraphPart, Graphs, graph_parts
+from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
+from dtfsal.export.graph import count_operators, to_onnx
+from dtfsal.export.graph_costs import NodeCost, node_costs
+from dtfsal.export.layer_report import Evidence, layer_report
+from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms
+from dtfsal.export.parts import GraphPart, graph_parts
 from dtfsal.export.precision import to_reduced
-from dtfsal.export.tensorrt_builder import build_tensorrt, check_target
-from dtfsal.training.config import ModelConfig, resolve_config
+from dtfsal.export.request import FORMS, BuildRequest, graph_forms
+from dtfsal.export.tensorrt_builder import build_tensorrt
+from dtfsal.export.tensorrt_flavours import Version, check_machine, version_of
+from dtfsal.export.tensorrt_schedule import Step
+from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model
 from dtfsal.training.weights import load_weights, shipped_weights
@@ -29,71 +34,6 @@ SEEDED_SOURCE = "random, seed {seed}"
 
 # Stage name, steps done, steps in all; a stage of unknown length reports 0 of 0.
 Progress = Callable[[str, int, int], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What to build.
-
-    Attributes:
-        preset: the model where there are no weights; with weights, the model they must hold, or None for any.
-        weights: a safetensors file that dtfsal saved; None for those that the package carries for the preset, or where
-            it has none, random ones.
-        seed: of random weights, and a wish for them; None for those of seed 0 where there are no others.
-        target: the back end that is to run the engine.
-        precision: of weights and arithmetic; inputs and outputs stay float32.
-        output: the bundle's folder.
-        batch_size: windows per run, fixed in the engine; 1 where it has several graphs.
-        graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.parts`), "window" for one.
-        overwrite: replace a bundle that stands at `output`.
-        timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
-    """
-
-    output: Path
-    target: EngineTarget
-    precision: Precision
-    preset: str | ModelConfig | None = None
-    weights: Path | None = None
-    seed: int | None = None
-    batch_size: int = 1
-    graphs: Graphs = "reuse"
-    overwrite: bool = False
-    timing_cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.preset is None and self.weights is None:
-            raise UsageError("say which model to build: give a preset, weights, or both")
-        if self.weights is not None and self.seed is not None:
-            raise UsageError("a seed is for random weights; give weights or a seed, not both")
-        if type(self.batch_size) is not int or self.batch_size < 1:
-            raise UsageError(f"batch_size must be a positive integer, not {self.batch_size!r}")
-        if self.target not in FORMS:
-            raise UsageError(f"target must be one of {', '.join(FORMS)}, not {self.target!r}")
-        if self.timing_cache is not None and self.target != "tensorrt":
-            raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
-        if self.graphs not in get_args(Graphs):
-            raise UsageError(f"graphs must be one of {', '.join(get_args(Graphs))}, not {self.graphs!r}")
-        if self.precision not in ("fp32", "fp16"):
-            raise UsageError(f"precision must be fp32 or fp16, not {self.precision!r}")
-
-
-FORMS: dict[EngineTarget, dict[Precision, Forms]] = {
-    "onnxruntime": {
-        "fp32": Forms(deform_conv="native", attention="chunked"),
-        "fp16": Forms(deform_conv="native", attention="chunked"),
-    },
-    # TensorRT-RTX takes no plugins, has no DeformConv, and no FP32 kernel for Attention.
-    "tensorrt-rtx": {
-        "fp32": Forms(deform_conv="gather", attention="decomposed"),
-        "fp16": Forms(deform_conv="gather", attention="padded"),
-        "bf16": Forms(deform_conv="gather", attention="padded"),
-    },
-    "tensorrt": {
-        "fp32": Forms(deform_conv="plugin", attention="decomposed"),
-        "fp16": Forms(deform_conv="plugin", attention="padded"),
-        "bf16": Forms(deform_conv="plugin", attention="padded"),
-    },
-}
 
 
 def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> Manifest:
@@ -113,39 +53,68 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         ExportError, EngineBuildError: the graph or the engine did not come out.
         OutputError: the result cannot be written.
     """
-    report = progress or _no_progress
+    report = progress or no_progress
+    library: Version | None = None
     if request.target != "onnxruntime":
-        check_target(request.target)
-    with _scratch_folder(request.output) as folder:
+        trt = check_machine(request.target, refittable=request.refittable or request.strip_weights)
+        library = version_of(trt)
+    forms = graph_forms(request.target, request.precision, pooling=request.pooling, version=library)
+    with scratch_folder(request.output) as folder:
         report("weights", 0, 0)
-        model, record = _model(request)
-        parts = graph_parts(model, request.graphs, batch_size=request.batch_size)
-        built = [_build_part(model, part, request, folder, report) for part in parts]
+        model, weights = requested_model(request)
+        parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
+        plugins = _plugin_library(request, model, forms)
+        built = [_build_part(model, part, request, forms, plugins, folder, report) for part in parts]
         report("bundle", 0, 0)
         manifest = Manifest(
             model_name=model.config.name,
             model_config=model.config.to_dict(),
-            weights=record,
+            weights=weights,
             clip=model.config.clip,
             audio=model.config.audio,
             graphs={part.name: part.spec(graph.files[0].name) for part, graph in zip(parts, built, strict=True)},
             target=request.target,
             precision=request.precision,
-            deform_conv="none" if model.config.audio is None else FORMS[request.target][request.precision].deform_conv,
+            deform_conv="none" if model.config.audio is None else forms.deform_conv,
             builder=built[0].builder,
             builder_version=built[0].builder_version,
-            created_by=f"dtfsal {version('dtfsal')}",
+            created_by=created_by(),
             compute_capabilities=built[0].compute_capabilities,
         )
-        files = {file.name: file for graph in built for file in graph.files}
+        record = BuildRecord(
+            forms=forms,
+            tuned_batch=request.tuned_batch,
+            max_batch_size=request.max_batch_size,
+            refittable=request.refittable,
+            strip_weights=request.strip_weights,
+            hardware_compatibility=request.hardware_compatibility,
+            signatures={part.name: graph.signature for part, graph in zip(parts, built, strict=True)},
+            attention_fused={part.name: graph.attention_fused for part, graph in zip(parts, built, strict=True)},
+        )
+        (folder / RECORD_FILE).write_text(record.to_json())
+        files = {file.name: file for graph in built for file in graph.files} | {RECORD_FILE: folder / RECORD_FILE}
+        if plugins is not None:
+            files[plugins.name] = plugins
         return write_bundle(request.output, manifest, files, overwrite=request.overwrite)
 
 
 def export_graph(
-    model: DTFSal, target: EngineTarget, precision: Precision, part: GraphPart | None = None
+    model: DTFSal,
+    target: EngineTarget,
+    precision: Precision,
+    part: GraphPart | None = None,
+    forms: Forms | None = None,
 ) -> onnx.ModelProto:
-    """The checked ONNX graph that a target is built from, with its forms and precision; of one window by default."""
-    graph = to_onnx(model, FORMS[target][precision], part)
+    """The checked ONNX graph that a target is built from.
+
+    Args:
+        model: the model.
+        target: the back end.
+        precision: of weights and arithmetic.
+        part: which graph; None for the whole model on one window.
+        forms: of its operators; None for the target's.
+    """
+    graph = to_onnx(model, forms or graph_forms(target, precision), part)
     return graph if precision == "fp32" else to_reduced(graph, precision)
 
 
@@ -165,7 +134,16 @@ def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tupl
 
 def layers_file(stem: str) -> str:
     """The name of the layer list beside a graph's files: `layers.json`, or `layers_frame.json` of `model_frame`."""
-    return stem.replace("model", "layers", 1) + ".json"
+    return f"{_beside(stem, 'layers')}.json"
+
+
+def report_files(stem: str) -> tuple[str, str]:
+    """Names of the layer report and its picture: `report.json` and `report.png`, as for `layers_file`."""
+    return f"{_beside(stem, 'report')}.json", f"{_beside(stem, 'report')}.png"
+
+
+def _beside(stem: str, name: str) -> str:
+    return stem.split(".")[0].replace("model", name, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,29 +153,106 @@ class _BuiltGraph:
     files: tuple[Path, ...]
     builder: str
     builder_version: str
+    signature: str
     compute_capabilities: tuple[str, ...] = ()
+    attention_fused: bool | None = None
 
 
-def _build_part(model: DTFSal, part: GraphPart, request: BuildRequest, folder: Path, report: Progress) -> _BuiltGraph:
+def _build_part(
+    model: DTFSal,
+    part: GraphPart,
+    request: BuildRequest,
+    forms: Forms,
+    plugins: Path | None,
+    folder: Path,
+    report: Progress,
+) -> _BuiltGraph:
     suffix = "" if part.name == "window" else f", graph {part.name!r}"
     report(f"ONNX{suffix}", 0, 0)
-    graph = export_graph(model, request.target, request.precision, part)
+    graph = export_graph(model, request.target, request.precision, part, forms)
+    signature = graph_signature(graph)
+    costs = node_costs(graph, windows=request.tuned_batch) if request.report else []
+    title = model.config.name + ("" if part.name == "window" else f" {part.name}")
     if request.target == "onnxruntime":
-        return _BuiltGraph(save_onnx(graph, folder, part.stem), "torch.onnx", version("torch"))
+        files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
+        if request.report:
+            files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)
+        return _BuiltGraph(files, "torch.onnx", version("torch"), signature)
     report(f"engine{suffix}", 0, 0)
     built = build_tensorrt(
-        graph, request.target, folder, stem=part.stem, progress=report, timing_cache=request.timing_cache
+        graph, request.target, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
     )
     layers = folder / layers_file(part.stem)
     layers.write_text(json.dumps(built.layers, indent=1) + "\n")
-    return _BuiltGraph((built.path, layers), built.builder, built.builder_version, built.compute_capabilities)
+    files = (built.path, layers)
+    if request.report:
+        evidence: Evidence = built.steps_from or "graph"
+        library = f"{built.builder} {built.builder_version}"
+        files += _write_report(costs, built.steps, evidence, title, library, request, part, folder)
+    return _BuiltGraph(
+        files, built.builder, built.builder_version, signature, built.compute_capabilities, built.attention_fused
+    )
 
 
-def _no_progress(stage: str, done: int, steps: int) -> None:
+def _write_report(
+    costs: list[NodeCost],
+    steps: list[Step] | None,
+    evidence: Evidence,
+    title: str,
+    builder: str,
+    request: BuildRequest,
+    part: GraphPart,
+    folder: Path,
+) -> tuple[Path, Path]:
+    from dtfsal.export.layer_picture import draw_report
+
+    report = layer_report(
+        costs,
+        steps,
+        model=title,
+        target=request.target,
+        precision=request.precision,
+        builder=builder,
+        evidence=evidence,
+        windows=request.tuned_batch,
+    )
+    text, picture = (folder / name for name in report_files(part.stem))
+    text.write_text(json.dumps(report.to_dict(), indent=1, default=dataclasses.asdict) + "\n")
+    draw_report(report).save(picture)
+    return text, picture
+
+
+def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path | None:
+    """The library with our operator, for graphs that have it: found before the first graph is exported."""
+    if request.target != "tensorrt" or forms.deform_conv != "plugin" or model.config.audio is None:
+        return None
+    from dtfsal.engines.plugins import find_plugin_library
+
+    return find_plugin_library()
+
+
+def plugin_operators(graph: onnx.ModelProto) -> list[str]:
+    """The operators of our own that a graph has."""
+    return sorted(name for name in count_operators(graph) if name.startswith(f"{PLUGIN_DOMAIN}::"))
+
+
+def no_progress(stage: str, done: int, steps: int) -> None:
+    """Progress for nobody."""
     del stage, done, steps
 
 
-def _model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
+def created_by() -> str:
+    """This project and its version, for manifests."""
+    return f"dtfsal {version('dtfsal')}"
+
+
+def requested_model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
+    """The model with its weights, and where they came from.
+
+    Raises:
+        WeightsError: the weights file cannot be used.
+        UsageError: it holds another model than asked for.
+    """
     weights = request.weights
     if weights is None and request.seed is None and isinstance(request.preset, str):
         weights = shipped_weights(request.preset)
@@ -216,7 +271,7 @@ def _model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
 
 
 @contextlib.contextmanager
-def _scratch_folder(output: Path) -> Iterator[Path]:
+def scratch_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output, on its disk, that is gone when the build ends in whatever way."""
     parent = output.absolute().parent
     try:
@@ -227,4 +282,12 @@ def _scratch_folder(output: Path) -> Iterator[Path]:
         raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another place") from error
 
 
-__all__ = ["FORMS", "BuildRequest", "build_engine", "export_graph", "layers_file", "save_onnx"]
+__all__ = [
+    "FORMS",
+    "BuildRequest",
+    "build_engine",
+    "export_graph",
+    "layers_file",
+    "report_files",
+    "save_onnx",
+]

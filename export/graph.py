@@ -1,4 +1,7 @@
-"""PyTorch to ONNX: static graphs, clean, checked, and with nothing in them but arithmetic."""
+"""PyTorch to ONNX: clean graphs, checked, of fixed shapes and with nothing in them but arithmetic.
+
+A graph for any batch is the exception: its first axes are open, and it asks its inputs for their number of windows.
+"""
 
 import contextlib
 import io
@@ -23,6 +26,8 @@ FOLD_LIMIT_BYTES = 64 * 2**20
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"  # the exporter's list of modules around a node, outermost first
 # What must not be left in a graph of fixed shapes.
 INDEX_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "If", "Loop", "Scan"}
+BATCH_ARITHMETIC = {"Shape"}  # what a graph for any batch may have of it
+BATCH_AXIS = "batch"  # ONNX's name of the open size
 
 
 class ExportError(DtfsalError):
@@ -54,6 +59,9 @@ def to_onnx(model: DTFSal, forms: Forms, part: GraphPart | None = None) -> onnx.
             output_names=[tensor.name for tensor in part.outputs],
             optimize=False,
             verbose=False,
+            dynamic_shapes=tuple({0: torch.export.Dim(BATCH_AXIS)} for _ in part.inputs)
+            if part.dynamic_batch
+            else None,
         )
         assert program is not None
         graph = program.model
@@ -62,18 +70,22 @@ def to_onnx(model: DTFSal, forms: Forms, part: GraphPart | None = None) -> onnx.
         proto = onnx_ir.to_proto(graph)
     assert isinstance(proto, onnx.ModelProto)
     _strip_metadata(proto, model.config.name if part.name == "window" else f"{model.config.name}.{part.name}")
-    check(proto)
+    check(proto, dynamic_batch=part.dynamic_batch)
     return proto
 
 
-def check(model: onnx.ModelProto) -> None:
+def check(model: onnx.ModelProto, *, dynamic_batch: bool = False) -> None:
     """onnx.checker, strict shape inference, and no shape or index arithmetic.
+
+    Args:
+        model: the graph.
+        dynamic_batch: the first sizes of inputs and outputs are open, and what depends on them.
 
     Raises:
         ExportError: with the first finding.
     """
     operators = count_operators(model)
-    unwanted = sorted(INDEX_ARITHMETIC & operators.keys())
+    unwanted = sorted((INDEX_ARITHMETIC - (BATCH_ARITHMETIC if dynamic_batch else set())) & operators.keys())
     if unwanted:
         raise ExportError(f"the exported graph computes shapes at run time ({', '.join(unwanted)})")
     try:
@@ -81,8 +93,9 @@ def check(model: onnx.ModelProto) -> None:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
-    for value in [*inferred.graph.value_info, *inferred.graph.output]:
-        dims = value.type.tensor_type.shape.dim
+    closed = [] if dynamic_batch else list(inferred.graph.value_info)
+    for value in [*closed, *inferred.graph.input, *inferred.graph.output]:
+        dims = value.type.tensor_type.shape.dim[1 if dynamic_batch else 0 :]
         if any(not dim.HasField("dim_value") for dim in dims):
             raise ExportError(f"the exported graph leaves the shape of {value.name!r} open")
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import GraphSpec, TensorSpec
+from dtfsal.engines.manifest import DYNAMIC, GraphSpec, TensorSpec
 from dtfsal.export.tap_convolution import (
     ConvolvedTaps,
     convolved_channels,
@@ -30,6 +30,7 @@ Graphs = Literal["reuse", "window"]
 
 OUTPUT_NAME = "saliency_map"
 CONVOLVED_LEVELS = 3  # level 4 is fused with the sound before it is decoded
+TRACED_BATCH = 2  # of a graph for any batch: 1 would be taken for a constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class GraphPart:
         name: in the manifest.
         module: the part of a model that it computes; its arguments and results are `inputs` and `outputs` in order.
             It may change the model that it is given.
-        inputs: float32, all sizes fixed.
-        outputs: float32, all sizes fixed.
+        inputs: float32, all sizes fixed but, in a graph for any batch, the first of each.
+        outputs: as the inputs.
     """
 
     name: str
@@ -54,9 +55,15 @@ class GraphPart:
         """What its files are called before their suffix: "model" for a whole model, else "model_frame" etc."""
         return "model" if self.name == "window" else f"model_{self.name}"
 
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether it takes any number of windows."""
+        return any(tensor.shape[0] == DYNAMIC for tensor in self.inputs)
+
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """Zero tensors of the input shapes."""
-        return tuple(torch.zeros(tensor.shape) for tensor in self.inputs)
+        """Zero tensors of the input shapes; two windows where any number goes."""
+        shapes = [[TRACED_BATCH if size == DYNAMIC else size for size in tensor.shape] for tensor in self.inputs]
+        return tuple(torch.zeros(shape) for shape in shapes)
 
     def spec(self, file: str) -> GraphSpec:
         """Its entry in the manifest, for the file that it was built to."""
@@ -69,7 +76,7 @@ def graph_parts(model: DTFSal, graphs: Graphs = "reuse", *, batch_size: int = 1)
     Args:
         model: the model.
         graphs: "reuse" for three graphs where the encoder sees frames alone; "window" for one in any case.
-        batch_size: windows per run of a window graph.
+        batch_size: windows per run of a window graph; `DYNAMIC` for any number.
 
     Raises:
         UsageError: three graphs for a batch of windows are asked for.
@@ -78,16 +85,20 @@ def graph_parts(model: DTFSal, graphs: Graphs = "reuse", *, batch_size: int = 1)
     if graphs == "window" or not model.encoder.per_frame:
         return (window_part(config, batch_size),)
     if batch_size != 1:
+        batch = "windows" if batch_size == DYNAMIC else f"{batch_size} windows"
         raise UsageError(
-            f"an engine of {config.name!r} encodes frame by frame and takes no batch of {batch_size} windows: leave "
-            "--batch-size out, or build one graph for whole windows with --single-graph"
+            f"an engine of {config.name!r} encodes frame by frame and takes no batch of {batch}: leave --batch-size "
+            "and --max-batch-size out, or build one graph for whole windows with --single-graph"
         )
     parts = (_frame_part(model), _slice_part(config), _head_part(model))
     return tuple(part for part in parts if part is not None)
 
 
 def window_part(config: ModelConfig, batch_size: int = 1) -> GraphPart:
-    """A whole model: `video` (B, 3, T, H, W) and, with sound, `audio` (B, S, 1, h, w) to the map (B, 1, H, W)."""
+    """A whole model: `video` (B, 3, T, H, W) and, with sound, `audio` (B, S, 1, h, w) to the map (B, 1, H, W).
+
+    B is `batch_size`, or any where that is `DYNAMIC`.
+    """
     clip = config.clip
     lowest, highest = _pixel_range(config)
     shape = (batch_size, 3, clip.frames, clip.height, clip.width)

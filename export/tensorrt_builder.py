@@ -1,52 +1,75 @@
-"""ONNX to TensorRT and TensorRT-RTX engines: one code path, the differences in one table.
-
-TensorRT-RTX builds without a GPU, for compute capabilities 8.0, 8.6, 8.9, 12.0 and later at once. TensorRT builds for
-the GPU of the machine it runs on.
-"""
+"""ONNX to TensorRT and TensorRT-RTX engines: one code path; what differs is in `dtfsal.export.tensorrt_flavours`."""
 
 import contextlib
 import dataclasses
-import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 
-from dtfsal.engines.errors import DtfsalError, UnavailableError
+from dtfsal.engines.errors import DtfsalError
 from dtfsal.export.graph import count_operators
 from dtfsal.export.lowering import PLUGIN_DOMAIN
+from dtfsal.export.tensorrt_flavours import (
+    FLAVOURS,
+    Flavour,
+    HardwareCompatibility,
+    TensorRtTarget,
+    allow_decomposed_attention,
+    check_machine,
+    driver_present,
+    network_flags,
+    set_devices,
+    set_weights_flags,
+)
+from dtfsal.export.tensorrt_schedule import Step, steps_of_inspector, steps_of_plan
 
-TensorRtTarget = Literal["tensorrt-rtx", "tensorrt"]
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
-
-# Timing is not part of the result: an engine is the same with and without the cache, only built faster.
-TIMING_CACHE_SUFFIX = ".timing-cache"
-
 
 UNFUSED_ATTENTION = "not supported by a dedicated kernel"  # the builder's words
 # Layers that the parser makes for its own shape arithmetic; they are constants of a static graph.
 PARSER_LAYERS = "ONNXTRT_"
+# An engine without its weights: no back end runs it before they are back, and its name says so.
+STRIPPED_SUFFIX = ".stripped.engine"
 
 
 class EngineBuildError(DtfsalError):
     """The builder refused the graph or failed. Exit code 1."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Flavour:
-    module: str
-    extra: str
-    plugins: bool
-    needs_gpu: bool
-    compute_capabilities: tuple[str, ...]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchProfile:
+    """How many windows an engine takes at once: from `smallest` to `largest`, tuned for `tuned`."""
+
+    smallest: int = 1
+    tuned: int
+    largest: int
 
 
-_FLAVOURS: Mapping[TensorRtTarget, _Flavour] = {
-    "tensorrt-rtx": _Flavour("tensorrt_rtx", "tensorrt-rtx", False, False, ("8.0", "8.6", "8.9", "12.0")),
-    "tensorrt": _Flavour("tensorrt", "tensorrt", True, True, ()),
-}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How an engine is to be built.
+
+    Attributes:
+        batch: the profile of a graph for any batch; None for one of fixed shapes.
+        timing_cache: where the builder keeps tactic timings; None for no cache. An engine is the same with and without
+            it, only built faster.
+        refittable: other weights can be put into it later.
+        strip_weights: it is written without its weights, which a refit puts in.
+        hardware_compatibility: TensorRT's; see `set_devices`.
+        compute_capabilities: TensorRT-RTX's; see `set_devices`.
+        plugin_library: the library to load before the graph is parsed.
+    """
+
+    batch: BatchProfile | None = None
+    timing_cache: Path | None = None
+    refittable: bool = False
+    strip_weights: bool = False
+    hardware_compatibility: HardwareCompatibility = "none"
+    compute_capabilities: tuple[str, ...] = ()
+    plugin_library: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +83,8 @@ class BuiltEngine:
         compute_capabilities: the GPUs it runs on.
         layers: what was built. With a GPU the engine's own report, layer by layer as it runs; without one the parsed
             network's layers (name, type, output type and shape), since reading an engine takes a driver.
+        steps: what the engine runs, from its own report or from the text in its file; None where neither can be had.
+        steps_from: "inspector", "plan", or None with no steps.
         attention_fused: every Attention node became one fused kernel.
     """
 
@@ -68,38 +93,9 @@ class BuiltEngine:
     builder_version: str
     compute_capabilities: tuple[str, ...]
     layers: list[dict[str, Any]]
+    steps: list[Step] | None
+    steps_from: str | None
     attention_fused: bool
-
-
-def import_tensorrt(target: TensorRtTarget) -> Any:
-    """The library of a target.
-
-    Raises:
-        UnavailableError: it is not installed or does not load.
-    """
-    flavour = _FLAVOURS[target]
-    try:
-        return importlib.import_module(flavour.module)
-    except (ImportError, OSError, RuntimeError) as error:
-        where = "" if target == "tensorrt-rtx" else " with NVIDIA's package index configured in pip"
-        raise UnavailableError(
-            f"the target {target!r} needs the library {flavour.module}, which is not here: "
-            f"pip install 'dtfsal[{flavour.extra}]'{where}"
-        ) from error
-
-
-def check_target(target: TensorRtTarget) -> None:
-    """Find out, before any work is done, whether engines for a target can be built on this machine.
-
-    Raises:
-        UnavailableError: the library or, for TensorRT, the GPU is missing.
-    """
-    import_tensorrt(target)
-    if _FLAVOURS[target].needs_gpu and not _driver_present():
-        raise UnavailableError(
-            f"the target {target!r} builds for the GPU of this machine, and there is none: build on the machine that "
-            "will run the engine, or build for 'tensorrt-rtx', which needs no GPU"
-        )
 
 
 def build_tensorrt(
@@ -108,30 +104,34 @@ def build_tensorrt(
     folder: Path,
     *,
     stem: str = "model",
+    options: EngineOptions | None = None,
     progress: Progress | None = None,
-    timing_cache: Path | None = None,
 ) -> BuiltEngine:
-    """Build a strongly typed engine: every layer has the precision that the graph says.
+    """Build an engine.
 
     Args:
         model: the graph, as `to_onnx` and `to_reduced` make it; used up, its weights move to a file.
-        target: the library.
-        folder: where to put the engine and, for the parser, the graph.
-        stem: what their files are called before the suffix.
-        progress: told of each finished step of each phase.
-        timing_cache: a file to read tactic timings from and add them to; made where there is none.
+        target: the library to build with.
+        folder: where the engine goes; the graph is written there, too, for the parser to map the weights.
+        stem: what both are called before their suffix.
+        options: how to build; None for the defaults.
+        progress: told phase, steps done and steps in all. A KeyboardInterrupt from it ends the build.
 
     Raises:
         EngineBuildError: the graph has an operator the library lacks, or the build failed.
         UnavailableError: the library or its GPU is missing.
+        UsageError: an option is not one of the target's.
         KeyboardInterrupt: passed on after the builder has been told to stop.
     """
-    check_target(target)
-    flavour, trt = _FLAVOURS[target], import_tensorrt(target)
+    options = options or EngineOptions()
+    trt = check_machine(target, refittable=options.refittable or options.strip_weights)
+    flavour = FLAVOURS[target]
     _refuse_unparsable(model, target, flavour)
-    log = _make_logger(trt)
+    if options.plugin_library is not None:
+        _load_plugins(trt, options.plugin_library)
+    log = make_logger(trt)
     builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     source = folder / f"{stem}.onnx"
     onnx.save(model, source, save_as_external_data=True, location=f"{source.name}.data")
@@ -140,30 +140,53 @@ def build_tensorrt(
         raise EngineBuildError(f"{flavour.module} {trt.__version__} cannot read the graph: {errors}")
 
     config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # nodes' names in the engine's report
+    set_weights_flags(trt, config, refittable=options.refittable, strip_weights=options.strip_weights)
+    capabilities = set_devices(
+        trt,
+        target,
+        config,
+        hardware_compatibility=options.hardware_compatibility,
+        compute_capabilities=options.compute_capabilities,
+    )
+    if options.batch is not None:
+        _add_batch_profile(builder, network, config, options.batch)
     monitor = _make_monitor(trt, progress)
     config.progress_monitor = monitor
-    with _timing_cache(config, timing_cache):
+    with _timing_cache(config, options.timing_cache):
         serialized = builder.build_serialized_network(network, config)
-        # At first each attention must be one fused kernel, as all of DTFSal's are in FP16 (head dimensions 136 to 168
-        # and 32); where the builder has none, as for the `tiny` preset, it may take several layers.
+        # At first each attention must be one fused kernel, as all of DTFSal's are in FP16 and BF16 (head dimensions 136
+        # to 168 and 32); where the builder has none, as for the `tiny` preset, it may take several layers.
         attention_fused = serialized is not None
         if serialized is None and UNFUSED_ATTENTION in log.last_error and not monitor.interrupted:
-            _allow_decomposed_attention(trt, network)
+            allow_decomposed_attention(trt, network)
             serialized = builder.build_serialized_network(network, config)
     if monitor.interrupted:
         raise KeyboardInterrupt
     if serialized is None:
         raise EngineBuildError(f"{flavour.module} {trt.__version__} could not build the engine: {log.last_error}")
-    path = folder / f"{stem}.engine"
+    path = folder / (f"{stem}{STRIPPED_SUFFIX}" if options.strip_weights else f"{stem}.engine")
     with path.open("wb") as file:
         file.write(memoryview(serialized))
-    layers = _engine_layers(trt, log, path) if _driver_present() else _network_layers(trt, network)
-    capabilities = flavour.compute_capabilities or _current_capability()
-    return BuiltEngine(path, flavour.module, str(trt.__version__), capabilities, layers, attention_fused)
+    if driver_present() and not options.strip_weights:
+        layers = _engine_layers(trt, log, path)
+        steps, steps_from = steps_of_inspector(layers), "inspector"
+    else:
+        layers = _network_layers(trt, network)
+        steps, steps_from = steps_of_plan(path), "plan"
+    return BuiltEngine(
+        path,
+        flavour.module,
+        str(trt.__version__),
+        capabilities,
+        layers,
+        steps,
+        steps_from if steps else None,
+        attention_fused,
+    )
 
 
-def _refuse_unparsable(model: onnx.ModelProto, target: str, flavour: _Flavour) -> None:
+def _refuse_unparsable(model: onnx.ModelProto, target: str, flavour: Flavour) -> None:
     """Stop before the parser sees what it cannot take: an unknown node aborts TensorRT-RTX's process."""
     operators = count_operators(model)
     foreign = sorted(name for name in operators if name.startswith(f"{PLUGIN_DOMAIN}::"))
@@ -173,19 +196,30 @@ def _refuse_unparsable(model: onnx.ModelProto, target: str, flavour: _Flavour) -
         raise EngineBuildError(f"the target {target!r} has no DeformConv; export the graph with the 'gather' form")
 
 
-def _allow_decomposed_attention(trt: Any, network: Any) -> None:
-    """Let attentions become several layers each."""
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.type == trt.LayerType.ATTENTION_INPUT:
-            layer.__class__ = trt.IAttentionInputLayer
-            layer.attention.decomposable = True
+def _load_plugins(trt: Any, library: Path) -> None:
+    from dtfsal.engines.plugins import load_plugin_library
+
+    load_plugin_library(trt, library)
 
 
-def _make_logger(trt: Any) -> Any:
+def _add_batch_profile(builder: Any, network: Any, config: Any, batch: BatchProfile) -> None:
+    """One profile over all inputs, whose first sizes are the batch."""
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        rest = list(tensor.shape)[1:]
+        sizes = (batch.smallest, batch.tuned, batch.largest)
+        profile.set_shape(tensor.name, *([size, *rest] for size in sizes))
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineBuildError(
+            f"the builder does not take batches of {batch.smallest} to {batch.largest} windows, tuned for {batch.tuned}"
+        )
+
+
+def make_logger(trt: Any) -> Any:
+    """A logger that keeps the library's last error for our message, and its lines off the terminal."""
+
     class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps the builder's last error for our message, and its lines off the terminal."""
-
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.last_error = "it gave no reason"
@@ -261,25 +295,12 @@ def _engine_layers(trt: Any, log: Any, path: Path) -> list[dict[str, Any]]:
     return [layer if isinstance(layer, dict) else {"name": layer} for layer in report.get("Layers", [])]
 
 
-def _driver_present() -> bool:
-    """Whether an NVIDIA driver with a GPU answers."""
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
-def _current_capability() -> tuple[str, ...]:
-    import ctypes
-
-    driver = ctypes.CDLL("libcuda.so.1")
-    device, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
-    driver.cuDeviceGet(ctypes.byref(device), 0)
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-    return (f"{major.value}.{minor.value}",)
+__all__ = [
+    "STRIPPED_SUFFIX",
+    "BatchProfile",
+    "BuiltEngine",
+    "EngineBuildError",
+    "EngineOptions",
+    "build_tensorrt",
+    "make_logger",
+]

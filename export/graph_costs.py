@@ -1,0 +1,192 @@
+"""What each node of a graph costs: operations and bytes, from the shapes alone.
+
+Operations count two for each multiply-accumulate of convolutions, matrix products and attentions, as
+`dtfsal.benchmarks.flops` does; everything else counts as none. Bytes are those of a node's inputs and outputs read and
+written once each, so a kernel that fuses nodes moves fewer.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import onnx
+from onnx import NodeProto
+
+from dtfsal.export.graph import ExportError
+from dtfsal.export.lowering import PLUGIN_DOMAIN
+
+CostKind = Literal[
+    "attention", "matrix product", "convolution", "depthwise convolution", "deformable convolution", "other"
+]
+KINDS: tuple[CostKind, ...] = (
+    "matrix product",
+    "attention",
+    "convolution",
+    "depthwise convolution",
+    "deformable convolution",
+    "other",
+)
+# The parts of a model, by the beginnings of the places in it.
+PARTS: Mapping[str, str] = {
+    "encoder": "visual encoder",
+    "top_down": "top-down path",
+    "enhance": "token enhancement",
+    "audio": "sound encoder",
+    "mixing": "mixing along time",
+    "synchrony": "synchrony",
+    "fusion": "fusion",
+    "decoders": "decoders",
+}
+OTHER_PART = "final fusion, casts"
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeCost:
+    """A node and what it costs.
+
+    Attributes:
+        name: of the node.
+        operator: ONNX's, or `dtfsal::Name`.
+        place: of the node in the model, e.g. "encoder.blocks.0.attn".
+        part: the part of the model, one of `PARTS` or `OTHER_PART`.
+        kind: of its arithmetic.
+        flops: two for each multiply-accumulate.
+        bytes_moved: of inputs, weights and outputs.
+        inputs: their shapes; an absent optional input is ().
+        output: the first output's shape.
+        groups: of a convolution, else 1.
+        strides: of a convolution, else empty.
+    """
+
+    name: str
+    operator: str
+    place: str
+    part: str
+    kind: CostKind
+    flops: int
+    bytes_moved: int
+    inputs: tuple[Shape, ...]
+    output: Shape
+    groups: int = 1
+    strides: Shape = ()
+
+
+def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
+    """The costs of all nodes, in the graph's order.
+
+    Args:
+        model: a graph from `to_onnx` or `to_reduced`, its weights with it.
+        windows: how many a graph for any batch is counted for.
+
+    Raises:
+        ExportError: a shape is not known.
+    """
+    values = _values(model, windows)
+    return [_cost(node, values) for node in model.graph.node]
+
+
+def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]]:
+    """Shape and bytes per element of each value."""
+    closed = onnx.ModelProto()
+    closed.CopyFrom(model)
+    del closed.graph.value_info[:]  # its symbols stand in the way of the number
+    for value in [*closed.graph.input, *closed.graph.output]:
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_value = windows
+    found = _inferred(closed)
+    for node in closed.graph.node:
+        # No schema tells the shape of our own operator: it has that of its offsets, and the weight's channels.
+        if node.domain == PLUGIN_DOMAIN and node.output[0] not in found:
+            (batch, *_), _ = found[node.input[0]]
+            weight, offset = found[node.input[1]][0], found[node.input[2]][0]
+            kind = next(t.data_type for t in closed.graph.initializer if t.name == node.input[1])
+            output = onnx.helper.make_tensor_value_info(node.output[0], kind, [batch, weight[0], *offset[2:]])
+            closed.graph.value_info.append(output)
+            found = _inferred(closed)
+    return found
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, tuple[Shape, int]]:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        kind = value.type.tensor_type
+        if all(size.HasField("dim_value") for size in kind.shape.dim):
+            found[value.name] = (tuple(size.dim_value for size in kind.shape.dim), _element_bytes(kind.elem_type))
+    for tensor in graph.initializer:
+        found[tensor.name] = (tuple(tensor.dims), _element_bytes(tensor.data_type))
+    return found
+
+
+def _cost(node: NodeProto, values: Mapping[str, tuple[Shape, int]]) -> NodeCost:
+    for name in [*filter(None, node.input), node.output[0]]:
+        if name not in values:
+            raise ExportError(f"the shape of {name!r}, of the node {node.name!r}, is not known")
+    inputs = tuple(values[name][0] if name else () for name in node.input)
+    output = values[node.output[0]][0]
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    groups = int(attributes.get("group", 1))
+    kind, macs = _multiply_accumulates(node.op_type, inputs, output, attributes, groups)
+    place = node.name.split("/")[0]
+    return NodeCost(
+        name=node.name,
+        operator=f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
+        place=place,
+        part=PARTS.get(place.split(".")[0], OTHER_PART),
+        kind=kind,
+        flops=2 * macs,
+        bytes_moved=sum(_bytes(values[name]) for name in [*filter(None, node.input), *filter(None, node.output)]),
+        inputs=inputs,
+        output=output,
+        groups=groups,
+        strides=tuple(attributes.get("strides", ())),
+    )
+
+
+def _multiply_accumulates(
+    operator: str, inputs: tuple[Shape, ...], output: Shape, attributes: Mapping[str, object], groups: int
+) -> tuple[CostKind, int]:
+    if operator == "Conv":
+        weight = inputs[1]
+        depthwise = groups > 1 and weight[1] == 1
+        return ("depthwise convolution" if depthwise else "convolution"), math.prod(output) * math.prod(weight[1:])
+    if operator in ("DeformConv", "DeformConv2d"):
+        return "deformable convolution", math.prod(output) * math.prod(inputs[1][1:])
+    if operator == "MatMul":
+        return "matrix product", math.prod(output) * inputs[0][-1]
+    if operator == "Gemm":
+        return "matrix product", math.prod(output) * inputs[0][0 if attributes.get("transA") else 1]
+    if operator == "Attention":
+        q, k, v = inputs[:3]  # (B, heads, N, d); keys may have fewer heads, each shared by several of the queries'
+        return "attention", q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
+    return "other", 0
+
+
+def _bytes(value: tuple[Shape, int]) -> int:
+    shape, element = value
+    return math.prod(shape) * element
+
+
+def _element_bytes(kind: int) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
+
+
+def totals(costs: list[NodeCost]) -> dict[str, dict[CostKind, int]]:
+    """FLOPs by part and kind, parts in the order of `PARTS`; those without any are left out."""
+    found: dict[str, dict[CostKind, int]] = {}
+    for part in (*PARTS.values(), OTHER_PART):
+        row = {kind: sum(cost.flops for cost in _of(costs, part, kind)) for kind in KINDS}
+        if any(row.values()):
+            found[part] = row
+    return found
+
+
+def _of(costs: list[NodeCost], part: str, kind: CostKind) -> Iterator[NodeCost]:
+    return (cost for cost in costs if cost.part == part and cost.kind == kind)
+
+
+__all__ = ["KINDS", "CostKind", "NodeCost", "node_costs", "totals"]

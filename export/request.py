@@ -1,0 +1,166 @@
+"""What may be built: a request, checked, and the operator forms of each target."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from dtfsal.engines.errors import UsageError
+from dtfsal.engines.manifest import DYNAMIC, EngineTarget, Precision
+from dtfsal.export.lowering import Forms, PoolingForm
+from dtfsal.export.parts import Graphs
+from dtfsal.export.tensorrt_builder import BatchProfile, EngineOptions
+from dtfsal.export.tensorrt_flavours import HardwareCompatibility, Version, check_devices, reads_attention
+from dtfsal.training.config import ModelConfig
+
+FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
+    # No BF16: ONNX Runtime has no such kernel for a convolution.
+    "onnxruntime": {
+        "fp32": Forms(deform_conv="native", attention="chunked"),
+        "fp16": Forms(deform_conv="native", attention="chunked"),
+    },
+    # TensorRT-RTX takes no plugins, has no DeformConv, and no FP32 kernel for Attention.
+    "tensorrt-rtx": {
+        "fp32": Forms(deform_conv="gather", attention="decomposed"),
+        "fp16": Forms(deform_conv="gather", attention="padded"),
+        "bf16": Forms(deform_conv="gather", attention="padded"),
+    },
+    "tensorrt": {
+        "fp32": Forms(deform_conv="plugin", attention="decomposed"),
+        "fp16": Forms(deform_conv="plugin", attention="padded"),
+        "bf16": Forms(deform_conv="plugin", attention="padded"),
+    },
+}
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "target": tuple(FORMS),
+    "precision": get_args(Precision),
+    "graphs": get_args(Graphs),
+    "pooling": get_args(PoolingForm),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        preset: the model where there are no weights; with weights, the model they must hold, or None for any.
+        weights: a safetensors file that dtfsal saved; None for those that the package carries for the preset, or where
+            it has none, random ones.
+        seed: of random weights, and a wish for them; None for those of seed 0 where there are no others.
+        target: the back end that is to run the engine.
+        precision: of weights and arithmetic; inputs and outputs stay float32.
+        output: the bundle's folder.
+        batch_size: windows per run, fixed in the engine; 1 where it has several graphs. With `max_batch_size` the
+            number that the engine is tuned for. None is 1, and with `max_batch_size` that.
+        max_batch_size: has the engine take any number of windows from 1 to this; None for a fixed number.
+        graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.parts`), "window" for one.
+        pooling: the form of MViTv2's pooling; see `Forms`.
+        overwrite: replace a bundle that stands at `output`.
+        timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
+        refittable: other weights can be put into the engine later (TensorRT targets; others can be refitted anyway).
+        strip_weights: leave the weights out of the engine, for a refit to put in (TensorRT targets).
+        hardware_compatibility: which GPUs a TensorRT engine is for, beside the machine's own.
+        compute_capabilities: which GPUs a TensorRT-RTX engine is for, e.g. ("8.6", "12.0"); empty for its own choice.
+        report: write the layer report and its picture into the bundle.
+    """
+
+    output: Path
+    target: EngineTarget
+    precision: Precision
+    preset: str | ModelConfig | None = None
+    weights: Path | None = None
+    seed: int | None = None
+    batch_size: int | None = None
+    max_batch_size: int | None = None
+    graphs: Graphs = "reuse"
+    pooling: PoolingForm = "conv3d"
+    overwrite: bool = False
+    timing_cache: Path | None = None
+    refittable: bool = False
+    strip_weights: bool = False
+    hardware_compatibility: HardwareCompatibility = "none"
+    compute_capabilities: tuple[str, ...] = ()
+    report: bool = False
+
+    def __post_init__(self) -> None:
+        if self.preset is None and self.weights is None:
+            raise UsageError("say which model to build: give a preset, weights, or both")
+        if self.weights is not None and self.seed is not None:
+            raise UsageError("a seed is for random weights; give weights or a seed, not both")
+        for name in ("batch_size", "max_batch_size"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"{name} must be a positive integer, not {value!r}")
+        if self.max_batch_size is not None and self.tuned_batch > self.max_batch_size:
+            raise UsageError(f"batch_size {self.batch_size} must not exceed max_batch_size {self.max_batch_size}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if self.precision not in FORMS[self.target]:
+            raise UsageError(
+                f"ONNX Runtime has no kernels for {self.precision}: build with --precision fp16 or fp32, or for the "
+                "target tensorrt-rtx or tensorrt"
+            )
+        self._check_engine_options()
+
+    def _check_engine_options(self) -> None:
+        if self.timing_cache is not None and self.target != "tensorrt":
+            raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
+        if self.target == "onnxruntime":
+            if self.refittable or self.strip_weights:
+                raise UsageError(
+                    "engines for onnxruntime keep their weights beside the graph and can always be refitted: leave "
+                    "--refittable and --strip-weights out"
+                )
+            if self.hardware_compatibility != "none" or self.compute_capabilities:
+                raise UsageError("engines for onnxruntime run on any device: leave the choice of GPUs out")
+            return
+        check_devices(self.target, self.hardware_compatibility, self.compute_capabilities)
+
+    @property
+    def tuned_batch(self) -> int:
+        """Windows per run, or those that an engine for any batch is tuned for."""
+        return self.batch_size or self.max_batch_size or 1
+
+    @property
+    def graph_batch(self) -> int:
+        """The batch of the graph: a number, or `DYNAMIC`."""
+        return self.tuned_batch if self.max_batch_size is None else DYNAMIC
+
+    def engine_options(self, plugin_library: Path | None = None) -> EngineOptions:
+        """What the engine's builder is to be told."""
+        batch = None
+        if self.max_batch_size is not None:
+            batch = BatchProfile(tuned=self.tuned_batch, largest=self.max_batch_size)
+        return EngineOptions(
+            batch=batch,
+            timing_cache=self.timing_cache,
+            refittable=self.refittable,
+            strip_weights=self.strip_weights,
+            hardware_compatibility=self.hardware_compatibility,
+            compute_capabilities=self.compute_capabilities,
+            plugin_library=plugin_library,
+        )
+
+
+def graph_forms(
+    target: EngineTarget, precision: Precision, *, pooling: PoolingForm = "conv3d", version: Version | None = None
+) -> Forms:
+    """The operator forms of a target's graph.
+
+    Args:
+        target: the back end.
+        precision: one of the target's.
+        pooling: see `Forms`.
+        version: of the library that is to read the graph; None for one that reads all that we write.
+    """
+    forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
+    if target == "onnxruntime" or version is None or reads_attention(target, version):
+        return forms
+    return dataclasses.replace(forms, attention="decomposed")
+
+
+__all__ = ["FORMS", "BuildRequest", "graph_forms"]
