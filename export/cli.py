@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dtfsal.engines.manifest import Manifest
+    from dtfsal.engines.manifest import Manifest, WeightsRecord
+    from dtfsal.export.request import BuildRequest
 
 DEFAULT_PRESET = "lite"
 HELP = "build an engine from weights"
@@ -24,6 +25,12 @@ examples:
       the model in a weights file
   dtfsal build --preset dtfsal --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
       an engine for RTX cards, built on a machine that need not have one
+  dtfsal build --preset dtfsal --target tensorrt-rtx --max-batch-size 8 --report --output dtfsal-rtx.engine
+      for one to eight windows at once; report.png in the engine shows how it was compiled
+  dtfsal build --preset dtfsal --target tensorrt --onnx-only --output dtfsal-onnx
+      the graphs that TensorRT would build from, on a machine without a GPU
+  dtfsal build --refit dtfsal.engine --weights new.safetensors --output new.engine
+      the same engine with other weights, without a build
 
 The output is a folder: manifest.json and the model files. Without --weights the preset's own trained weights are taken
 (lite has some), else random ones; --seed asks for random ones.
@@ -44,28 +51,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         choices=("onnxruntime", "tensorrt-rtx", "tensorrt"),
-        default="onnxruntime",
         help="what is to run the engine (default: onnxruntime)",
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16"),
-        help="default: fp32 for onnxruntime, fp16 for tensorrt-rtx and tensorrt",
+        choices=("fp32", "fp16", "bf16"),
+        help="default: fp32 for onnxruntime, which has no bf16; fp16 for tensorrt-rtx and tensorrt",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
     )
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per run (default: 1)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="windows per run (default: 1); with --max-batch-size the number to tune for (default: the greatest)",
+    )
+    parser.add_argument(
+        "--max-batch-size", type=int, metavar="N", help="take any number of windows from 1 to N instead of a fixed one"
+    )
     parser.add_argument(
         "--single-graph",
         action="store_true",
         help="one graph for whole windows also where neighbouring windows could share their frames' features",
     )
     parser.add_argument(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="keep TensorRT's timings there (not for tensorrt-rtx, which has none)",
+        "--pooling",
+        choices=("conv3d", "conv2d"),
+        default="conv3d",
+        help="the transformer's pooling as the 3-D convolution that it is (default), or as equal 2-D ones",
     )
     parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
     parser.add_argument(
@@ -73,41 +87,162 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the layers: of the graph, and of the engine where a GPU can read it",
     )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="put report.json and report.png into the engine: what costs how much, and what became one kernel",
+    )
+    parser.add_argument(
+        "--onnx-only",
+        action="store_true",
+        help="write the graphs that the target would be built from and export.json; needs nothing of the target",
+    )
+    parser.add_argument(
+        "--refit", type=Path, metavar="ENGINE", help="write this engine with the --weights given, without a build"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    engines = parser.add_argument_group("TensorRT and TensorRT-RTX")
+    engines.add_argument(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="keep TensorRT's timings there (not for tensorrt-rtx, which has none)",
+    )
+    engines.add_argument("--refittable", action="store_true", help="let --refit give the engine other weights")
+    engines.add_argument(
+        "--strip-weights", action="store_true", help="leave the weights out; --refit puts them in where it will run"
+    )
+    engines.add_argument(
+        "--hardware-compatibility",
+        choices=("none", "ampere+", "same-capability"),
+        default="none",
+        help="tensorrt: build for more GPUs than this machine's (default: none)",
+    )
+    engines.add_argument(
+        "--compute-capability",
+        metavar="LIST",
+        help="tensorrt-rtx: build for these GPUs, e.g. 8.6,12.0 (default: 8.0, 8.6, 8.9, 12.0 and later)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Build; errors are for the caller to print."""
     from dtfsal.engines.errors import UsageError
-    from dtfsal.engines.manifest import Precision
-    from dtfsal.export.builder import BuildRequest, build_engine
 
     if args.output is None:
         raise UsageError("say where to put the engine: --output DIR")
-    precision: Precision = args.precision or ("fp32" if args.target == "onnxruntime" else "fp16")
-    request = BuildRequest(
-        preset=args.preset or (None if args.weights else DEFAULT_PRESET),
-        weights=args.weights,
-        seed=args.seed,
-        target=args.target,
-        precision=precision,
-        output=args.output,
-        batch_size=args.batch_size,
-        graphs="window" if args.single_graph else "reuse",
-        overwrite=args.force,
-        timing_cache=args.timing_cache,
-    )
+    if args.refit is not None:
+        return _refit(args)
+    return _export(args) if args.onnx_only else _build(args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from dtfsal.export.builder import build_engine
+
+    request = _request(args)
     started = time.perf_counter()
     with _Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
-    seconds = time.perf_counter() - started
-    if manifest.weights["sha256"] is None and not args.quiet:
-        print(
-            f"dtfsal: the weights are not trained ({manifest.weights['source']}); the maps mean nothing",
-            file=sys.stderr,
-        )
+    _warn_of_random(manifest.weights, quiet=args.quiet)
     layers = _layers(args.output, manifest) if args.inspect else None
+    return _print_engine(args, manifest, time.perf_counter() - started, layers)
+
+
+def _refit(args: argparse.Namespace) -> int:
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.export.refit import RefitRequest, refit_engine
+
+    # Everything else is the engine's: it would be ignored.
+    chosen = [name for name, default in _NOT_WITH_REFIT.items() if getattr(args, name) != default]
+    if chosen:
+        raise UsageError(f"--refit keeps the engine as it was built: leave --{chosen[0].replace('_', '-')} out")
+    if args.weights is None:
+        raise UsageError("--refit needs the new weights: --weights FILE")
+    request = RefitRequest(engine=args.refit, weights=args.weights, output=args.output, overwrite=args.force)
+    started = time.perf_counter()
+    with _Stages(quiet=args.quiet, doing="refitting") as stages:
+        manifest = refit_engine(request, progress=stages)
+    layers = _layers(args.output, manifest) if args.inspect else None
+    return _print_engine(args, manifest, time.perf_counter() - started, layers)
+
+
+# Options that --refit does not take, and their defaults.
+_NOT_WITH_REFIT: Mapping[str, object] = {
+    "preset": None,
+    "seed": None,
+    "target": None,
+    "precision": None,
+    "batch_size": None,
+    "max_batch_size": None,
+    "single_graph": False,
+    "pooling": "conv3d",
+    "report": False,
+    "onnx_only": False,
+    "timing_cache": None,
+    "refittable": False,
+    "strip_weights": False,
+    "hardware_compatibility": "none",
+    "compute_capability": None,
+}
+
+
+def _export(args: argparse.Namespace) -> int:
+    from dtfsal.export.onnx_export import export_onnx
+
+    started = time.perf_counter()
+    with _Stages(quiet=args.quiet, doing="exporting") as stages:
+        summary = export_onnx(_request(args), progress=stages)
+    seconds = time.perf_counter() - started
+    _warn_of_random(summary["weights"], quiet=args.quiet)
+    if args.json:
+        print(json.dumps({"folder": str(args.output), "seconds": seconds, "export": summary}, indent=2))
+        return 0
+    graphs = summary["graphs"].values()
+    size = sum(file["size_bytes"] for graph in graphs for file in graph["files"].values())
+    plugins = sorted({f"{node['domain']}::{node['operator']}" for graph in graphs for node in graph["plugin_nodes"]})
+    what = f"{summary['model_name']}, {summary['precision']}, ONNX for {summary['target']}"
+    needs = f", with {', '.join(plugins)}" if plugins else ""
+    print(f"{args.output}: {what}{needs}, {size / 2**20:.1f} MiB, {seconds:.0f} s")
+    return 0
+
+
+def _request(args: argparse.Namespace) -> "BuildRequest":
+    from dtfsal.engines.manifest import EngineTarget, Precision
+    from dtfsal.export.request import BuildRequest
+
+    target: EngineTarget = args.target or "onnxruntime"
+    precision: Precision = args.precision or ("fp32" if target == "onnxruntime" else "fp16")
+    capabilities = args.compute_capability
+    return BuildRequest(
+        preset=args.preset or (None if args.weights else DEFAULT_PRESET),
+        weights=args.weights,
+        seed=args.seed,
+        target=target,
+        precision=precision,
+        output=args.output,
+        batch_size=args.batch_size,
+        max_batch_size=args.max_batch_size,
+        graphs="window" if args.single_graph else "reuse",
+        pooling=args.pooling,
+        overwrite=args.force,
+        timing_cache=args.timing_cache,
+        refittable=args.refittable,
+        strip_weights=args.strip_weights,
+        hardware_compatibility=args.hardware_compatibility,
+        compute_capabilities=() if capabilities is None else tuple(part.strip() for part in capabilities.split(",")),
+        report=args.report,
+    )
+
+
+def _warn_of_random(weights: "WeightsRecord", *, quiet: bool) -> None:
+    if weights["sha256"] is None and not quiet:
+        print(f"dtfsal: the weights are not trained ({weights['source']}); the maps mean nothing", file=sys.stderr)
+
+
+def _print_engine(
+    args: argparse.Namespace, manifest: "Manifest", seconds: float, layers: list[dict[str, Any]] | None
+) -> int:
     if args.json:
         result = {"engine": str(args.output), "seconds": seconds, "manifest": json.loads(manifest.to_json())}
         print(json.dumps(result | ({"layers": layers} if layers is not None else {}), indent=2))
@@ -139,8 +274,8 @@ def _layers(output: Path, manifest: "Manifest") -> list[dict[str, Any]]:
 class _Stages:
     """Progress on stderr: a bar for the builder's steps on a terminal, a line per stage elsewhere."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self, *, quiet: bool, doing: str = "building") -> None:
+        self._quiet, self._doing = quiet, doing
         self._terminal = sys.stderr.isatty()
         self._stage = ""
         self._bar = None
@@ -158,9 +293,9 @@ class _Stages:
 
     def __call__(self, stage: str, done: int, steps: int) -> None:
         if self._bar is not None:
-            self._bar.set_description_str(f"building: {stage}" + (f" {done}/{steps}" if steps else ""))
+            self._bar.set_description_str(f"{self._doing}: {stage}" + (f" {done}/{steps}" if steps else ""))
         elif not self._quiet and not steps and stage != self._stage:
-            print(f"dtfsal: building: {stage}", file=sys.stderr, flush=True)
+            print(f"dtfsal: {self._doing}: {stage}", file=sys.stderr, flush=True)
         self._stage = stage
 
 

@@ -90,36 +90,46 @@ def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
 
 def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]]:
     """Shape and bytes per element of each value."""
-    closed = onnx.ModelProto()
-    closed.CopyFrom(model)
+    closed = _copy(model)
     del closed.graph.value_info[:]  # its symbols stand in the way of the number
     for value in [*closed.graph.input, *closed.graph.output]:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
                 size.dim_value = windows
-    found = _inferred(closed)
-    for node in closed.graph.node:
-        # No schema tells the shape of our own operator: it has that of its offsets, and the weight's channels.
-        if node.domain == PLUGIN_DOMAIN and node.output[0] not in found:
-            (batch, *_), _ = found[node.input[0]]
-            weight, offset = found[node.input[1]][0], found[node.input[2]][0]
-            kind = next(t.data_type for t in closed.graph.initializer if t.name == node.input[1])
-            output = onnx.helper.make_tensor_value_info(node.output[0], kind, [batch, weight[0], *offset[2:]])
-            closed.graph.value_info.append(output)
-            found = _inferred(closed)
-    return found
-
-
-def _inferred(model: onnx.ModelProto) -> dict[str, tuple[Shape, int]]:
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    found = {}
-    for value in [*graph.value_info, *graph.input, *graph.output]:
-        kind = value.type.tensor_type
-        if all(size.HasField("dim_value") for size in kind.shape.dim):
-            found[value.name] = (tuple(size.dim_value for size in kind.shape.dim), _element_bytes(kind.elem_type))
-    for tensor in graph.initializer:
+    found = {
+        name: (tuple(size.dim_value for size in kind.shape.dim), _element_bytes(kind.elem_type))
+        for name, kind in value_types(closed).items()
+        if all(size.HasField("dim_value") for size in kind.shape.dim)
+    }
+    for tensor in closed.graph.initializer:
         found[tensor.name] = (tuple(tensor.dims), _element_bytes(tensor.data_type))
     return found
+
+
+def value_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Type and shape of each value that can be told, weights aside.
+
+    No schema tells those of our own operator's output: it has its weight's type and channels, and its offsets' sizes.
+    """
+    model = _copy(model)
+    while True:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        found = {value.name: value.type.tensor_type for value in [*graph.value_info, *graph.input, *graph.output]}
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        own = [node for node in graph.node if node.domain == PLUGIN_DOMAIN]
+        node = next((n for n in own if n.output[0] not in found and n.input[2] in found), None)
+        if node is None:
+            return found
+        weight, offsets = weights[node.input[1]], found[node.input[2]].shape.dim
+        batch, *sizes = [size.dim_param or size.dim_value for size in offsets]
+        shape = [batch or None, weight.dims[0], *sizes[1:]]
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], weight.data_type, shape))
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _cost(node: NodeProto, values: Mapping[str, tuple[Shape, int]]) -> NodeCost:
@@ -189,4 +199,4 @@ def _of(costs: list[NodeCost], part: str, kind: CostKind) -> Iterator[NodeCost]:
     return (cost for cost in costs if cost.part == part and cost.kind == kind)
 
 
-__all__ = ["KINDS", "CostKind", "NodeCost", "node_costs", "totals"]
+__all__ = ["KINDS", "CostKind", "NodeCost", "node_costs", "totals", "value_types"]

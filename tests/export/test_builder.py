@@ -1,5 +1,6 @@
 """Builds from the command line: whole or not at all, for each target that a machine without a GPU can build."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from dtfsal.benchmarks.parity import BARS, compare_engine, synthetic_windows, wo
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
-from dtfsal.export import builder, tensorrt_builder
+from dtfsal.export import builder, tensorrt_builder, tensorrt_flavours
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.training.seeded import seeded_model
 from dtfsal.training.weights import WeightsError, save_weights
@@ -34,7 +35,7 @@ def run_script(*arguments, **options):
 def quick_export(monkeypatch, graph_of):
     """Take the tiny graphs from the session's exports."""
 
-    def copied(model, target, precision, _part):
+    def copied(model, target, precision, _part, _forms):
         graph = onnx.ModelProto()
         graph.CopyFrom(graph_of(model.config.name, target, precision))
         return graph
@@ -91,7 +92,7 @@ def test_weights_of_another_model_than_asked_for(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
 def test_tensorrt_rtx_builds_without_a_gpu(tmp_path, quick_export, precision):
     pytest.importorskip("tensorrt_rtx")
     steps = []
@@ -107,10 +108,66 @@ def test_tensorrt_rtx_builds_without_a_gpu(tmp_path, quick_export, precision):
     assert "8.9" in manifest.compute_capabilities
     assert any(total for _, _, total in steps)  # the builder's own progress came through
     layers = json.loads((tmp_path / "rtx" / "layers.json").read_text())
-    assert any("Attention" in layer["name"] for layer in layers) == (precision == "fp16")
+    assert any("Attention" in layer["name"] for layer in layers) == (precision != "fp32")
     assert read_bundle(tmp_path / "rtx").manifest == manifest
     with pytest.raises(UnavailableError, match="onnxruntime"):
         open_engine(tmp_path / "rtx")
+
+
+def test_tensorrt_rtx_builds_for_the_gpus_that_are_named(tmp_path, quick_export):
+    pytest.importorskip("tensorrt_rtx")
+    request = BuildRequest(
+        preset="tiny",
+        output=tmp_path / "rtx",
+        target="tensorrt-rtx",
+        precision="fp16",
+        compute_capabilities=("8.6", "12.0"),
+    )
+    assert build_engine(request).compute_capabilities == ("8.6", "12.0")
+    with pytest.raises(UsageError, match=r"no compute capability 9\.9: it builds for 7\.5, 8\.0"):
+        build_engine(dataclasses.replace(request, output=tmp_path / "e", compute_capabilities=("9.9",)))
+    assert [path.name for path in tmp_path.iterdir()] == ["rtx"]
+
+
+def test_weights_that_can_change_need_a_gpu_at_the_build(tmp_path, monkeypatch):
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setattr(tensorrt_flavours, "driver_present", lambda: False)
+    request = BuildRequest(
+        preset="tiny", output=tmp_path / "e", target="tensorrt-rtx", precision="fp16", refittable=True
+    )
+    with pytest.raises(UnavailableError, match="leave --refittable and --strip-weights out"):
+        build_engine(request)
+
+
+def test_the_plugin_library_goes_into_the_engine(tmp_path, quick_export, monkeypatch):
+    """As far as a machine without TensorRT goes: found before the build, handed to it, and part of the bundle."""
+    library = tmp_path / "libdtfsal_plugins.so"
+    library.write_bytes(b"a library")
+    monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(library))
+    monkeypatch.setattr(
+        builder, "check_machine", lambda *_args, **_options: type("Trt", (), {"__version__": "10.14.1"})
+    )
+    given = []
+
+    def build(model, target, folder, *, stem, options, progress):
+        given.append(options.plugin_library)
+        (folder / f"{stem}.engine").write_bytes(b"an engine")
+        return tensorrt_builder.BuiltEngine(
+            folder / f"{stem}.engine", "tensorrt", "10.14.1", ("9.0",), [], None, None, attention_fused=True
+        )
+
+    monkeypatch.setattr(builder, "build_tensorrt", build)
+    manifest = build_engine(BuildRequest(preset="tiny", output=tmp_path / "trt", target="tensorrt", precision="fp16"))
+    assert given == [library]
+    assert manifest.deform_conv == "plugin"
+    assert (tmp_path / "trt" / "libdtfsal_plugins.so").read_bytes() == b"a library"
+    assert read_bundle(tmp_path / "trt").manifest == manifest
+
+    monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(tmp_path / "none.so"))
+    request = BuildRequest(preset="tiny", output=tmp_path / "e", target="tensorrt", precision="fp16")
+    with pytest.raises(UnavailableError, match=r"none\.so"):
+        build_engine(request)
+    assert len(given) == 1
 
 
 def test_ctrl_c_reaches_the_tensorrt_builder_and_leaves_nothing(tmp_path, quick_export):
@@ -149,8 +206,8 @@ def test_without_tensorrt_the_error_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 def test_with_tensorrt_but_no_gpu_the_error_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorrt_builder, "import_tensorrt", lambda _target: object())
-    monkeypatch.setattr(tensorrt_builder, "_driver_present", lambda: False)
+    monkeypatch.setattr(tensorrt_flavours, "import_tensorrt", lambda _target: object())
+    monkeypatch.setattr(tensorrt_flavours, "driver_present", lambda: False)
     request = BuildRequest(preset="tiny", output=tmp_path / "e", target="tensorrt", precision="fp16")
     with pytest.raises(UnavailableError, match="tensorrt-rtx"):
         build_engine(request)
@@ -194,8 +251,20 @@ def test_missing_weights(tmp_path):
         ({"preset": None}, "which model"),
         ({"batch_size": 0}, "batch_size"),
         ({"target": "coreml"}, "target"),
+        ({"batch_size": 4, "max_batch_size": 2}, "must not exceed"),
+        ({"max_batch_size": True}, "max_batch_size"),
         ({"precision": "int8"}, "precision"),
+        ({"precision": "bf16"}, "no kernels for bf16: build with --precision fp16"),
+        ({"pooling": "conv1d"}, "pooling"),
         ({"target": "tensorrt-rtx", "timing_cache": Path("t")}, "no timing cache"),
+        ({"refittable": True}, "can always be refitted"),
+        ({"strip_weights": True}, "can always be refitted"),
+        ({"compute_capabilities": ("8.6",)}, "any device"),
+        ({"hardware_compatibility": "ampere+"}, "any device"),
+        ({"target": "tensorrt-rtx", "hardware_compatibility": "ampere+"}, "--compute-capability"),
+        ({"target": "tensorrt", "compute_capabilities": ("8.6",)}, "--hardware-compatibility"),
+        ({"target": "tensorrt-rtx", "compute_capabilities": ("sm_86",)}, "looks like 8.6"),
+        ({"target": "tensorrt-rtx", "compute_capabilities": ("8.6", "8.6")}, "may stand once"),
     ],
 )
 def test_requests_that_cannot_be(tmp_path, change, match):
@@ -210,6 +279,11 @@ def test_requests_that_cannot_be(tmp_path, change, match):
         (("--preset", "huge", "--output", "e"), 2),
         (("--weights", "none.safetensors", "--output", "e"), 4),
         (("--preset", "tiny", "--target", "tensorrt", "--output", "e"), 5),
+        (("--preset", "tiny", "--precision", "bf16", "--output", "e"), 2),
+        (("--preset", "tiny", "--target", "tensorrt-rtx", "--strip-weights", "--output", "e"), 5),
+        (("--refit", "none.engine", "--output", "e"), 2),
+        (("--refit", "none.engine", "--weights", "w", "--seed", "0", "--output", "e"), 2),
+        (("--refit", "none.engine", "--weights", "w", "--output", "e"), 4),
     ],
 )
 def test_exit_codes(tmp_path, arguments, status):
@@ -224,7 +298,7 @@ def test_exit_codes(tmp_path, arguments, status):
 def test_the_full_model_builds_for_tensorrt_rtx_without_a_gpu(tmp_path):
     pytest.importorskip("tensorrt_rtx")
     done = run_script(
-        "--preset", "dtfsal", "--target", "tensorrt-rtx", "--precision", "fp16", "--output", tmp_path / "e"
+        "--preset", "dtfsal", "--target", "tensorrt-rtx", "--precision", "fp16", "--report", "--output", tmp_path / "e"
     )
     assert done.returncode == 0, done.stderr
     manifest = read_bundle(tmp_path / "e").manifest
@@ -232,3 +306,5 @@ def test_the_full_model_builds_for_tensorrt_rtx_without_a_gpu(tmp_path):
     layers = json.loads((tmp_path / "e" / "layers.json").read_text())
     attentions = {layer["name"].split("/")[0] for layer in layers if "Attention." in layer["name"]}
     assert len(attentions) == 17
+    report = json.loads((tmp_path / "e" / "report.json").read_text())
+    assert [row["fused"] for row in report["attentions"]] == [True] * 17
