@@ -74,7 +74,7 @@ def _last_words(code: int, stderr: str) -> str:
 
 def _rows(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     results = [part["result"] for part in parts.values() if part["status"] == "done"]
-    rates = next((result["rates"] for result in results if "rates" in result), {})
+    rates: dict[str, float] = next((result["rates"] for result in results if "rates" in result), {})
     rows: list[dict[str, Any]] = []
     for result in results:
         rows += result.get("rows", [])

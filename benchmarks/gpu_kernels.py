@@ -106,8 +106,8 @@ def _inputs(shape: tuple[int, int, int, int], out_channels: int, dtype: torch.dt
 
 
 def _expected(inputs: Inputs) -> Tensor:
-    part = [tensor[:CHECKED_IMAGES].double() for tensor in (inputs.x, inputs.offset, inputs.mask)]
-    return deform_conv2d(*part, inputs.weight.double(), inputs.bias.double(), padding=1)
+    x, offset, mask = (tensor[:CHECKED_IMAGES].double() for tensor in (inputs.x, inputs.offset, inputs.mask))
+    return deform_conv2d(x, offset, mask, inputs.weight.double(), inputs.bias.double(), padding=1)
 
 
 def _candidates(

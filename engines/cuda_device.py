@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.errors import EngineError, UnavailableError
+from dtfsal.engines.gpu_driver import CUDA_LIBRARY
 
 INSTALL = "pip install 'dtfsal[tensorrt-rtx]'"
 
@@ -48,6 +49,27 @@ class PinnedBuffer:
 
     bytes: npt.NDArray[np.uint8]
     handle: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RowCopy:
+    """Rows that lie apart in the source, the target, or both.
+
+    Attributes:
+        target: address of the first row's place.
+        target_pitch: bytes from one row to the next there.
+        source: address of the first row.
+        source_pitch: bytes from one row to the next there.
+        width: bytes of a row.
+        rows: how many.
+    """
+
+    target: int
+    target_pitch: int
+    source: int
+    source_pitch: int
+    width: int
+    rows: int
 
 
 class GpuDevice(Protocol):
@@ -90,6 +112,10 @@ class GpuDevice(Protocol):
         """Copy all of `source` to the host."""
         ...
 
+    def copy_rows(self, copy: RowCopy, stream: Any) -> None:
+        """Copy equally long rows within the GPU's memory."""
+        ...
+
     def record(self, stream: Any) -> Any:
         """An event: all that the stream has been given so far."""
         ...
@@ -115,6 +141,29 @@ class GpuDevice(Protocol):
         ...
 
 
+class _Memcpy2D(ctypes.Structure):
+    """CUDA_MEMCPY2D of the driver's interface."""
+
+    _fields_ = (
+        ("srcXInBytes", ctypes.c_size_t),
+        ("srcY", ctypes.c_size_t),
+        ("srcMemoryType", ctypes.c_int),
+        ("srcHost", ctypes.c_void_p),
+        ("srcDevice", ctypes.c_uint64),
+        ("srcArray", ctypes.c_void_p),
+        ("srcPitch", ctypes.c_size_t),
+        ("dstXInBytes", ctypes.c_size_t),
+        ("dstY", ctypes.c_size_t),
+        ("dstMemoryType", ctypes.c_int),
+        ("dstHost", ctypes.c_void_p),
+        ("dstDevice", ctypes.c_uint64),
+        ("dstArray", ctypes.c_void_p),
+        ("dstPitch", ctypes.c_size_t),
+        ("WidthInBytes", ctypes.c_size_t),
+        ("Height", ctypes.c_size_t),
+    )
+
+
 class CudaCoreDevice:
     """A `GpuDevice` of an NVIDIA GPU.
 
@@ -130,7 +179,7 @@ class CudaCoreDevice:
             import cuda.core as core
         except ImportError as error:
             raise UnavailableError(f"running on a GPU needs cuda-core, which is not here: {INSTALL}") from error
-        self._core = core
+        self._driver = ctypes.CDLL(CUDA_LIBRARY)
         with _cuda_errors(f"GPU {index} cannot be used"):
             self._device = core.Device(index)
             self._device.set_current()
@@ -149,8 +198,7 @@ class CudaCoreDevice:
     def free_bytes(self) -> int:
         """See `GpuDevice`."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        driver = ctypes.CDLL("libcuda.so.1")
-        if driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+        if self._driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
             raise EngineError(f"the GPU {self.name} does not tell its free memory")
         return free.value
 
@@ -185,6 +233,23 @@ class CudaCoreDevice:
         """See `GpuDevice`."""
         with _cuda_errors("an output could not be copied from the GPU"):
             source.handle.copy_to(target.handle, stream=stream)
+
+    def copy_rows(self, copy: RowCopy, stream: Any) -> None:
+        """See `GpuDevice`."""
+        device = 2  # CU_MEMORYTYPE_DEVICE
+        params = _Memcpy2D(
+            srcMemoryType=device,
+            srcDevice=copy.source,
+            srcPitch=copy.source_pitch,
+            dstMemoryType=device,
+            dstDevice=copy.target,
+            dstPitch=copy.target_pitch,
+            WidthInBytes=copy.width,
+            Height=copy.rows,
+        )
+        # cuda-core copies whole buffers only; this is the driver's own call.
+        if code := self._driver.cuMemcpy2DAsync_v2(ctypes.byref(params), ctypes.c_void_p(int(stream.handle))):
+            raise EngineError(f"the GPU {self.name} refused a copy within its memory (CUDA error {code})")
 
     def record(self, stream: Any) -> Any:
         """See `GpuDevice`."""

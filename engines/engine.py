@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+import numpy as np
+
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
 from dtfsal.engines.bundle import Bundle, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
@@ -78,6 +80,34 @@ class Engine(abc.ABC):
                     "belong together; build the engine again"
                 )
         return outputs
+
+    def run_kept(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Any]:
+        """As `run`, with outputs left in the memory where the engine works: for what later runs are fed.
+
+        Returns:
+            Tensors that `place` takes as sources and `run` as inputs; NumPy arrays of an engine on the CPU.
+        """
+        return dict(self.run(inputs, graph=graph))
+
+    def keep(self, array: Array) -> Any:
+        """A copy of an array in the memory where the engine works."""
+        return np.array(array, order="C")
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """An uninitialised tensor in the memory where the engine works, for `place` and `run`."""
+        return np.empty(shape, dtype)
+
+    def place(self, target: Any, source: Any, *, axis: int, index: int) -> None:
+        """target[..., index, ...] = source along an axis, in the order of the engine's work.
+
+        Args:
+            target: a tensor from `empty`.
+            source: one from `keep`, `empty` or `run_kept`, of the target's type and as many values as fit there.
+            axis: of the target.
+            index: the place along it.
+        """
+        part = target[(slice(None),) * axis + (index,)]
+        part[...] = source.reshape(part.shape)
 
     def warm_up(self, runs: int = 1) -> None:
         """Run every graph on zeros (within the declared range; dynamic sizes are 1), so that first-run work is done.

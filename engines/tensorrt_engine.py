@@ -17,7 +17,7 @@ import numpy as np
 
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, output_shape
 from dtfsal.engines.bundle import Bundle
-from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, GpuDevice, PinnedBuffer
+from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, GpuDevice, PinnedBuffer, RowCopy
 from dtfsal.engines.engine import Engine
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
 from dtfsal.engines.gpu_driver import find_gpu_driver
@@ -85,7 +85,8 @@ class _Slot:
     outputs: dict[str, DeviceBuffer]
     fetched: dict[str, PinnedBuffer]
     output_types: list[tuple[tuple[int, ...], np.dtype[Any]]]
-    runs: int = 0
+    addresses: tuple[int, ...] = ()  # of the inputs of the run before
+    captured_addresses: tuple[int, ...] = ()
     graph: Any = None
     pending: Pending | None = None
 
@@ -201,6 +202,36 @@ class TensorRtEngine(Engine):
         self._device.synchronise(self._device.record(self._streams[1]))
         return outputs
 
+    def run_kept(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Any]:
+        """See `Engine.run_kept`."""
+        return dict(self.run_on_device(inputs, graph=graph))
+
+    def keep(self, array: Array) -> DeviceOutput:
+        """See `Engine.keep`."""
+        kept = self.empty(array.shape, array.dtype.name)
+        staged = self._device.pin(array.nbytes)
+        staged.bytes[...] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        self._device.upload(kept.buffer, staged, self._streams[1])
+        self._device.synchronise(self._device.record(self._streams[1]))
+        self._device.release(staged)
+        return kept
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> DeviceOutput:
+        """See `Engine.empty`."""
+        self._device.activate()
+        kind = np.dtype(dtype)
+        return DeviceOutput(tuple(shape), kind, self._device.allocate(_bytes(tuple(shape), kind)))
+
+    def place(self, target: DeviceOutput, source: DeviceOutput, *, axis: int, index: int) -> None:
+        """See `Engine.place`."""
+        rows = int(np.prod(target.shape[:axis], dtype=np.int64))
+        width = _bytes(target.shape[axis + 1 :], target.dtype)
+        pitch = target.shape[axis] * width
+        if source.buffer.size != rows * width or not 0 <= index < target.shape[axis]:
+            raise UsageError(f"{source.shape} does not fit at {index} of axis {axis} of {target.shape}")
+        copy = RowCopy(target.buffer.address + index * width, pitch, source.buffer.address, width, width, rows)
+        self._device.copy_rows(copy, self._streams[1])
+
     def _run(self, graph: str, inputs: dict[str, Array | DeviceArray]) -> dict[str, Array]:
         return self._submit(graph, inputs).result()
 
@@ -213,19 +244,24 @@ class TensorRtEngine(Engine):
         if slot.pending is not None:
             slot.pending.result()  # its arrays are needed now; it keeps a copy
         self._upload(slot, inputs)
-        own = all(isinstance(array, np.ndarray) for array in inputs.values())
-        addresses = {name: buffer.address for name, buffer in slot.outputs.items()}
-        if own and slot.graph is not None:
+        outputs = {name: buffer.address for name, buffer in slot.outputs.items()}
+        addresses = tuple(_address(slot, name, array) for name, array in inputs.items())
+        if slot.graph is not None and addresses == slot.captured_addresses:
             device.launch(slot.graph, compute)
-        elif own and slot.runs > 0:
-            # The first run of a shape lets the library allocate and choose, which a captured graph cannot.
+        elif addresses == slot.addresses:
+            # Not at the first run with these addresses: the library then allocates and chooses, which a captured graph
+            # cannot, and foreign arrays may never be seen again.
+            if slot.graph is not None:
+                device.release(slot.graph)
+                slot.graph = None
             slot.graph = device.capture(
-                compute, lambda stream: self._execute(shape.context, slot, inputs, addresses, stream)
+                compute, lambda stream: self._execute(shape.context, slot, inputs, outputs, stream)
             )
+            slot.captured_addresses = addresses
             device.launch(slot.graph, compute)
         else:
-            self._execute(shape.context, slot, inputs, addresses, compute)
-        slot.runs += own
+            self._execute(shape.context, slot, inputs, outputs, compute)
+        slot.addresses = addresses
         device.wait(download, device.record(compute))
         for name, pinned in slot.fetched.items():
             device.download(pinned, slot.outputs[name], download)
@@ -253,8 +289,7 @@ class TensorRtEngine(Engine):
         stream: Any,
     ) -> None:
         for name, array in inputs.items():
-            address = array.pointer if isinstance(array, DeviceArray) else slot.inputs[name].address
-            context.set_tensor_address(name, address)
+            context.set_tensor_address(name, _address(slot, name, array))
         for name, address in outputs.items():
             context.set_tensor_address(name, address)
         if not context.execute_async_v3(self._device.stream_address(stream)):
@@ -410,6 +445,10 @@ def _check_tensors(where: str, graph: GraphSpec, engine: Any, trt: Any) -> None:
                 f"{where}: {name!r} is {kind} {shape} and the manifest says {spec.dtype} {spec.shape}; build the "
                 "engine again"
             )
+
+
+def _address(slot: _Slot, name: str, array: Array | DeviceArray) -> int:
+    return array.pointer if isinstance(array, DeviceArray) else slot.inputs[name].address
 
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,33 @@ from dtfsal.runtime.windows import ClipWindow
 Array = npt.NDArray[Any]
 # What a tensor must be: its shape, and its type where that is not free to be float16 or float32.
 Wanted = tuple[tuple[int, ...], str | None]
+
+
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Value]):
+    """What has been made of frames or slices, by their numbers, until no later window can ask for it.
+
+    Windows come in the order of their times, so that what lies before the oldest that one asks for is done with.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[int, Value] = {}
+
+    def get(self, index: int, make: Callable[[], Value]) -> Value:
+        """The value of a number, made if this is the first time that it is asked for."""
+        if index not in self._values:
+            self._values[index] = make()
+        return self._values[index]
+
+    def forget(self, oldest: int) -> None:
+        """Let go of all before a number."""
+        for index in [index for index in self._values if index < oldest]:
+            del self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 class WindowRunner(abc.ABC):
@@ -81,12 +109,21 @@ def runner_type(engine: Engine) -> type[WindowRunner]:
 
 
 class WholeWindow(WindowRunner):
-    """One graph, "window", computes everything anew for each window."""
+    """One graph, "window", computes everything anew for each window.
+
+    Frames and slices are normalised once and kept where the engine works: to an engine on a GPU a window that moves on
+    by a frame brings that frame, and not all of its frames again.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
+        self._inputs = {
+            tensor.name: engine.empty((1, *tensor.shape[1:]), tensor.dtype)
+            for tensor in engine.manifest.graphs["window"].inputs
+        }
         self._types = {tensor.name: tensor.dtype for tensor in engine.manifest.graphs["window"].inputs}
-        self._video = np.empty((1, 3, self.clip.frames, self.clip.height, self.clip.width), np.float32)
+        self._frames = Kept[Any]()  # normalised, by the frame's number in the source
+        self._slices = Kept[Any]()  # by the slice's number on the grid
 
     @classmethod
     def check(cls, engine: Engine) -> None:
@@ -100,12 +137,27 @@ class WholeWindow(WindowRunner):
     def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
         """See `WindowRunner.run`."""
         with clock.stage("preprocess"):
-            normalise_clip([frame.rgb for frame in window.frames], self.clip, out=self._video[0])
-            inputs = {"video": self._video.astype(self._types["video"], copy=False)}
+            self._frames.forget(window.oldest_index)
+            for tap, frame in enumerate(window.frames):
+                kept = self._frames.get(frame.index, functools.partial(self._keep_frame, frame))
+                self.engine.place(self._inputs["video"], kept, axis=2, index=tap)
             if slices is not None:
-                inputs["audio"] = slices.window(window.centre_seconds)[None].astype(self._types["audio"], copy=False)
+                indices = slices.advance(window.centre_seconds)
+                self._slices.forget(indices.start)
+                for place, index in enumerate(indices):
+                    kept = self._slices.get(index, functools.partial(self._keep_slice, slices, index))
+                    self.engine.place(self._inputs["audio"], kept, axis=1, index=place)
         with clock.stage("engine"):
-            return _map_of(self.engine.run(inputs, graph="window"))
+            return _map_of(self.engine.run(self._inputs, graph="window"))
+
+    def _keep_frame(self, frame: Frame) -> Any:
+        """(3, 1, H, W), normalised."""
+        pixels = normalise_clip([frame.rgb], dataclasses.replace(self.clip, frames=1))
+        return self.engine.keep(pixels.astype(self._types["video"], copy=False))
+
+    def _keep_slice(self, slices: MelSlices, index: int) -> Any:
+        """(height, width), log-mel."""
+        return self.engine.keep(slices.slice(index).astype(self._types["audio"], copy=False))
 
 
 class ReusedFeatures(WindowRunner):
@@ -125,10 +177,12 @@ class ReusedFeatures(WindowRunner):
         wanted = _head_inputs(engine)
         self._features = [tensor.name for tensor in graphs["frame"].outputs]
         # The head's inputs, filled anew for each window: for lite at full size 22 MB, 2 ms.
-        self._inputs = {tensor.name: np.empty(wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs}
-        self._frames: dict[int, dict[str, Array]] = {}  # features by the frame's number in the source
-        self._slices: dict[int, Array] = {}  # features by the slice's number on the grid
-        self._silence: Array | None = None
+        self._inputs = {
+            tensor.name: engine.empty(wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs
+        }
+        self._frames = Kept[dict[str, Any]]()  # features by the frame's number in the source
+        self._slices = Kept[Any]()  # features by the slice's number on the grid
+        self._silence: Any = None
 
     @classmethod
     def check(cls, engine: Engine) -> None:
@@ -141,34 +195,36 @@ class ReusedFeatures(WindowRunner):
 
     def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
         """See `WindowRunner.run`."""
-        self._frames = {index: kept for index, kept in self._frames.items() if index >= window.oldest_index}
-        for frame in window.frames:
-            if frame.index not in self._frames:
-                self._frames[frame.index] = self._encode_frame(frame, clock)
-        indices = range(0)
+        self._frames.forget(window.oldest_index)
+        frames = [
+            self._frames.get(frame.index, functools.partial(self._encode_frame, frame, clock))
+            for frame in window.frames
+        ]
+        encoded = []
         if slices is not None:
             with clock.stage("preprocess"):
                 indices = slices.advance(window.centre_seconds)
-            self._slices = {index: kept for index, kept in self._slices.items() if index >= indices.start}
-            for index in indices:
-                if index not in self._slices:
-                    self._slices[index] = self._encode_slice(index, slices, clock)
+            self._slices.forget(indices.start)
+            encoded = [
+                self._slices.get(index, functools.partial(self._encode_slice, index, slices, clock))
+                for index in indices
+            ]
         with clock.stage("engine"):
-            for tap, frame in enumerate(window.frames):
+            for tap, features in enumerate(frames):
                 for name in self._features:
-                    self._inputs[name][0, tap] = self._frames[frame.index][name][0]
-            for place, index in enumerate(indices):
-                self._inputs["slice_features"][0, place] = self._slices[index][0]
+                    self.engine.place(self._inputs[name], features[name], axis=1, index=tap)
+            for place, features in enumerate(encoded):
+                self.engine.place(self._inputs["slice_features"], features, axis=1, index=place)
             return _map_of(self.engine.run(self._inputs, graph="head"))
 
-    def _encode_frame(self, frame: Frame, clock: StageClock) -> dict[str, Array]:
+    def _encode_frame(self, frame: Frame, clock: StageClock) -> dict[str, Any]:
         with clock.stage("preprocess"):
             normalise_clip([frame.rgb], self._single, out=self._pixels)
             pixels = self._pixels.reshape(1, 3, self.clip.height, self.clip.width)
         with clock.stage("engine"):
-            return self.engine.run({"frame": pixels.astype(self._frame_type, copy=False)}, graph="frame")
+            return self.engine.run_kept({"frame": pixels.astype(self._frame_type, copy=False)}, graph="frame")
 
-    def _encode_slice(self, index: int, slices: MelSlices, clock: StageClock) -> Array:
+    def _encode_slice(self, index: int, slices: MelSlices, clock: StageClock) -> Any:
         with clock.stage("preprocess"):
             mel = slices.slice(index)
         silent = mel is slices.silence
@@ -176,7 +232,7 @@ class ReusedFeatures(WindowRunner):
             return self._silence
         with clock.stage("engine"):
             inputs = {"slice": mel[None, None].astype(self._slice_type, copy=False)}
-            features = self.engine.run(inputs, graph="slice")["slice_features"]
+            features = self.engine.run_kept(inputs, graph="slice")["slice_features"]
         if silent:
             self._silence = features
         return features

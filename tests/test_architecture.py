@@ -31,8 +31,8 @@ MEASURED_AGAINST = {("dtfsal.benchmarks.gpu_kernels", "torchvision")}
 THIRD_PARTY = {
     "PIL", "av", "cuda", "cv2", "dtfsal", "h5py", "hypothesis", "matplotlib", "ml_dtypes", "modelopt", "mypy",
     "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy", "pytest",
-    "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch",
-    "torchaudio", "torchvision", "tqdm",
+    "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx",
+    "torch", "torchaudio", "torchvision", "tqdm",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, PinnedBuffe
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
 from dtfsal.engines.gpu_driver import GpuDriver
 from dtfsal.engines.tensorrt_engine import SHAPES_HELD, TensorRtEngine
+from dtfsal.runtime import SaliencyPredictor
 
 DRIVER = GpuDriver("13.0", (("Card", "9.0"), ("Small card", "8.6")))
 VERSION = "11.4.0.106"
@@ -34,7 +35,7 @@ class PretendedGpu:
 
     def __init__(self, free=2**30):
         self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
-        self.live, self.capturing = set(), None
+        self.live, self.capturing, self.uploaded = set(), None, []
         self._addresses = itertools.count(2**20, 2**20)
 
     def activate(self):
@@ -60,10 +61,25 @@ class PretendedGpu:
         return stream.address
 
     def upload(self, target, source, stream):
+        self.uploaded.append(target.size)
         self.queue(stream, lambda: np.copyto(self.memory[target.address], source.bytes))
 
     def download(self, target, source, stream):
         self.queue(stream, lambda: np.copyto(target.bytes, self.memory[source.address]))
+
+    def copy_rows(self, copy, stream):
+        def work():
+            for row in range(copy.rows):
+                source = self._place(copy.source + row * copy.source_pitch, copy.width)
+                self._place(copy.target + row * copy.target_pitch, copy.width)[...] = source
+
+        self.queue(stream, work)
+
+    def _place(self, address, size):
+        base = max(start for start in self.memory if 0 < start <= address)
+        part = self.memory[base][address - base : address - base + size]
+        assert part.size == size, "past the end of the memory"
+        return part
 
     def record(self, stream):
         return stream, len(stream.work)
@@ -248,6 +264,14 @@ def make_bundle(tmp_path, tiny_manifest, monkeypatch):
 
 
 @pytest.fixture
+def onnx_bundle(tmp_path, tiny_model, tiny_manifest):
+    """The same model for ONNX Runtime."""
+    (tmp_path / "model.onnx").write_bytes(tiny_model().SerializeToString())
+    write_bundle(tmp_path / "onnx", tiny_manifest(), {"model.onnx": tmp_path / "model.onnx"})
+    return tmp_path / "onnx"
+
+
+@pytest.fixture
 def engine(make_bundle, gpu, trt):
     with TensorRtEngine(make_bundle(), device=gpu, module=trt) as engine:
         yield engine
@@ -343,6 +367,55 @@ def test_outputs_may_stay_on_the_gpu(engine, gpu):
         assert interface["typestr"] == "<f4"
         values = gpu.memory[interface["data"][0]].view(np.float32).reshape(interface["shape"])
         np.testing.assert_array_equal(values, expected(**one))
+
+
+def test_tensors_are_kept_and_placed_on_the_gpu(engine, gpu):
+    """A window put together from frames that entered once, in a tensor that stays: read in place, and captured."""
+    video, audio = engine.empty((1, 3, 2, 4, 6), "float32"), engine.empty((1, 9, 1, 2, 3), "float32")
+    for seed in range(6):
+        inputs = made_inputs(seed)
+        for tap in range(2):
+            engine.place(video, engine.keep(inputs["video"][:, :, tap]), axis=2, index=tap)
+        for number in range(9):
+            engine.place(audio, engine.keep(inputs["audio"][:, number]), axis=1, index=number)
+        check(engine.run({"video": video, "audio": audio}), inputs)
+    assert engine.describe()["backend"]["captured_graphs"] == 2
+    with pytest.raises(UsageError, match="does not fit"):
+        engine.place(video, audio, axis=2, index=0)
+    with pytest.raises(UsageError, match="does not fit"):
+        engine.place(audio, engine.keep(inputs["audio"][:, 0]), axis=1, index=9)
+
+
+def test_features_of_one_run_feed_another_without_leaving_the_gpu(engine, gpu):
+    inputs = made_inputs(0)
+    kept = engine.run_kept(inputs)["saliency_map"]
+    pair = engine.empty((1, 2, 1, 4, 6), "float32")
+    engine.place(pair, kept, axis=1, index=1)
+    gpu.synchronise(gpu.record(engine._streams[1]))
+    values = gpu.memory[pair.buffer.address].view(np.float32).reshape(pair.shape)
+    np.testing.assert_array_equal(values[0, 1], expected(**inputs)[0])
+    assert np.isnan(values[0, 0]).all()
+
+
+def test_a_video_through_the_gpu_is_the_same_as_through_the_cpu(engine, gpu, onnx_bundle):
+    """The predictor's own windows, frames and slices: each enters the GPU once, and the maps are ONNX Runtime's."""
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (4, 6, 3), dtype=np.uint8) for _ in range(9)]
+    sound = rng.standard_normal(16000 // 2).astype(np.float32) / 4
+    maps, backends = [], (open_engine(onnx_bundle, device="cpu", threads=1), engine)
+    for backend in backends:
+        gpu.uploaded.clear()
+        predicted = SaliencyPredictor(backend).predict_frames(
+            frames, frame_rate_hz=30.0, samples=sound, sample_rate_hz=16000
+        )
+        maps.append(np.stack([frame.saliency_map for frame in predicted]))
+    np.testing.assert_allclose(maps[1], maps[0], rtol=0, atol=2e-7)  # two orders of summing
+    assert maps[0].std() > 0.01
+    frame_bytes, slice_bytes = 4 * 3 * 4 * 6, 4 * 2 * 3
+    # One upload for each frame; one for each slice of the grid, every 0.11 s over 0.3 s and the window's 1.52 s.
+    assert gpu.uploaded.count(frame_bytes) == len(frames)
+    assert set(gpu.uploaded) == {frame_bytes, slice_bytes}
+    assert 9 <= gpu.uploaded.count(slice_bytes) <= 13
 
 
 def test_a_fork_runs_beside_its_engine_and_shares_the_weights(engine, gpu):

@@ -13,6 +13,7 @@ import pytest
 from dtfsal.engines import AudioSpec, ClipSpec, EngineMismatchError, open_engine, read_bundle
 from dtfsal.engines.onnxruntime_engine import OnnxRuntimeEngine
 from dtfsal.runtime import SaliencyPredictor
+from dtfsal.runtime.preprocess import normalise_clip
 from dtfsal.runtime.window_runners import ReusedFeatures, WholeWindow, runner_type
 
 # Two orders of the same float32 sums, through decoders and two sigmoids.
@@ -230,3 +231,48 @@ def test_graphs_that_do_not_fit_are_said(toy_reuse_engine, monkeypatch, change, 
             SaliencyPredictor(engine)
     assert "\n" not in str(caught.value)
     assert "build the engine again" in str(caught.value)
+
+
+class FromScratch(WholeWindow):
+    """What a whole window is by definition: all of its frames and slices normalised for it alone."""
+
+    def run(self, window, slices, clock):
+        del clock
+        inputs = {"video": normalise_clip([frame.rgb for frame in window.frames], self.clip)[None]}
+        if slices is not None:
+            inputs["audio"] = slices.window(window.centre_seconds)[None]
+        return self.engine.run(inputs)["saliency_map"][0, 0]
+
+
+@pytest.mark.parametrize("padding", ["reverse", "repeat"])
+@pytest.mark.parametrize(("rate", "stride"), [(25, 1), (50, 1), (25, 3), (10, 1)])
+def test_frames_that_are_kept_give_the_very_maps_of_windows_from_scratch(toy_engine, padding, rate, stride):
+    video, source = make_video(40, 24, 40), {"frame_rate_hz": rate, "samples": sound(1.0), "sample_rate_hz": 16000}
+    with open_engine(toy_engine, device="cpu", threads=1) as engine:
+        predictors = [SaliencyPredictor(engine, padding=padding, stride=stride) for _ in range(2)]
+        predictors[1]._runner_type = FromScratch
+        kept, scratch = (
+            np.stack([frame.saliency_map for frame in predictor.predict_frames(video, **source)])
+            for predictor in predictors
+        )
+    assert np.array_equal(kept, scratch)  # bit for bit
+    assert np.abs(np.diff(kept, axis=0)).max() > 0.01
+
+
+@pytest.mark.parametrize(("rate", "stride"), [(25, 1), (50, 1), (25, 3)])
+def test_whole_windows_normalise_each_frame_and_slice_once(toy_engine, rate, stride):
+    class Keeping(OnnxRuntimeEngine):
+        def keep(self, array):
+            kept.append(array.tobytes())
+            return super().keep(array)
+
+    kept, most, video = [], 0, make_video(60, 24, 40)
+    with Keeping(read_bundle(toy_engine), device="cpu", threads=1) as engine:
+        predictor, runners = SaliencyPredictor(engine, stride=stride), []
+        predictor._runner_type = lambda engine: runners.append(WholeWindow(engine)) or runners[-1]
+        for _ in predictor.predict_frames(video, frame_rate_hz=rate, samples=sound(3.0), sample_rate_hz=16000):
+            most = max(most, len(runners[0]._frames))
+    frames = [array for array in kept if len(array) == 3 * 24 * 40 * 4]
+    assert len(frames) == len(set(frames)) <= len(video)
+    # Of the 60 frames no more than a window spans, half of it before the first frame where the video is mirrored.
+    assert most <= 3 * 4 * max(1, rate // 25) // 2 + stride
