@@ -23,7 +23,7 @@ Layout = Literal["nchw", "nhwc"]
 DATA_TYPES: tuple[DataType, ...] = ("float32", "float16", "bfloat16")
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
 ALIGNMENT = 16
-CUDA_ERRORS = (9, 10)  # DTFSAL_UNSUPPORTED and DTFSAL_CUDA_ERROR; all others are the arguments' fault
+CUDA_ERRORS = (9, 10, 11)  # DTFSAL_UNSUPPORTED to DTFSAL_NOT_BUILT_FOR; all others are the arguments' fault
 
 
 class _Params(ctypes.Structure):

@@ -1,9 +1,9 @@
 // The program of one block, written once for the GPU and for the host.
 //
-// `Exec` runs it: `each_thread(f)` calls f(thread) for the block's threads (on the GPU, for the one that executes it),
-// `barrier()` waits for all of them, `PerThread<S>` is state that each keeps between those, `multiply` is the matrix
-// product of two tiles, and `copy` moves 16 bytes from memory to shared memory, to be there after `wait_for_copies()`
-// and a barrier.
+// `Exec` runs it: `each_thread(f)` calls f(thread) for the block's threads (on the GPU, for the one that executes it; on
+// the host by the next barrier, so that f takes the variables of loops by value), `barrier()` waits for all of them,
+// `PerThread<S>` is state that each keeps between those, `multiply` is the matrix product of two tiles, and `copy` moves
+// 16 bytes from memory to shared memory, to be there after `wait_for_copies()` and a barrier.
 #pragma once
 
 #include "problem.h"
@@ -143,14 +143,14 @@ class Block {
             int const stage = (step - first_step_) & 1;
             bool const more = step + 1 < last_step_;
             // The next tile's pixels are on their way while this one is multiplied.
-            exec.each_thread([&](int thread) {
+            exec.each_thread([&, step, stage, more](int thread) {
                 if (more) {
                     load_weights<TileN>(exec, thread, step + 1, stage ^ 1);
                     gather(thread, rows(thread), step + 1, gathered(thread));
                 }
             });
             exec.template multiply<T, TileN>(sums, a_tile(stage), b_tile(stage));
-            exec.each_thread([&](int thread) {
+            exec.each_thread([&, stage, more](int thread) {
                 if (more) {
                     blend(thread, gathered(thread), stage ^ 1);
                 }
@@ -293,7 +293,7 @@ class Block {
         float* const slab = reinterpret_cast<float*>(shared_);
         DTFSAL_UNROLL
         for (int first = 0; first < TileN; first += kSlab) {
-            exec.each_thread([&](int thread) {
+            exec.each_thread([&, first](int thread) {
                 DTFSAL_UNROLL
                 for (int i = 0; i < Accumulators<TileN>::count; ++i) {
                     Cell const cell = accumulator_cell<T, TileN>(thread, i);
@@ -303,7 +303,7 @@ class Block {
                 }
             });
             exec.barrier();
-            exec.each_thread([&](int thread) {
+            exec.each_thread([&, first](int thread) {
                 for (int index = thread; index < kTileM * kSlab; index += kThreads) {
                     bool const by_channel = problem_.splits > 1 || problem_.p.y_layout == DTFSAL_NHWC;
                     int const row = by_channel ? index / kSlab : index % kTileM;
@@ -383,6 +383,7 @@ DTFSAL_HD void copy_block(Exec& exec, Problem const& problem, int tile, int64_t 
             }
         }
     });
+    exec.barrier();
 }
 
 }  // namespace dtfsal

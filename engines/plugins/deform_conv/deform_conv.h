@@ -2,7 +2,7 @@
  *
  *   dtfsal_deform_conv_params p = {.struct_size = sizeof p, .x = x, ...};
  *   size_t bytes = 0;
- *   int status = dtfsal_deform_conv_workspace_bytes(&p, &bytes);      // checks p
+ *   int status = dtfsal_deform_conv_workspace_bytes(&p, dtfsal_deform_conv_multiprocessors(), &bytes);  // checks p
  *   p.workspace = ...;                                                // `bytes` of device memory, 16-byte aligned
  *   status = dtfsal_deform_conv_launch(&p, stream);                   // asynchronous; no allocation, no synchronisation
  *   if (status != DTFSAL_OK) puts(dtfsal_deform_conv_message(status));
@@ -41,7 +41,8 @@ enum {
     DTFSAL_BAD_TACTIC = 7,     /* tile_n or splits is not possible for these sizes */
     DTFSAL_MISALIGNED = 8,     /* a pointer is not aligned to 16 bytes */
     DTFSAL_UNSUPPORTED = 9,    /* this GPU lacks the type: BF16 needs compute capability 8.0 */
-    DTFSAL_CUDA_ERROR = 10     /* the launch failed */
+    DTFSAL_CUDA_ERROR = 10,    /* the launch failed */
+    DTFSAL_NOT_BUILT_FOR = 11  /* the library has no code for this GPU and type */
 };
 
 typedef struct {

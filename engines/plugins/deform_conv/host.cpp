@@ -16,10 +16,10 @@ std::vector<Vector> garbage(size_t bytes) {
 
 template <class T, bool Vectors, int TileN>
 void convolve(Problem const& problem) {
-    HostExec exec;
     for (int split = 0; split < problem.splits; ++split) {
         for (int column = 0; column < problem.tiles_n * problem.p.groups; ++column) {
             for (int row = 0; row < problem.tiles_m; ++row) {
+                HostExec exec((row + column + split) % 2 != 0);
                 std::vector<Vector> memory = garbage(SharedLayout::of(problem).total);
                 Block<T, Vectors> block(problem, row, column, split, reinterpret_cast<unsigned char*>(memory.data()));
                 block.template run<TileN>(exec);
@@ -31,12 +31,12 @@ void convolve(Problem const& problem) {
 template <class T>
 void run(Problem const& problem) {
     if (problem.copy_bytes) {
-        HostExec exec;
         std::vector<Vector> memory = garbage(sizeof(T) * kCopyTile * (kCopyTile + 1));
         int const plane = problem.p.height * problem.p.width;
         int const tiles = (plane + kCopyTile - 1) / kCopyTile * ((problem.x_pitch + kCopyTile - 1) / kCopyTile);
         for (int image = 0; image < problem.p.batch; ++image) {
             for (int tile = 0; tile < tiles; ++tile) {
+                HostExec exec(tile % 2 != 0);
                 copy_block<T>(exec, problem, tile, image, reinterpret_cast<unsigned char*>(memory.data()));
             }
         }

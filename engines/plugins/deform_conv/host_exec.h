@@ -1,7 +1,13 @@
-// Runs a block's program on the host: its threads one after the other, the tensor cores' instructions lane by lane.
+// Runs a block's program on the host: its warps one after the other, the tensor cores' instructions lane by lane.
+//
+// A warp runs from one barrier to the next before the following warp begins, which a GPU may do, too: what another warp
+// has yet to write is not there. A block runs its warps forwards or backwards, so that a missing barrier shows whichever
+// warp needs the other. Copies arrive when they are waited for, and leave garbage in their place until then.
 #pragma once
 
 #include <cstring>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "tile.cuh"
@@ -10,6 +16,8 @@ namespace dtfsal {
 
 class HostExec {
   public:
+    explicit HostExec(bool backwards) : backwards_(backwards), copies_(kThreads) {}
+
     template <class S>
     class PerThread {
       public:
@@ -20,29 +28,54 @@ class HostExec {
         std::vector<S> states_;
     };
 
+    // Waits until the next barrier, so `f` may refer only to what lives until then.
     template <class F>
-    void each_thread(F&& f) {
-        for (int thread = 0; thread < kThreads; ++thread) {
-            f(thread);
-        }
+    void each_thread(F f) {
+        phases_.push_back([this, f](int warp) {
+            for (thread_ = warp * 32; thread_ < (warp + 1) * 32; ++thread_) {
+                f(thread_);
+            }
+        });
     }
 
-    void barrier() {}
-    void copy(Vector* target, Vector const* source) { std::memcpy(target, source, sizeof(Vector)); }
-    void wait_for_copies() {}
+    void barrier() {
+        constexpr int warps = kThreads / 32;
+        for (int i = 0; i < warps; ++i) {
+            for (auto const& phase : phases_) {
+                phase(backwards_ ? warps - 1 - i : i);
+            }
+        }
+        phases_.clear();
+    }
+
+    void copy(Vector* target, Vector const* source) {
+        *target = Vector{{~0u, ~0u, ~0u, ~0u}};
+        copies_[static_cast<size_t>(thread_)].emplace_back(target, source);
+    }
+
+    void wait_for_copies() {
+        auto& copies = copies_[static_cast<size_t>(thread_)];
+        for (auto const& [target, source] : copies) {
+            *target = *source;
+        }
+        copies.clear();
+    }
 
     template <class T, int TileN>
     void multiply(PerThread<Accumulators<TileN>>& sums, Vector const* a, Vector const* b) {
         if constexpr (sizeof(T) == 4) {
-            each_thread([&](int thread) { multiply_float<TileN>(sums(thread), thread, a, b); });
+            each_thread([&sums, a, b](int thread) { multiply_float<TileN>(sums(thread), thread, a, b); });
         } else {
-            for (int warp = 0; warp < kThreads / 32; ++warp) {
-                multiply_warp<T, TileN>(sums, warp, a, b);
-            }
+            phases_.push_back([&sums, a, b](int warp) { multiply_warp<T, TileN>(sums, warp, a, b); });
         }
     }
 
   private:
+    bool backwards_;
+    int thread_ = 0;
+    std::vector<std::function<void(int)>> phases_;  // since the last barrier
+    std::vector<std::vector<std::pair<Vector*, Vector const*>>> copies_;  // of each thread, not yet waited for
+
     // Registers of a warp: ldmatrix gives each lane two 16-bit values of each of four matrices.
     struct Fragment {
         uint32_t lane[32][4];

@@ -152,6 +152,14 @@ template <class T, bool Vectors, int TileN>
 cudaError_t launch_convolution(Problem const& problem, cudaStream_t stream) {
     size_t const bytes = SharedLayout::of(problem).total;
     auto* const kernel = convolve_kernel<T, Vectors, TileN>;
+    if (std::is_same_v<T, Bf16>) {
+        // A library built for Turing alone has no BF16 product to translate for a later GPU.
+        cudaFuncAttributes built{};
+        cudaError_t const known = cudaFuncGetAttributes(&built, kernel);
+        if (known != cudaSuccess || built.ptxVersion < 80) {
+            return known != cudaSuccess ? known : cudaErrorNoKernelImageForDevice;
+        }
+    }
     cudaError_t const status =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     if (status != cudaSuccess) {
@@ -216,6 +224,10 @@ int launch(Problem const& problem, cudaStream_t stream) {
         case DTFSAL_FLOAT32: status = launch_typed<float>(problem, stream); break;
         case DTFSAL_FLOAT16: status = launch_typed<Fp16>(problem, stream); break;
         default: status = launch_typed<Bf16>(problem, stream); break;
+    }
+    if (status == cudaErrorNoKernelImageForDevice) {
+        cudaGetLastError();  // told by the status
+        return DTFSAL_NOT_BUILT_FOR;
     }
     return status == cudaSuccess ? DTFSAL_OK : DTFSAL_CUDA_ERROR;
 }

@@ -184,6 +184,8 @@ char const* dtfsal_deform_conv_message(int status) {
         case DTFSAL_MISALIGNED: return "every pointer must be aligned to 16 bytes";
         case DTFSAL_UNSUPPORTED: return "this GPU lacks the type: BF16 needs compute capability 8.0 or higher";
         case DTFSAL_CUDA_ERROR: return "CUDA could not launch the kernel: ask cudaGetLastError for the cause";
+        case DTFSAL_NOT_BUILT_FOR:
+            return "the library has no code for this GPU and type: build it for this GPU's compute capability";
         default: return "unknown status";
     }
 }

@@ -1,5 +1,7 @@
 """The TensorRT plugin without a GPU: what the library shows, how it loads, and what its plugin answers."""
 
+import json
+import os
 import re
 import subprocess
 
@@ -7,6 +9,7 @@ import pytest
 
 from dtfsal.engines.errors import EngineError, UnavailableError
 from dtfsal.engines.plugins import find_plugin_library, load_plugin_library
+from dtfsal.engines.plugins.build import SOURCES
 from dtfsal.engines.plugins.deform_conv import DeformConvCall, DeformConvLibrary, DeformConvSizes
 
 
@@ -128,6 +131,28 @@ def test_the_library_needs_no_tensorrt_and_shows_only_its_entries(plugin_library
         "dtfsal_deform_conv_multiprocessors",
         "dtfsal_deform_conv_workspace_bytes",
     }
+
+
+def architectures(folder, headers, *options, **environment):
+    """The GPUs that CMake, told so much, has nvcc compile for."""
+    options = (*options, f"-DTENSORRT_INCLUDE_DIR={headers}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    command = ["cmake", "-S", str(SOURCES), "-B", str(folder), *options]
+    subprocess.run(command, capture_output=True, check=True, env={**os.environ, **environment})
+    (kernels,) = [
+        c["command"] for c in json.loads((folder / "compile_commands.json").read_text()) if ".cu" in c["file"]
+    ]
+    return re.findall(r"sm_(\d+)", kernels), re.findall(r"code=\[?compute_(\d+)", kernels)
+
+
+def test_the_default_is_all_gpus_from_turing_on(tmp_path, cases, headers, monkeypatch):
+    """A library for Turing alone would run on every later GPU, translated, and without BF16."""
+    cases.need("cmake", "c++", "nvcc")
+    monkeypatch.delenv("CUDAARCHS", raising=False)
+    real, virtual = architectures(tmp_path / "default", headers)
+    assert real[:5] == ["75", "80", "86", "89", "90"]
+    assert virtual == real[-1:]  # for GPUs yet to come
+    assert architectures(tmp_path / "one", headers, "-DCMAKE_CUDA_ARCHITECTURES=89") == (["89"], ["89"])
+    assert architectures(tmp_path / "environment", headers, CUDAARCHS="86")[0] == ["86"]
 
 
 @pytest.mark.parametrize("module", ["tensorrt_lean", "tensorrt_rtx"])
