@@ -135,7 +135,8 @@ def _plugin_deform_conv(
 ) -> Tensor:
     """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv.
 
-    The weight has its input channels last, (C', kh, kw, C), so that what the matrix product sums over lies together.
+    The weight has its input channels last, (C', kh, kw, C), so that what the matrix product sums over lies together. An
+    absent bias or mask is no input, not an empty one: of four inputs the plugin tells the fourth by its rank.
     """
     attributes: Attributes = {
         "plugin_version": "1",
@@ -149,7 +150,7 @@ def _plugin_deform_conv(
     shape = (x.shape[0], weight.shape[0], *offset.shape[-2:])
     return torch.onnx.ops.symbolic(
         f"{PLUGIN_DOMAIN}::DeformConv2d",
-        (x, weight.permute(0, 2, 3, 1), offset, bias, mask),
+        [value for value in (x, weight.permute(0, 2, 3, 1), offset, bias, mask) if value is not None],
         attributes,
         dtype=x.dtype,
         shape=shape,

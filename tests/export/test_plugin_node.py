@@ -7,10 +7,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from dtfsal.benchmarks.parity import synthetic_windows
 from dtfsal.engines.plugins.build import build_host_library
 from dtfsal.engines.plugins.deform_conv import DeformConvCall, DeformConvLibrary, DeformConvSizes, aligned_empty
+from dtfsal.export.lowering import DEFORM_CONV_FORMS
 from dtfsal.training.config import PRESETS
 
 
@@ -70,3 +72,46 @@ def test_the_node_computes_what_onnx_says(graph_of, host_library):
     assert expected.std() > 0.1  # not degenerate
     # Two FP32 sums of 576 terms; the output's largest values are some tens.
     np.testing.assert_allclose(held["y"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+class OnePlugin(torch.nn.Module):
+    """The plugin's node alone, its weight a parameter."""
+
+    def __init__(self, *, bias, mask):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(5 * 4 * 3 * 3, dtype=torch.float32).reshape(5, 4, 3, 3))
+        self.bias = torch.nn.Parameter(torch.zeros(5)) if bias else None
+        self.mask = mask
+
+    def forward(self, x, offset, mask):
+        mask = mask if self.mask else None
+        return DEFORM_CONV_FORMS["plugin"](x, offset, mask, self.weight, self.bias, padding=1, stride=2, dilation=1)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_node_of_the_lowering_alone(bias, mask):
+    """Its name, fields, inputs without holes, and the weight as a constant in the kernel's order."""
+    inputs = (torch.zeros(2, 4, 7, 9), torch.zeros(2, 18, 4, 5), torch.zeros(2, 9, 4, 5))
+    module = OnePlugin(bias=bias, mask=mask).eval()
+    model = torch.onnx.export(module, inputs, dynamo=True, opset_version=23, verbose=False, optimize=True).model_proto
+    (node,) = [node for node in model.graph.node if node.domain == "dtfsal"]
+    assert node.op_type == "DeformConv2d"
+    assert {entry.domain: entry.version for entry in model.opset_import}["dtfsal"] == 1
+    assert {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute} == {
+        "plugin_version": b"1",
+        "plugin_namespace": b"dtfsal",
+        "stride": [2, 2],
+        "padding": [1, 1],
+        "dilation": [1, 1],
+        "groups": 1,
+        "offset_groups": 1,
+    }
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
+    ranks |= {name: values.ndim for name, values in constants.items()}
+    assert [ranks[name] for name in node.input] == [4, 4, 4] + [1] * bias + [4] * mask
+    weight = module.weight.detach().numpy()
+    assert np.array_equal(constants[node.input[1]], weight.transpose(0, 2, 3, 1))
+    (shape,) = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in model.graph.output]
+    assert shape == [2, 5, 4, 5]

@@ -14,7 +14,7 @@
 namespace dtfsal {
 
 constexpr int kSlab = 64;             // output channels that go through shared memory at once
-constexpr int kSlabStride = kSlab + 1;  // floats from one position to the next: free of bank conflicts both ways
+constexpr int kSlabStride = kSlab + 1;  // floats from one position to the next: read by rows or columns without conflicts
 
 // A block's shared memory: two stages of tiles, which the output takes over at the end, and the table of samples.
 struct SharedLayout {
@@ -265,7 +265,8 @@ class Block {
         int const tap = step / problem_.chunks, first = step % problem_.chunks * problem_.chunk;
         T const* const weight = static_cast<T const*>(problem_.p.weight);
         DTFSAL_UNROLL
-        for (int index = thread; index < TileN * kVectorsPerRow; index += kThreads) {
+        for (int i = 0; i < TileN * kVectorsPerRow / kThreads; ++i) {
+            int const index = thread + i * kThreads;
             int const row = index / kVectorsPerRow, vector = index % kVectorsPerRow;
             int const out = first_out_ + row, in_group = first + vector * per_vector;
             Vector* const target = b_tile(stage) + vector_place(row, vector);
