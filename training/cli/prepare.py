@@ -1,39 +1,93 @@
-"""`dtfsal prepare`: a public dataset to the folder layout that training and evaluation read."""
+"""`dtfsal prepare`: a public dataset, or videos with gaze, to the folder layout that training and evaluation read."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from dtfsal.training.cli.progress import Bar
 
-HELP = "convert a public dataset for training and evaluation"
+HELP = "convert a dataset for training and evaluation"
 EXAMPLES = """\
 examples:
   dtfsal prepare osie --source predicting-human-gaze-beyond-pixels --output data/osie
+  dtfsal prepare videos --source data/mine --pixels-per-degree 38
 
 osie: 700 photographs with the fixations of 15 observers (Xu et al. 2014), https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels;
 its folders data/stimuli and data/eye/fixations.mat are read. The output has images/*.jpg (640x480) and fixations.csv.
+
+videos: videos/NAME.mp4 and fixations/NAME.csv with the columns time, x, y, observer (seconds, and pixels of the video).
+Without --output the index goes beside them; with it they are copied. docs/datasets.md has the details.
 """
+# The options of `videos` alone, with their defaults; argparse is given none, so that it can be told whether they stand.
+VIDEO_OPTIONS: dict[str, Any] = {
+    "pixels_per_degree": None,
+    "validation_share": 0.1,
+    "test_share": 0.1,
+    "frames": False,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("dataset", choices=("osie",), help="which dataset")
-    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the dataset as its authors give it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the new folder")
+    parser.add_argument("dataset", choices=("osie", "videos"), help="which dataset")
+    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the dataset as it is")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the new folder (videos: the source itself by default)"
+    )
+    videos = parser.add_argument_group("videos", argument_default=argparse.SUPPRESS)
+    videos.add_argument(
+        "--pixels-per-degree",
+        type=float,
+        metavar="N",
+        help="pixels of the videos to a degree of visual angle (default: 19/640 of their width)",
+    )
+    videos.add_argument(
+        "--validation-share", type=float, metavar="SHARE", help="of the videos, for validation (default: 0.1)"
+    )
+    videos.add_argument("--test-share", type=float, metavar="SHARE", help="of the videos, for testing (default: 0.1)")
+    videos.add_argument("--frames", action="store_true", help="write every frame as a picture, too")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; errors are for the caller to print."""
+    return _prepare_osie(args) if args.dataset == "osie" else _prepare_videos(args)
+
+
+def _prepare_osie(args: argparse.Namespace) -> int:
+    from dtfsal.runtime.errors import UsageError
     from dtfsal.training.data.osie import prepare_osie
 
+    if args.output is None:
+        raise UsageError("say where the dataset goes: --output DIR")
+    if given := [name for name in VIDEO_OPTIONS if hasattr(args, name)]:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for videos; leave it out")
     with Bar(0, "pictures") as bar:
         pictures = prepare_osie(args.source, args.output, progress=lambda _done, _all: bar.step())
     if args.json:
         print(json.dumps({"dataset": args.dataset, "output": str(args.output), "pictures": pictures}))
     else:
         print(f"{args.output}: {pictures} pictures with fixations")
+    return 0
+
+
+def _prepare_videos(args: argparse.Namespace) -> int:
+    from dtfsal.training.data.prepare_videos import PrepareOptions, prepare_videos, source_files
+
+    chosen = {name: getattr(args, name, default) for name, default in VIDEO_OPTIONS.items()}
+    options = PrepareOptions(pictures=chosen.pop("frames"), **chosen)
+    output = args.output or args.source
+    with Bar(len(source_files(args.source)), "videos") as bar:
+        table = prepare_videos(args.source, output, options, progress=bar.step)
+    splits = {split: sum(video.split == split for video in table.videos) for split in ("train", "validation", "test")}
+    frames = sum(video.frame_count for video in table.videos)
+    if args.json:
+        result = {"dataset": args.dataset, "output": str(output), "videos": len(table.videos), "frames": frames}
+        print(json.dumps({**result, "splits": splits}))
+    else:
+        parts = ", ".join(f"{count} {split}" for split, count in splits.items())
+        print(f"{output}: {len(table.videos)} videos with {frames} frames ({parts})")
     return 0

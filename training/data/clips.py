@@ -7,7 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.runtime.preprocess import MelSlices
-from dtfsal.runtime.windows import AudioSpec, ClipSpec, iter_windows, slice_indices
+from dtfsal.runtime.windows import (
+    AudioSpec,
+    ClipSpec,
+    Padding,
+    fold_times,
+    iter_windows,
+    nearest_frames,
+    slice_indices,
+    tap_interval,
+    tap_times,
+    window_centre_seconds,
+)
 from dtfsal.training.data.camera import Shot
 from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Points, Rgb
 
@@ -100,6 +111,36 @@ def clip_windows(count: int, frame_rate_hz: float, clip: ClipSpec, audio: AudioS
         )
         for window in iter_windows(times, clip, source_interval_seconds=1 / frame_rate_hz)
     ]
+
+
+def window_of(
+    target: int,
+    times_seconds: npt.NDArray[np.float64],
+    source_interval_seconds: float,
+    clip: ClipSpec,
+    audio: AudioSpec | None,
+    *,
+    stride: int = 1,
+    padding: Padding = "reverse",
+) -> WindowIndices:
+    """The window of one frame, as the runtime cuts it, without those before it.
+
+    Args:
+        target: the frame that the map belongs to.
+        times_seconds: (N,) time of each frame, increasing.
+        source_interval_seconds: typical time between them.
+        clip: length, nominal rate and target.
+        audio: the sound's slices, or None for a visual model.
+        stride: taps lie so many times further apart than the runtime's; the sound stays around their centre.
+        padding: what stands for frames outside the video.
+    """
+    time, interval = float(times_seconds[target]), stride * tap_interval(clip, source_interval_seconds)
+    taps = fold_times(tap_times(clip, time, interval), float(times_seconds[0]), float(times_seconds[-1]), padding)
+    return WindowIndices(
+        target,
+        nearest_frames(times_seconds, taps),
+        range(0) if audio is None else slice_indices(audio, window_centre_seconds(clip, time, interval)),
+    )
 
 
 def mel_slices(samples: Floats | None, indices: range, audio: AudioSpec) -> Floats:
