@@ -23,6 +23,7 @@ from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableE
 from dtfsal.engines.gpu_driver import find_gpu_driver
 from dtfsal.engines.manifest import DYNAMIC, GraphSpec, Manifest, TensorSpec
 from dtfsal.engines.plugins.library import LIBRARY_NAME, load_plugin_library
+from dtfsal.engines.tensorrt_log import make_logger
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 # TensorRT's names of NumPy's element types.
@@ -147,7 +148,7 @@ class TensorRtEngine(Engine):
             )
         if self.manifest.deform_conv == "plugin":
             load_plugin_library(trt, self.bundle.file(LIBRARY_NAME))
-        log = _make_logger(trt)
+        log = make_logger(trt)
         runtime = trt.Runtime(log)
         for name, graph in self.manifest.graphs.items():
             file = self.bundle.file(graph.file)
@@ -453,18 +454,3 @@ def _address(slot: _Slot, name: str, array: Array | DeviceArray) -> int:
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-
-
-def _make_logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps the library's last error for our message, and its lines off the terminal."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.last_error = "it gave no reason"
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last_error = message.strip()
-
-    return Log()

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.tensorrt_log import make_logger
 from dtfsal.export.graph import count_operators
 from dtfsal.export.lowering import PLUGIN_DOMAIN
 from dtfsal.export.tensorrt_flavours import (
@@ -214,21 +215,6 @@ def _add_batch_profile(builder: Any, network: Any, config: Any, batch: BatchProf
         raise EngineBuildError(
             f"the builder does not take batches of {batch.smallest} to {batch.largest} windows, tuned for {batch.tuned}"
         )
-
-
-def make_logger(trt: Any) -> Any:
-    """A logger that keeps the library's last error for our message, and its lines off the terminal."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.last_error = "it gave no reason"
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last_error = message.strip()
-
-    return Log()
 
 
 def _make_monitor(trt: Any, progress: Progress | None) -> Any:
