@@ -1,6 +1,7 @@
 """Where the built plugin library is, and its way into TensorRT's registry."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ PLUGIN = ("DeformConv2d", "1", "dtfsal")  # name, version, namespace
 _BUILD = "build it with `python -m dtfsal.engines.plugins`"
 # A registry keeps a library to the process's end, and registering it twice is an error: by registry and path.
 _registered: dict[tuple[int, str], Any] = {}
+_registering = threading.Lock()
 
 
 def default_library() -> Path:
@@ -50,13 +52,14 @@ def load_plugin_library(trt: Any, path: Path) -> None:
     if not path.is_file():
         raise UnavailableError(f"the plugin library {path} is not there; {_BUILD}")
     registry = trt.get_plugin_registry()
-    key = (id(trt), str(path.resolve()))
-    if key in _registered:
-        return
-    if registry.get_creator(*PLUGIN) is not None:
-        return  # a library that came with another engine has registered the same plugin
-    # None stands for every failure; a file that is no library would otherwise be told by the first missing node.
-    handle = registry.load_library(str(path))
-    if handle is None or registry.get_creator(*PLUGIN) is None:
-        raise EngineError(f"{path} is not a TensorRT plugin library of dtfsal; {_BUILD}")
-    _registered[key] = handle
+    with _registering:
+        key = (id(trt), str(path.resolve()))
+        if key in _registered:
+            return
+        if registry.get_creator(*PLUGIN) is not None:
+            return  # a library that came with another engine has registered the same plugin
+        # None stands for every failure; a file that is no library would otherwise be told by the first missing node.
+        handle = registry.load_library(str(path))
+        if handle is None or registry.get_creator(*PLUGIN) is None:
+            raise EngineError(f"{path} is not a TensorRT plugin library of dtfsal; {_BUILD}")
+        _registered[key] = handle
