@@ -68,7 +68,7 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
         elif isinstance(module, MultiscaleAttention):
             module.attend = ATTENTION_FORMS[forms.attention]
         elif isinstance(module, HeadPool) and forms.pooling == "conv2d":
-            module.pool = PlanarPool(module.pool)
+            module.pool = PlanarPool(module.pool)  # type: ignore[assignment]
         elif isinstance(module, TemporalEnhancement) and forms.attention == "decomposed":
             module.attend = _scaled_dot_product
     for decoder in model.decoders:

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import onnx
-from ml_dtypes import bfloat16, finfo
+from ml_dtypes import bfloat16
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from dtfsal.engines.errors import UsageError
@@ -46,7 +46,7 @@ class ReducedType:
 
 REDUCED_TYPES: dict[ReducedPrecision, ReducedType] = {
     "fp16": ReducedType("fp16", TensorProto.FLOAT16, np.float16, float(np.finfo(np.float16).max)),
-    "bf16": ReducedType("bf16", TensorProto.BFLOAT16, bfloat16, float(finfo(bfloat16).max)),
+    "bf16": ReducedType("bf16", TensorProto.BFLOAT16, bfloat16, (2 - 2**-7) * 2.0**127),
 }
 
 

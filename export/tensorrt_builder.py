@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
@@ -95,7 +95,7 @@ class BuiltEngine:
     compute_capabilities: tuple[str, ...]
     layers: list[dict[str, Any]]
     steps: list[Step] | None
-    steps_from: str | None
+    steps_from: Literal["inspector", "plan"] | None
     attention_fused: bool
 
 
@@ -169,6 +169,8 @@ def build_tensorrt(
     path = folder / (f"{stem}{STRIPPED_SUFFIX}" if options.strip_weights else f"{stem}.engine")
     with path.open("wb") as file:
         file.write(memoryview(serialized))
+    steps: list[Step] | None
+    steps_from: Literal["inspector", "plan"]
     if driver_present() and not options.strip_weights:
         layers = _engine_layers(trt, log, path)
         steps, steps_from = steps_of_inspector(layers), "inspector"

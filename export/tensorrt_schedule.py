@@ -64,6 +64,8 @@ class Step:
 def steps_of_plan(path: Path) -> list[Step] | None:
     """The steps that the file of a TensorRT-RTX engine lists, in order; None if it lists none."""
     steps: list[Step] = []
+    if not path.stat().st_size:
+        return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as plan:
         for section in _SECTION.finditer(plan):
             found = list(_steps_of_section(section[1].decode("utf-8", "replace")))

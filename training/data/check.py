@@ -99,9 +99,9 @@ def _reports(
             yield report
     if not found:
         raise absent[0][2]
-    for one, one_fold, error in absent:
+    for one, one_fold, reason in absent:
         if one in dataset.annotated:  # what has no maps is of use for predictions only, and few have it
-            yield SplitReport(one, one_fold, (), 0, 0, (Fault("missing-video", "", root, str(error)),))
+            yield SplitReport(one, one_fold, (), 0, 0, (Fault("missing-video", "", root, str(reason)),))
 
 
 def _distinct_splits(dataset: FrameFolders) -> list[Split]:

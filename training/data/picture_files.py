@@ -97,7 +97,8 @@ def _read_mat(path: Path) -> Floats:
     except ImportError as error:
         raise UnavailableError(f"reading {path} needs SciPy; run `pip install scipy`") from error
     try:
-        variables: dict[str, Any] = loadmat(path)
+        with path.open("rb") as file:
+            variables: dict[str, Any] = loadmat(file)
         key = next((key for key in MAT_KEYS if key in variables), None)
         if key is None:
             names = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"

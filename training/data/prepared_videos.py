@@ -68,9 +68,9 @@ class VideoEntry:
     observers: int
 
     def __post_init__(self) -> None:
-        wanted = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+        wanted: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
         for field in dataclasses.fields(self):
-            value, kinds = getattr(self, field.name), wanted.get(field.type, (str,))  # type: ignore[call-overload]
+            value, kinds = getattr(self, field.name), wanted.get(field.type, (str,))
             if not isinstance(value, kinds) or (isinstance(value, bool) and field.type is not bool):
                 raise ValueError(f"{field.name} can't be {value!r}")
         if self.split not in SPLITS:
