@@ -14,17 +14,26 @@ import os
 import re
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
 from dtfsal.engines.bundle import Bundle, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.frontend.prepare import SliceTables
 from dtfsal.engines.manifest import GraphSpec, Manifest
 
 # "auto", "cpu", "cuda" (the first GPU), or "cuda:N" (GPU N, counted from 0).
 Device: TypeAlias = str
+
+
+class Preparer(Protocol):
+    """Makes inputs where the engine works; see `Engine.frame_preparer` and `Engine.slice_preparer`."""
+
+    def prepare(self, value: Any, /) -> Any:
+        """A source for `Engine.place`, and an input for `Engine.run_kept`."""
 
 
 class Engine(abc.ABC):
@@ -108,6 +117,32 @@ class Engine(abc.ABC):
         """
         part = target[(slice(None),) * axis + (index,)]
         part[...] = source.reshape(part.shape)
+
+    def frame_preparer(self, graph: str, levels: npt.NDArray[np.float32]) -> Preparer | None:
+        """What makes a graph's frames of decoded pictures where the engine works, or None: then the caller does it.
+
+        Its `prepare` takes a `dtfsal.engines.frontend.Picture` of any size and gives a source for `place`, and an input
+        (1, 3, height, width).
+
+        Args:
+            graph: whose first input frames are for; its last two sizes are theirs.
+            levels: (3, 256) float32, what stands for each level of each channel.
+        """
+        del graph, levels
+        return None
+
+    def slice_preparer(self, graph: str, name: str, tables: SliceTables) -> Preparer | None:
+        """What makes a graph's log-mel slices of samples where the engine works, or None: then the caller does it.
+
+        Its `prepare` takes (n,) float32 mono samples and gives a source for `place`, and an input (1, 1, h, w).
+
+        Args:
+            graph: which.
+            name: of its input.
+            tables: the front-end's parameters.
+        """
+        del graph, name, tables
+        return None
 
     def warm_up(self, runs: int = 1) -> None:
         """Run every graph on zeros (within the declared range; dynamic sizes are 1), so that first-run work is done.

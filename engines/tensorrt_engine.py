@@ -14,12 +14,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, output_shape
 from dtfsal.engines.bundle import Bundle
 from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, GpuDevice, PinnedBuffer, RowCopy
+from dtfsal.engines.device_output import DeviceOutput
 from dtfsal.engines.engine import Engine
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.frontend.library import FrontEndLibrary, installed_front_end
+from dtfsal.engines.frontend.prepare import FramePreparer, FrontEnd, SlicePreparer, SliceTables
 from dtfsal.engines.gpu_driver import find_gpu_driver
 from dtfsal.engines.manifest import DYNAMIC, GraphSpec, Manifest, TensorSpec
 from dtfsal.engines.plugins.library import LIBRARY_NAME, load_plugin_library
@@ -30,26 +34,6 @@ MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _TYPES = {"float32": "FLOAT", "float16": "HALF", "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "bool": "BOOL"}
 RUNS_UNDER_WAY = 2
 SHAPES_HELD = 4  # of a graph with open sizes; each has an execution context, buffers and captured graphs
-
-
-@dataclasses.dataclass(frozen=True)
-class DeviceOutput:
-    """An output in the GPU's memory, which PyTorch (`torch.as_tensor`), CuPy and Numba take without a copy.
-
-    Attributes:
-        shape: sizes, outermost axis first; C-contiguous.
-        dtype: NumPy's element type.
-        buffer: the memory; it lives as long as this object.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    buffer: DeviceBuffer
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """CUDA array interface, version 3. The work that writes the array is complete."""
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.buffer.address, False), "version": 3}
 
 
 class Pending:
@@ -131,6 +115,8 @@ class TensorRtEngine(Engine):
         self._engines: dict[str, Any] = {}
         self._shapes: dict[tuple[Any, ...], _Shape] = {}
         self._streams: tuple[Any, ...] = ()
+        self._library: FrontEndLibrary | None = None
+        self._front_end: FrontEnd | None = None
         super().__init__(bundle)
 
     def _load(self) -> None:
@@ -158,7 +144,14 @@ class TensorRtEngine(Engine):
             _check_tensors(f"{file}", graph, engine, trt)
             self._engines[name] = engine
         self._keep_alive = (log, runtime)
+        self._library = self._library or installed_front_end()
+        self._make_streams()
+
+    def _make_streams(self) -> None:
         self._streams = tuple(self._device.stream() for _ in range(3))
+        self._front_end = None
+        if self._library is not None:
+            self._front_end = FrontEnd(self._device, self._library, *self._streams[:2])
 
     def fork(self) -> TensorRtEngine:
         """Another engine with the same weights on the same GPU, for another thread. Close it before this one.
@@ -171,7 +164,8 @@ class TensorRtEngine(Engine):
         other = TensorRtEngine.__new__(TensorRtEngine)
         other.bundle, other._index, other._device, other._trt = self.bundle, self._index, self._device, self._trt
         other._engines, other._shapes, other._keep_alive = dict(self._engines), {}, self._keep_alive
-        other._streams = tuple(self._device.stream() for _ in range(3))
+        other._library = self._library
+        other._make_streams()
         other._open = True
         return other
 
@@ -222,6 +216,19 @@ class TensorRtEngine(Engine):
         self._device.activate()
         kind = np.dtype(dtype)
         return DeviceOutput(tuple(shape), kind, self._device.allocate(_bytes(tuple(shape), kind)))
+
+    def frame_preparer(self, graph: str, levels: npt.NDArray[np.float32]) -> FramePreparer | None:
+        """See `Engine.frame_preparer`."""
+        tensor = self._graph(graph).inputs[0]
+        if self._front_end is None:
+            return None
+        height, width = tensor.shape[-2:]
+        return self._front_end.frames(height, width, tensor.dtype, levels)
+
+    def slice_preparer(self, graph: str, name: str, tables: SliceTables) -> SlicePreparer | None:
+        """See `Engine.slice_preparer`."""
+        (tensor,) = (tensor for tensor in self._graph(graph).inputs if tensor.name == name)
+        return None if self._front_end is None else self._front_end.slices(tensor.dtype, tables)
 
     def place(self, target: DeviceOutput, source: DeviceOutput, *, axis: int, index: int) -> None:
         """See `Engine.place`."""
@@ -349,6 +356,9 @@ class TensorRtEngine(Engine):
             self._free(shape)
         self._shapes.clear()
         self._engines.clear()
+        if self._front_end is not None:
+            self._front_end.close()
+            self._front_end = None
         if self._device is not None:
             self._device.release(*self._streams)
         self._streams = ()
@@ -359,6 +369,7 @@ class TensorRtEngine(Engine):
             "version": str(self._trt.__version__),
             "device": "cuda",
             "gpu": self._device.name,
+            "front_end": "GPU" if self._front_end is not None else "CPU",
             "index": self._index,
             "providers": [],
             "threads": 0,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.frontend.prepare import SliceTables
 from dtfsal.engines.specs import AudioSpec
 from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.windows import slice_indices
@@ -71,6 +72,21 @@ def silent_slices(audio: AudioSpec) -> FloatArray:
     return np.full((audio.slices, 1, audio.height, audio.width), audio.silence, np.float32)
 
 
+@functools.lru_cache(maxsize=8)
+def slice_tables(audio: AudioSpec) -> SliceTables:
+    """What a GPU needs to make slices as this module does."""
+    return SliceTables(
+        samples=audio.slice_samples,
+        frames=audio.slice_frames,
+        hop_length=audio.hop_length,
+        window=_window(audio),
+        filters=_filterbank(audio),
+        log_offset=audio.log_offset,
+        height=audio.height,
+        width=audio.width,
+    )
+
+
 class MelSlices:
     """The resized slices of a sound that comes in chunks, on the global grid.
 
@@ -120,12 +136,20 @@ class MelSlices:
             UsageError: the slice lies before the last window.
         """
         if index not in self._slices:
-            samples = self._range(self._first_sample(index))
-            heard = samples.any()
+            samples = self.samples(index)
             self._slices[index] = (
-                resize_slice(log_mel_slice(samples, self._audio), self._audio) if heard else self.silence
+                self.silence if samples is None else resize_slice(log_mel_slice(samples, self._audio), self._audio)
             )
         return self._slices[index]
+
+    def samples(self, index: int) -> FloatArray | None:
+        """The samples of slice `index`, (slice_samples,), for who makes slices elsewhere; None where all are silent.
+
+        Raises:
+            UsageError: the slice lies before the last window.
+        """
+        samples = self._range(self._first_sample(index))
+        return samples if samples.any() else None
 
     def _first_sample(self, index: int) -> int:
         return index * self._audio.slice_hop_frames * self._audio.hop_length

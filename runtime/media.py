@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.frontend.picture import Matrix, Picture, YuvPicture
 from dtfsal.runtime.audio_reader import AudioReader
 from dtfsal.runtime.container import audio_stream, decoded, open_container, video_stream
 from dtfsal.runtime.errors import MediaError, UsageError
@@ -23,6 +25,19 @@ from dtfsal.runtime.preprocess import resize_frame
 MAX_SIDE = 16384  # pixels; a larger frame is a damaged header more likely than a video
 FALLBACK_RATE_HZ = 25.0  # of a source that states no rate
 PLAUSIBLE_RATES_HZ = (0.01, 1000.0)
+# FFmpeg's names of 8-bit 4:2:0 in planes of their own, and whether levels run from 0 to 255.
+_YUV_FORMATS = {"yuv420p": False, "yuvj420p": True}
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+# By AVColorSpace; FFmpeg takes BT.601 where nothing is said.
+_MATRICES: dict[int, Matrix] = {
+    1: "bt709",
+    2: "bt601",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+}
 # A frame that repeats or precedes its predecessor's time is put this share of a frame interval after it.
 REPEATED_TIME_SHIFT = 0.1
 
@@ -64,6 +79,15 @@ class VideoInfo:
     audio_codec: str | None
     audio_sample_rate_hz: int | None
     audio_channels: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PictureFrame:
+    """A decoded frame as `Frame`, but as the decoder gave it: a picture of the source's size, RGB or YUV."""
+
+    index: int
+    time_seconds: float
+    picture: Picture
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,6 +148,20 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames from the first on; a reader can be gone through once."""
+        for index, seconds, picture in self._timed():
+            yield Frame(index, seconds, self._rgb(picture))
+
+    def pictures(self) -> Iterator[PictureFrame]:
+        """As iteration, but of frames as they were decoded, whatever their size: YUV of 8 bits is not converted."""
+        for index, seconds, picture in self._timed():
+            yuv = None if self.info.rotation_degrees else yuv_picture(picture)
+            if yuv is None:
+                yield PictureFrame(index, seconds, np.ascontiguousarray(self._displayed(picture)))
+            else:
+                yield PictureFrame(index, seconds, yuv)
+
+    def _timed(self) -> Iterator[tuple[int, float, Any]]:
+        """Numbers, times and decoded pictures."""
         interval, previous = self.info.frame_interval_seconds, -math.inf
         index = 0
         picture, self._first = self._first, None
@@ -136,7 +174,7 @@ class VideoReader:
                 seconds = 0.0
             elif seconds <= previous:
                 seconds = previous + REPEATED_TIME_SHIFT * interval
-            yield Frame(index, seconds, self._rgb(picture))
+            yield index, seconds, picture
             previous = seconds
             index += 1
             picture = next(self._decoded, None)
@@ -163,9 +201,19 @@ class VideoReader:
             yield picture
 
     def _rgb(self, picture: Any) -> npt.NDArray[np.uint8]:
-        rgb = np.rot90(picture.to_ndarray(format="rgb24"), self.info.rotation_degrees // 90)
         size = self._size or (self.info.height, self.info.width)  # a stream may change its size on the way
-        return resize_frame(rgb, *size)
+        return resize_frame(self._displayed(picture), *size)
+
+    def _displayed(self, picture: Any) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), turned as it is displayed."""
+        try:
+            rgb = picture.to_ndarray(format="rgb24")
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(
+                f"{self._path}: pixels of the kind {picture.format.name} with its colours cannot be turned into RGB "
+                f"({error}); convert the video first, e.g. with `ffmpeg -i VIDEO -pix_fmt yuv420p OTHER.mp4`"
+            ) from error
+        return np.rot90(rgb, self.info.rotation_degrees // 90)
 
     def _describe(self, first: Any) -> VideoInfo:
         stream, container = self._stream, self._container
@@ -198,6 +246,25 @@ class VideoReader:
         )
 
 
+def yuv_picture(picture: Any) -> YuvPicture | None:
+    """A decoded picture's planes, without a copy where that can be, or None if it is not 4:2:0 of 8 bits.
+
+    Pictures of odd size and rare colours are left to FFmpeg too, which treats them in ways of its own.
+    """
+    full = _YUV_FORMATS.get(picture.format.name)
+    matrix = _MATRICES.get(int(picture.colorspace))
+    if full is None or matrix is None or picture.width % 2 or picture.height % 2:
+        return None
+    if int(picture.color_range) == _FULL_RANGE:
+        full = True
+    halves = (1, 2, 2)
+    y, u, v = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: picture.height // half, : picture.width // half]
+        for plane, half in zip(picture.planes, halves, strict=True)
+    )
+    return YuvPicture(y, u, v, matrix, full)
+
+
 def _time_of(picture: Any) -> float | None:
     if picture.pts is None or picture.time_base is None:
         return None
@@ -212,4 +279,4 @@ def _frame_interval(stream: Any) -> float:
     return 1 / FALLBACK_RATE_HZ
 
 
-__all__ = ["MAX_SIDE", "AudioReader", "Frame", "VideoInfo", "VideoReader", "probe"]
+__all__ = ["MAX_SIDE", "AudioReader", "Frame", "PictureFrame", "VideoInfo", "VideoReader", "probe", "yuv_picture"]

@@ -30,12 +30,12 @@ from dtfsal.runtime.maps import (
     resize_map,
     smooth_map,
 )
-from dtfsal.runtime.media import AudioReader, Frame, VideoReader
+from dtfsal.runtime.media import AudioReader, Frame, PictureFrame, VideoReader
 from dtfsal.runtime.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.preprocess import MelSlices, Rgb, resize_frame
 from dtfsal.runtime.samples import mono_samples, resampled_chunks
 from dtfsal.runtime.stage_clock import StageClock
-from dtfsal.runtime.window_runners import WindowRunner, runner_type
+from dtfsal.runtime.window_runners import ReadyFrame, WindowRunner, runner_type
 from dtfsal.runtime.windows import PADDINGS, ClipWindow, Padding, iter_windows
 
 
@@ -102,6 +102,7 @@ class SaliencyPredictor:
             MediaError: the file is missing, damaged or holds no video; also raised later, while iterating.
         """
         clock = StageClock()
+        runner = self._runner_type(self.engine)
         chunks: Iterator[npt.NDArray[np.float32]] = iter(())
         with contextlib.ExitStack() as stack, clock.stage("decode"):
             reader = stack.enter_context(VideoReader(path, size=(self.clip.height, self.clip.width)))
@@ -115,7 +116,8 @@ class SaliencyPredictor:
                 )
                 chunks = iter(audio_reader)
             resources = stack.pop_all()
-        frames = self._predict(reader, reader.info.frame_interval_seconds, chunks, clock, resources)
+        pictures = reader.pictures() if runner.takes_pictures else reader
+        frames = self._predict(runner, pictures, reader.info.frame_interval_seconds, chunks, clock, resources)
         return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
 
     def predict_frames(
@@ -159,8 +161,9 @@ class SaliencyPredictor:
             stamps = times.tolist()
         chunks, sound = self._chunks(samples, sample_rate_hz)
         resources = contextlib.ExitStack()
-        small = self._shrunk(frames, stamps)
-        return Prediction(self._predict(small, interval, chunks, clock, resources), resources, clock, sound)
+        runner = self._runner_type(self.engine)
+        timed = self._timed(frames, stamps, shrink=not runner.takes_pictures)
+        return Prediction(self._predict(runner, timed, interval, chunks, clock, resources), resources, clock, sound)
 
     def predict_arrays(
         self,
@@ -219,17 +222,21 @@ class SaliencyPredictor:
             return iter(()), "unused"
         return resampled_chunks(mono_samples(samples), sample_rate_hz, self.audio.sample_rate_hz), "used"
 
-    def _shrunk(self, frames: Iterable[Rgb], stamps: Iterable[float]) -> Iterator[Frame]:
+    def _timed(self, frames: Iterable[Rgb], stamps: Iterable[float], *, shrink: bool) -> Iterator[Frame]:
         times = iter(stamps)
         for index, rgb in enumerate(frames):
             time_seconds = next(times, None)
             if time_seconds is None:
                 raise UsageError(f"there are only {index} timestamps, and frame {index} needs one")
-            yield Frame(index, time_seconds, resize_frame(np.asarray(rgb), self.clip.height, self.clip.width))
+            picture = np.asarray(rgb)
+            yield Frame(
+                index, time_seconds, resize_frame(picture, self.clip.height, self.clip.width) if shrink else picture
+            )
 
     def _predict(
         self,
-        frames: Iterable[Frame],
+        runner: WindowRunner,
+        frames: Iterable[Frame | PictureFrame],
         interval_seconds: float,
         chunks: Iterator[npt.NDArray[np.float32]],
         clock: StageClock,
@@ -238,10 +245,10 @@ class SaliencyPredictor:
         """Every frame's map in order, and whether the engine computed it (or it lies between two that it did)."""
         waiting: deque[tuple[int, float]] = deque()  # frames without a map yet
 
-        def passing() -> Iterator[Frame]:
+        def passing() -> Iterator[ReadyFrame]:
             for frame in clock.timed("decode", frames):
                 waiting.append((frame.index, frame.time_seconds))
-                yield frame
+                yield runner.ready(frame)
 
         with resources:
             slices = None if self.audio is None else MelSlices(self.audio, clock.timed("decode", chunks))
@@ -252,7 +259,6 @@ class SaliencyPredictor:
                 padding=self.padding,
                 stride=self.stride,
             )
-            runner = self._runner_type(self.engine)
             before: tuple[float, SaliencyMap] | None = None
             for window in clock.timed("preprocess", windows):
                 now = self._run(runner, window, slices, clock)
@@ -269,7 +275,7 @@ class SaliencyPredictor:
                 yield SaliencyFrame(window.index, window.time_seconds, given), True
 
     def _run(
-        self, runner: WindowRunner, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock
+        self, runner: WindowRunner, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock
     ) -> SaliencyMap:
         saliency_map = runner.run(window, slices, clock)
         if not np.isfinite(saliency_map).all():

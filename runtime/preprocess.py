@@ -15,6 +15,7 @@ from dtfsal.runtime.log_mel import (
     mel_filterbank,
     resize_slice,
     silent_slices,
+    slice_tables,
 )
 
 Rgb = npt.NDArray[np.uint8]
@@ -68,7 +69,7 @@ def normalise_clip(
     if out is not None and (out.shape != shape or out.dtype != np.float32):
         raise UsageError(f"out must be {shape} float32, not {out.shape} {out.dtype}")
     result = np.empty(shape, np.float32) if out is None else out
-    table = _normalisation_table(clip)
+    table = normalisation_table(clip)
     for time, frame in enumerate(frames):
         for channel in range(3):
             np.take(table[channel], frame[:, :, channel], out=result[channel, time], mode="clip")
@@ -76,7 +77,7 @@ def normalise_clip(
 
 
 @functools.lru_cache(maxsize=8)
-def _normalisation_table(clip: ClipSpec) -> npt.NDArray[np.float32]:
+def normalisation_table(clip: ClipSpec) -> npt.NDArray[np.float32]:
     """(3, 256) normalised value of each level of each channel."""
     levels = np.arange(256) / 255.0
     mean, std = np.array(clip.mean)[:, None], np.array(clip.std)[:, None]
@@ -91,8 +92,10 @@ __all__ = [
     "log_mel",
     "log_mel_slice",
     "mel_filterbank",
+    "normalisation_table",
     "normalise_clip",
     "resize_frame",
     "resize_slice",
     "silent_slices",
+    "slice_tables",
 ]

@@ -9,15 +9,15 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Engine, EngineMismatchError, TensorSpec
 from dtfsal.runtime.maps import SaliencyMap
-from dtfsal.runtime.media import Frame
-from dtfsal.runtime.preprocess import MelSlices, normalise_clip
+from dtfsal.runtime.media import Frame, PictureFrame
+from dtfsal.runtime.preprocess import MelSlices, normalisation_table, normalise_clip, slice_tables
 from dtfsal.runtime.stage_clock import StageClock
 from dtfsal.runtime.windows import ClipWindow
 
@@ -53,6 +53,21 @@ class Kept(Generic[Value]):
         return len(self._values)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadyFrame:
+    """A frame as a runner holds it.
+
+    Attributes:
+        index: from 0.
+        time_seconds: from the first frame.
+        pixels: (height, width, 3) uint8 of the model's size, or what the engine's preparer made of the picture.
+    """
+
+    index: int
+    time_seconds: float
+    pixels: Any
+
+
 class WindowRunner(abc.ABC):
     """Makes the maps of one video.
 
@@ -60,10 +75,29 @@ class WindowRunner(abc.ABC):
         engine: an engine whose graphs `check` accepts.
     """
 
+    frame_graph: ClassVar[str]  # whose first input frames are
+    slice_input: ClassVar[tuple[str, str]]  # the graph and the input that slices of sound are
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.clip = engine.manifest.clip
         self.audio = engine.manifest.audio
+        self._frame_preparer = engine.frame_preparer(self.frame_graph, normalisation_table(self.clip))
+        self._slice_preparer = None
+        if self.audio is not None:
+            self._slice_preparer = engine.slice_preparer(*self.slice_input, slice_tables(self.audio))
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether frames are prepared where the engine works, and so may be pictures of any size."""
+        return self._frame_preparer is not None
+
+    def ready(self, frame: Frame | PictureFrame) -> ReadyFrame:
+        """A frame to put into windows: resized already, or, if the runner takes pictures, as it was decoded."""
+        picture = frame.rgb if isinstance(frame, Frame) else frame.picture
+        if self._frame_preparer is None:
+            return ReadyFrame(frame.index, frame.time_seconds, picture)
+        return ReadyFrame(frame.index, frame.time_seconds, self._frame_preparer.prepare(picture))
 
     @classmethod
     @abc.abstractmethod
@@ -75,11 +109,11 @@ class WindowRunner(abc.ABC):
         """
 
     @abc.abstractmethod
-    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+    def run(self, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
         """The map of a window, (H, W) float32, which belongs to the caller.
 
         Args:
-            window: the window, its frames at the model's size.
+            window: the window, of frames that `ready` gave.
             slices: the video's sound; None for a visual model.
             clock: told of the stages "preprocess" and "engine".
         """
@@ -115,6 +149,9 @@ class WholeWindow(WindowRunner):
     by a frame brings that frame, and not all of its frames again.
     """
 
+    frame_graph = "window"
+    slice_input = ("window", "audio")
+
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._inputs = {
@@ -134,7 +171,7 @@ class WholeWindow(WindowRunner):
             inputs["audio"] = ((1, audio.slices, 1, audio.height, audio.width), None)
         _check_graph(engine, "window", inputs, _map_wanted(engine))
 
-    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+    def run(self, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
         """See `WindowRunner.run`."""
         with clock.stage("preprocess"):
             self._frames.forget(window.oldest_index)
@@ -150,13 +187,17 @@ class WholeWindow(WindowRunner):
         with clock.stage("engine"):
             return _map_of(self.engine.run(self._inputs, graph="window"))
 
-    def _keep_frame(self, frame: Frame) -> Any:
+    def _keep_frame(self, frame: ReadyFrame) -> Any:
         """(3, 1, H, W), normalised."""
-        pixels = normalise_clip([frame.rgb], dataclasses.replace(self.clip, frames=1))
+        if self._frame_preparer is not None:
+            return frame.pixels
+        pixels = normalise_clip([frame.pixels], dataclasses.replace(self.clip, frames=1))
         return self.engine.keep(pixels.astype(self._types["video"], copy=False))
 
     def _keep_slice(self, slices: MelSlices, index: int) -> Any:
         """(height, width), log-mel."""
+        if self._slice_preparer is not None and (samples := slices.samples(index)) is not None:
+            return self._slice_preparer.prepare(samples)
         return self.engine.keep(slices.slice(index).astype(self._types["audio"], copy=False))
 
 
@@ -166,6 +207,9 @@ class ReusedFeatures(WindowRunner):
     The features of the frames and slices that a later window may ask for are held, as many as `iter_windows` holds
     frames, so memory does not grow with the video. Silent slices are equal, so silence is encoded once.
     """
+
+    frame_graph = "frame"
+    slice_input = ("slice", "slice")
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -193,7 +237,7 @@ class ReusedFeatures(WindowRunner):
             _check_graph(engine, "slice", {"slice": ((1, 1, audio.height, audio.width), None)}, {})
         _check_graph(engine, "head", _head_inputs(engine), _map_wanted(engine))
 
-    def run(self, window: ClipWindow[Frame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
+    def run(self, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock) -> SaliencyMap:
         """See `WindowRunner.run`."""
         self._frames.forget(window.oldest_index)
         frames = [
@@ -217,25 +261,36 @@ class ReusedFeatures(WindowRunner):
                 self.engine.place(self._inputs["slice_features"], features, axis=1, index=place)
             return _map_of(self.engine.run(self._inputs, graph="head"))
 
-    def _encode_frame(self, frame: Frame, clock: StageClock) -> dict[str, Any]:
-        with clock.stage("preprocess"):
-            normalise_clip([frame.rgb], self._single, out=self._pixels)
-            pixels = self._pixels.reshape(1, 3, self.clip.height, self.clip.width)
+    def _encode_frame(self, frame: ReadyFrame, clock: StageClock) -> dict[str, Any]:
+        pixels = frame.pixels
+        if self._frame_preparer is None:
+            with clock.stage("preprocess"):
+                normalise_clip([frame.pixels], self._single, out=self._pixels)
+                pixels = self._pixels.reshape(1, 3, self.clip.height, self.clip.width)
+                pixels = pixels.astype(self._frame_type, copy=False)
         with clock.stage("engine"):
-            return self.engine.run_kept({"frame": pixels.astype(self._frame_type, copy=False)}, graph="frame")
+            return self.engine.run_kept({"frame": pixels}, graph="frame")
 
     def _encode_slice(self, index: int, slices: MelSlices, clock: StageClock) -> Any:
         with clock.stage("preprocess"):
-            mel = slices.slice(index)
+            mel = self._mel_of(index, slices)
         silent = mel is slices.silence
         if silent and self._silence is not None:
             return self._silence
         with clock.stage("engine"):
-            inputs = {"slice": mel[None, None].astype(self._slice_type, copy=False)}
-            features = self.engine.run_kept(inputs, graph="slice")["slice_features"]
+            if isinstance(mel, np.ndarray):
+                mel = mel[None, None].astype(self._slice_type, copy=False)
+            features = self.engine.run_kept({"slice": mel}, graph="slice")["slice_features"]
         if silent:
             self._silence = features
         return features
+
+    def _mel_of(self, index: int, slices: MelSlices) -> Any:
+        """Slice `index`, (height, width), or what the engine's preparer made of it; the sound's `silence` if it is."""
+        if self._slice_preparer is None:
+            return slices.slice(index)
+        samples = slices.samples(index)
+        return slices.silence if samples is None else self._slice_preparer.prepare(samples)
 
 
 def _map_of(outputs: Mapping[str, Array]) -> SaliencyMap:

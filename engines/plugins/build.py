@@ -1,14 +1,12 @@
-"""Building the plugin library with CMake and nvcc, into place only when it is whole."""
+"""Building the plugin library with CMake and nvcc."""
 
 import importlib.util
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dtfsal.engines.errors import EngineError, OutputError, UnavailableError
+from dtfsal.engines.errors import UnavailableError
+from dtfsal.engines.native_build import architecture_options, build_library, need_nvcc
 from dtfsal.engines.plugins.library import LIBRARY_NAME, default_library
 
 SOURCES = Path(__file__).parent / "deform_conv"
@@ -59,13 +57,10 @@ def build_plugin_library(
         EngineError: the compilation failed.
         OutputError: the library cannot be put in its place.
     """
-    if shutil.which("nvcc") is None:
-        raise UnavailableError("the plugin needs nvcc, which is not on PATH: install NVIDIA's CUDA toolkit")
-    options = [f"-D{INCLUDE_VARIABLE}={tensorrt_include or tensorrt_headers()}"]
-    if architectures:
-        options.append(f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}")
+    need_nvcc("the plugin")
+    options = [f"-D{INCLUDE_VARIABLE}={tensorrt_include or tensorrt_headers()}", *architecture_options(architectures)]
     target = default_library() if output is None else output / LIBRARY_NAME
-    return _build(target, options, report)
+    return build_library(SOURCES, target, options, report)
 
 
 def build_host_library(output: Path) -> Path:
@@ -76,35 +71,4 @@ def build_host_library(output: Path) -> Path:
         EngineError: the compilation failed.
         OutputError: the library cannot be put in its place.
     """
-    return _build(output / HOST_LIBRARY_NAME, ["-DDTFSAL_HOST_ONLY=ON"], lambda _line: None)
-
-
-def _build(target: Path, options: Sequence[str], report: Callable[[str], None]) -> Path:
-    for program in ("cmake", "c++"):
-        if shutil.which(program) is None:
-            raise UnavailableError(f"the plugin needs {program}, which is not on PATH: install cmake and g++")
-    with tempfile.TemporaryDirectory(prefix="dtfsal-plugins-") as folder:
-        _run(["cmake", "-S", str(SOURCES), "-B", folder, *options], report)
-        _run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], report)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(folder) / target.name, partial)
-            partial.replace(target)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
-        finally:
-            partial.unlink(missing_ok=True)
-    return target
-
-
-def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            report(line.rstrip())
-    if process.returncode:
-        causes = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no output"]
-        raise EngineError(f"`{command[0]}` failed with exit code {process.returncode}: {causes[0].strip()}")
+    return build_library(SOURCES, output / HOST_LIBRARY_NAME, ["-DDTFSAL_HOST_ONLY=ON"])

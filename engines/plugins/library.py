@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.errors import EngineError, UnavailableError
+from dtfsal.engines.native_build import cached_library
 
 LIBRARY_NAME = "libdtfsal_plugins.so"
 PLUGIN_LIBRARY_VARIABLE = "DTFSAL_PLUGIN_LIBRARY"
@@ -18,8 +19,7 @@ _registering = threading.Lock()
 
 def default_library() -> Path:
     """Where the library is built to if nothing else is said: in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "dtfsal" / LIBRARY_NAME
+    return cached_library(LIBRARY_NAME)
 
 
 def find_plugin_library() -> Path:

@@ -1,5 +1,12 @@
-"""A very small audio-visual model as an engine bundle."""
+"""A very small audio-visual model as an engine bundle, and a pretended GPU that runs it as late as events allow.
 
+Work that a stream has been given is done only when somebody waits for it, and then no more than what was waited for.
+So a copy or a run that its events do not order is not done in time, and the maps are wrong.
+"""
+
+import dataclasses
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +15,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, write_bundle
+from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, read_bundle, write_bundle
+from dtfsal.engines import tensorrt_engine as module
+from dtfsal.engines.cuda_device import DeviceBuffer, PinnedBuffer
+from dtfsal.engines.gpu_driver import GpuDriver
 
+DRIVER = GpuDriver("13.0", (("Card", "9.0"), ("Small card", "8.6")))
+VERSION = "11.4.0.106"
 CLIP = ClipSpec(frames=2, height=4, width=6)
 AUDIO = AudioSpec(slices=9, height=2, width=3)
 
@@ -110,3 +122,243 @@ def inputs() -> dict[str, np.ndarray]:
         "video": rng.standard_normal((2, 3, 2, 4, 6), dtype=np.float32),
         "audio": rng.standard_normal((2, 9, 1, 2, 3), dtype=np.float32),
     }
+
+
+class PretendedStream:
+    def __init__(self, address):
+        self.address, self.work, self.done = address, [], 0
+
+
+class PretendedGpu:
+    """A `GpuDevice` in NumPy; it is also where the pretended library looks up addresses and streams."""
+
+    name = "Card"
+
+    def __init__(self, free=2**30):
+        self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
+        self.live, self.capturing, self.uploaded = set(), None, []
+        self._addresses = itertools.count(2**20, 2**20)
+
+    def activate(self):
+        pass
+
+    def free_bytes(self):
+        return self.free
+
+    def allocate(self, size):
+        return self._new(DeviceBuffer, size)
+
+    def pin(self, size):
+        address, handle = self._memory(size)
+        return PinnedBuffer(self.memory[address], handle)
+
+    def stream(self):
+        stream = PretendedStream(next(self._addresses))
+        self.streams[stream.address] = stream
+        self.live.add(id(stream))
+        return stream
+
+    def stream_address(self, stream):
+        return stream.address
+
+    def upload(self, target, source, stream):
+        self.uploaded.append(target.size)
+        self.queue(stream, lambda: np.copyto(self.memory[target.address], source.bytes))
+
+    def download(self, target, source, stream):
+        self.queue(stream, lambda: np.copyto(target.bytes, self.memory[source.address]))
+
+    def copy_rows(self, copy, stream):
+        def work():
+            for row in range(copy.rows):
+                source = self._place(copy.source + row * copy.source_pitch, copy.width)
+                self._place(copy.target + row * copy.target_pitch, copy.width)[...] = source
+
+        self.queue(stream, work)
+
+    def _place(self, address, size):
+        base = max(start for start in self.memory if 0 < start <= address)
+        part = self.memory[base][address - base : address - base + size]
+        assert part.size == size, "past the end of the memory"
+        return part
+
+    def record(self, stream):
+        return stream, len(stream.work)
+
+    def wait(self, stream, event):
+        self.queue(stream, lambda: self.synchronise(event))
+
+    def synchronise(self, event):
+        stream, position = event
+        while stream.done < position:
+            stream.done += 1
+            stream.work[stream.done - 1]()
+
+    def capture(self, stream, work):
+        self.capturing = []
+        work(stream)
+        graph, self.capturing = self.capturing, None
+        self.live.add(id(graph))
+        return graph
+
+    def launch(self, graph, stream):
+        for work in graph:
+            self.queue(stream, work)
+
+    def release(self, *things):
+        for thing in things:
+            self.live.remove(id(thing.handle if hasattr(thing, "handle") else thing))
+
+    def queue(self, stream, work):
+        (stream.work if self.capturing is None else self.capturing).append(work)
+
+    def _new(self, kind, size):
+        address, handle = self._memory(size)
+        return kind(address, size, handle)
+
+    def _memory(self, size):
+        self.allocations += 1
+        memory, handle = np.full(max(size, 1), 0xFF, np.uint8)[:size], object()
+        address = memory.ctypes.data  # real, so that code of ours in C can be pretended to run there, too
+        self.memory[address] = memory
+        self.live.add(id(handle))
+        self.memory[-address] = handle  # kept, so that its id stays its own
+        return address, handle
+
+
+class PretendedTensorRt:
+    """A module like `tensorrt` whose engines are JSON and compute sigmoid(mean of the video + mean of the sound)."""
+
+    __name__, __version__ = "tensorrt", VERSION
+
+    class ILogger:
+        class Severity:
+            ERROR, INTERNAL_ERROR = range(2)
+
+    class TensorIOMode:
+        INPUT, OUTPUT = range(2)
+
+    def __init__(self, gpu):
+        self.gpu, self.refuse, self.no_context, self.contexts, self.loaded = gpu, False, False, 0, []
+
+    def get_plugin_registry(self):
+        return self
+
+    def get_creator(self, *_):
+        return self.loaded[-1] if self.loaded else None
+
+    def load_library(self, path):
+        self.loaded.append(path)
+        return object()
+
+    def Runtime(self, log):  # noqa: N802 - TensorRT's name
+        return PretendedRuntime(self, log)
+
+
+class PretendedRuntime:
+    def __init__(self, trt, log):
+        self.trt, self.log = trt, log
+
+    def deserialize_cuda_engine(self, data):
+        if data == b"broken":
+            self.log.log(self.trt.ILogger.Severity.ERROR, " the file is damaged\n")
+            return None
+        return PretendedEngine(self.trt, json.loads(data))
+
+
+class PretendedEngine:
+    def __init__(self, trt, tensors):
+        self.trt, self.tensors, self.names = trt, tensors, list(tensors)
+        self.num_io_tensors = len(tensors)
+
+    def get_tensor_name(self, index):
+        return self.names[index]
+
+    def get_tensor_shape(self, name):
+        return tuple(self.tensors[name]["shape"])
+
+    def get_tensor_dtype(self, name):
+        return type("DataType", (), {"name": self.tensors[name]["type"]})
+
+    def get_tensor_mode(self, name):
+        return self.tensors[name]["mode"]
+
+    def create_execution_context(self):
+        self.trt.contexts += 1
+        return None if self.trt.no_context else PretendedContext(self)
+
+
+class PretendedContext:
+    def __init__(self, engine):
+        self.engine, self.addresses, self.shapes = engine, {}, {}
+
+    def set_input_shape(self, name, shape):
+        self.shapes[name] = shape
+        return shape[0] <= 8
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream):
+        trt, gpu, bound, shapes = self.engine.trt, self.engine.trt.gpu, dict(self.addresses), dict(self.shapes)
+
+        def work():
+            video, audio = (gpu.memory[bound[n]].view(np.float32).reshape(shapes[n]) for n in ("video", "audio"))
+            gpu.memory[bound["saliency_map"]][...] = mean_map(video, audio).reshape(-1).view(np.uint8)
+
+        gpu.queue(gpu.streams[stream], work)
+        return not trt.refuse
+
+
+def mean_map(video, audio):
+    """What the model of this file computes."""
+    sums = video.mean(axis=(1, 2)) + audio.mean(axis=(1, 2, 3, 4))[:, None, None]
+    return (1 / (1 + np.exp(-sums)))[:, None].astype(np.float32)
+
+
+@pytest.fixture
+def gpu():
+    return PretendedGpu()
+
+
+@pytest.fixture
+def trt(gpu):
+    return PretendedTensorRt(gpu)
+
+
+@pytest.fixture
+def make_trt_bundle(tmp_path, tiny_manifest, monkeypatch):
+    """(changes of the manifest) -> a bundle; the machine has two GPUs."""
+    monkeypatch.setattr(module, "find_gpu_driver", lambda: DRIVER)
+    numbers = itertools.count()
+
+    def make(batch=-1, content=None, types=None, files=None, **changes):
+        manifest = tiny_manifest(batch)
+        spec = manifest.graphs["window"]
+        tensors = {
+            tensor.name: {"shape": tensor.shape, "type": (types or {}).get(tensor.name, "FLOAT"), "mode": mode}
+            for mode, specs in enumerate((spec.inputs, spec.outputs))
+            for tensor in specs
+        }
+        folder = tmp_path / f"source{next(numbers)}"
+        folder.mkdir()
+        (folder / "model.engine").write_bytes(content or json.dumps(tensors).encode())
+        sources = {"model.engine": folder / "model.engine"}
+        for name in files or ():
+            sources[name] = folder / name
+            sources[name].write_text("a library")
+        values = {"target": "tensorrt", "builder": "tensorrt", "builder_version": VERSION, "precision": "fp16"}
+        values["graphs"] = {"window": dataclasses.replace(spec, file="model.engine")}
+        path = tmp_path / f"bundle{next(numbers)}"
+        write_bundle(path, dataclasses.replace(manifest, **(values | changes)), sources)
+        return read_bundle(path)
+
+    return make
+
+
+@pytest.fixture
+def onnx_bundle(tmp_path, tiny_model, tiny_manifest):
+    """The same model for ONNX Runtime."""
+    (tmp_path / "model.onnx").write_bytes(tiny_model().SerializeToString())
+    write_bundle(tmp_path / "onnx", tiny_manifest(), {"model.onnx": tmp_path / "model.onnx"})
+    return tmp_path / "onnx"

@@ -1,211 +1,17 @@
-"""The TensorRT back end on a pretended GPU, which computes as late as streams and events allow.
-
-Work that a stream has been given is done only when somebody waits for it, and then no more than what was waited for.
-So a copy or a run that its events do not order is not done in time, and the maps are wrong.
-"""
-
-import dataclasses
-import itertools
-import json
+"""The TensorRT back end on a pretended GPU; see conftest.py."""
 
 import numpy as np
 import pytest
 
-from dtfsal.engines import open_engine, read_bundle, write_bundle
+from dtfsal.engines import open_engine
 from dtfsal.engines import tensorrt_engine as module
-from dtfsal.engines.cuda_device import CudaCoreDevice, DeviceBuffer, PinnedBuffer, _cuda_errors
+from dtfsal.engines.cuda_device import CudaCoreDevice, _cuda_errors
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
 from dtfsal.engines.gpu_driver import GpuDriver
 from dtfsal.engines.tensorrt_engine import SHAPES_HELD, TensorRtEngine
 from dtfsal.runtime import SaliencyPredictor
 
-DRIVER = GpuDriver("13.0", (("Card", "9.0"), ("Small card", "8.6")))
 VERSION = "11.4.0.106"
-
-
-class PretendedStream:
-    def __init__(self, address):
-        self.address, self.work, self.done = address, [], 0
-
-
-class PretendedGpu:
-    """A `GpuDevice` in NumPy; it is also where the pretended library looks up addresses and streams."""
-
-    name = "Card"
-
-    def __init__(self, free=2**30):
-        self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
-        self.live, self.capturing, self.uploaded = set(), None, []
-        self._addresses = itertools.count(2**20, 2**20)
-
-    def activate(self):
-        pass
-
-    def free_bytes(self):
-        return self.free
-
-    def allocate(self, size):
-        return self._new(DeviceBuffer, size)
-
-    def pin(self, size):
-        address, handle = self._memory(size)
-        return PinnedBuffer(self.memory[address], handle)
-
-    def stream(self):
-        stream = PretendedStream(next(self._addresses))
-        self.streams[stream.address] = stream
-        self.live.add(id(stream))
-        return stream
-
-    def stream_address(self, stream):
-        return stream.address
-
-    def upload(self, target, source, stream):
-        self.uploaded.append(target.size)
-        self.queue(stream, lambda: np.copyto(self.memory[target.address], source.bytes))
-
-    def download(self, target, source, stream):
-        self.queue(stream, lambda: np.copyto(target.bytes, self.memory[source.address]))
-
-    def copy_rows(self, copy, stream):
-        def work():
-            for row in range(copy.rows):
-                source = self._place(copy.source + row * copy.source_pitch, copy.width)
-                self._place(copy.target + row * copy.target_pitch, copy.width)[...] = source
-
-        self.queue(stream, work)
-
-    def _place(self, address, size):
-        base = max(start for start in self.memory if 0 < start <= address)
-        part = self.memory[base][address - base : address - base + size]
-        assert part.size == size, "past the end of the memory"
-        return part
-
-    def record(self, stream):
-        return stream, len(stream.work)
-
-    def wait(self, stream, event):
-        self.queue(stream, lambda: self.synchronise(event))
-
-    def synchronise(self, event):
-        stream, position = event
-        while stream.done < position:
-            stream.done += 1
-            stream.work[stream.done - 1]()
-
-    def capture(self, stream, work):
-        self.capturing = []
-        work(stream)
-        graph, self.capturing = self.capturing, None
-        self.live.add(id(graph))
-        return graph
-
-    def launch(self, graph, stream):
-        for work in graph:
-            self.queue(stream, work)
-
-    def release(self, *things):
-        for thing in things:
-            self.live.remove(id(thing.handle if hasattr(thing, "handle") else thing))
-
-    def queue(self, stream, work):
-        (stream.work if self.capturing is None else self.capturing).append(work)
-
-    def _new(self, kind, size):
-        address, handle = self._memory(size)
-        return kind(address, size, handle)
-
-    def _memory(self, size):
-        self.allocations += 1
-        address, handle = next(self._addresses), object()
-        self.memory[address] = np.full(size, 0xFF, np.uint8)
-        self.live.add(id(handle))
-        self.memory[-address] = handle  # kept, so that its id stays its own
-        return address, handle
-
-
-class PretendedTensorRt:
-    """A module like `tensorrt` whose engines are JSON and compute sigmoid(mean of the video + mean of the sound)."""
-
-    __name__, __version__ = "tensorrt", VERSION
-
-    class ILogger:
-        class Severity:
-            ERROR, INTERNAL_ERROR = range(2)
-
-    class TensorIOMode:
-        INPUT, OUTPUT = range(2)
-
-    def __init__(self, gpu):
-        self.gpu, self.refuse, self.no_context, self.contexts, self.loaded = gpu, False, False, 0, []
-
-    def get_plugin_registry(self):
-        return self
-
-    def get_creator(self, *_):
-        return self.loaded[-1] if self.loaded else None
-
-    def load_library(self, path):
-        self.loaded.append(path)
-        return object()
-
-    def Runtime(self, log):  # noqa: N802 - TensorRT's name
-        return PretendedRuntime(self, log)
-
-
-class PretendedRuntime:
-    def __init__(self, trt, log):
-        self.trt, self.log = trt, log
-
-    def deserialize_cuda_engine(self, data):
-        if data == b"broken":
-            self.log.log(self.trt.ILogger.Severity.ERROR, " the file is damaged\n")
-            return None
-        return PretendedEngine(self.trt, json.loads(data))
-
-
-class PretendedEngine:
-    def __init__(self, trt, tensors):
-        self.trt, self.tensors, self.names = trt, tensors, list(tensors)
-        self.num_io_tensors = len(tensors)
-
-    def get_tensor_name(self, index):
-        return self.names[index]
-
-    def get_tensor_shape(self, name):
-        return tuple(self.tensors[name]["shape"])
-
-    def get_tensor_dtype(self, name):
-        return type("DataType", (), {"name": self.tensors[name]["type"]})
-
-    def get_tensor_mode(self, name):
-        return self.tensors[name]["mode"]
-
-    def create_execution_context(self):
-        self.trt.contexts += 1
-        return None if self.trt.no_context else PretendedContext(self)
-
-
-class PretendedContext:
-    def __init__(self, engine):
-        self.engine, self.addresses, self.shapes = engine, {}, {}
-
-    def set_input_shape(self, name, shape):
-        self.shapes[name] = shape
-        return shape[0] <= 8
-
-    def set_tensor_address(self, name, address):
-        self.addresses[name] = address
-
-    def execute_async_v3(self, stream):
-        trt, gpu, bound, shapes = self.engine.trt, self.engine.trt.gpu, dict(self.addresses), dict(self.shapes)
-
-        def work():
-            video, audio = (gpu.memory[bound[n]].view(np.float32).reshape(shapes[n]) for n in ("video", "audio"))
-            gpu.memory[bound["saliency_map"]][...] = expected(video, audio).reshape(-1).view(np.uint8)
-
-        gpu.queue(gpu.streams[stream], work)
-        return not trt.refuse
 
 
 def expected(video, audio):
@@ -224,56 +30,8 @@ def check(outputs, inputs):
 
 
 @pytest.fixture
-def gpu():
-    return PretendedGpu()
-
-
-@pytest.fixture
-def trt(gpu):
-    return PretendedTensorRt(gpu)
-
-
-@pytest.fixture
-def make_bundle(tmp_path, tiny_manifest, monkeypatch):
-    """(changes of the manifest) -> a bundle; the machine has two GPUs."""
-    monkeypatch.setattr(module, "find_gpu_driver", lambda: DRIVER)
-    numbers = itertools.count()
-
-    def make(batch=-1, content=None, types=None, files=None, **changes):
-        manifest = tiny_manifest(batch)
-        spec = manifest.graphs["window"]
-        tensors = {
-            tensor.name: {"shape": tensor.shape, "type": (types or {}).get(tensor.name, "FLOAT"), "mode": mode}
-            for mode, specs in enumerate((spec.inputs, spec.outputs))
-            for tensor in specs
-        }
-        folder = tmp_path / f"source{next(numbers)}"
-        folder.mkdir()
-        (folder / "model.engine").write_bytes(content or json.dumps(tensors).encode())
-        sources = {"model.engine": folder / "model.engine"}
-        for name in files or ():
-            sources[name] = folder / name
-            sources[name].write_text("a library")
-        values = {"target": "tensorrt", "builder": "tensorrt", "builder_version": VERSION, "precision": "fp16"}
-        values["graphs"] = {"window": dataclasses.replace(spec, file="model.engine")}
-        path = tmp_path / f"bundle{next(numbers)}"
-        write_bundle(path, dataclasses.replace(manifest, **(values | changes)), sources)
-        return read_bundle(path)
-
-    return make
-
-
-@pytest.fixture
-def onnx_bundle(tmp_path, tiny_model, tiny_manifest):
-    """The same model for ONNX Runtime."""
-    (tmp_path / "model.onnx").write_bytes(tiny_model().SerializeToString())
-    write_bundle(tmp_path / "onnx", tiny_manifest(), {"model.onnx": tmp_path / "model.onnx"})
-    return tmp_path / "onnx"
-
-
-@pytest.fixture
-def engine(make_bundle, gpu, trt):
-    with TensorRtEngine(make_bundle(), device=gpu, module=trt) as engine:
+def engine(make_trt_bundle, gpu, trt):
+    with TensorRtEngine(make_trt_bundle(), device=gpu, module=trt) as engine:
         yield engine
 
 
@@ -430,8 +188,8 @@ def test_a_fork_runs_beside_its_engine_and_shares_the_weights(engine, gpu):
     check(engine.run(inputs[0]), inputs[0])
 
 
-def test_closing_frees_everything(make_bundle, gpu, trt):
-    engine = TensorRtEngine(make_bundle(), device=gpu, module=trt)
+def test_closing_frees_everything(make_trt_bundle, gpu, trt):
+    engine = TensorRtEngine(make_trt_bundle(), device=gpu, module=trt)
     for seed in range(5):
         engine.submit(made_inputs(seed))
     engine.close()
@@ -457,8 +215,8 @@ def test_inputs_are_checked_before_the_gpu_sees_them(engine):
         engine.run(made_inputs(0, batch=9))
 
 
-def test_the_plugin_is_registered_before_the_engine_is_read(make_bundle, gpu, trt):
-    bundle = make_bundle(deform_conv="plugin", files=["libdtfsal_plugins.so"])
+def test_the_plugin_is_registered_before_the_engine_is_read(make_trt_bundle, gpu, trt):
+    bundle = make_trt_bundle(deform_conv="plugin", files=["libdtfsal_plugins.so"])
     with TensorRtEngine(bundle, device=gpu, module=trt):
         assert trt.loaded == [str(bundle.path / "libdtfsal_plugins.so")]
 
@@ -478,28 +236,28 @@ def test_the_plugin_is_registered_before_the_engine_is_read(make_bundle, gpu, tr
         ({"deform_conv": "plugin"}, UsageError, "has no file 'libdtfsal_plugins"),
     ],
 )
-def test_bundles_that_do_not_fit_are_one_sentence(make_bundle, gpu, trt, changes, kind, message):
+def test_bundles_that_do_not_fit_are_one_sentence(make_trt_bundle, gpu, trt, changes, kind, message):
     with pytest.raises(kind, match=message):
-        TensorRtEngine(make_bundle(**changes), device=gpu, module=trt)
+        TensorRtEngine(make_trt_bundle(**changes), device=gpu, module=trt)
     assert not gpu.live
 
 
-def test_rtx_engines_run_on_later_versions(make_bundle, gpu, trt):
+def test_rtx_engines_run_on_later_versions(make_trt_bundle, gpu, trt):
     trt.__version__ = "1.8.0.1"
     changes = {"target": "tensorrt-rtx", "compute_capabilities": ("8.9", "9.0")}
-    TensorRtEngine(make_bundle(builder_version="1.7.1.116", **changes), device=gpu, module=trt).close()
+    TensorRtEngine(make_trt_bundle(builder_version="1.7.1.116", **changes), device=gpu, module=trt).close()
     with pytest.raises(EngineMismatchError, match="build the engine again"):
-        TensorRtEngine(make_bundle(builder_version="2.0", **changes), device=gpu, module=trt)
+        TensorRtEngine(make_trt_bundle(builder_version="2.0", **changes), device=gpu, module=trt)
 
 
-def test_too_little_memory_is_one_sentence(make_bundle, gpu, trt):
+def test_too_little_memory_is_one_sentence(make_trt_bundle, gpu, trt):
     gpu.free = 100
     with pytest.raises(EngineError, match="the GPU Card has 0 MiB left"):
-        TensorRtEngine(make_bundle(), device=gpu, module=trt)
+        TensorRtEngine(make_trt_bundle(), device=gpu, module=trt)
     gpu.free = 2**30
     trt.no_context = True
     with (
-        TensorRtEngine(make_bundle(), device=gpu, module=trt) as engine,
+        TensorRtEngine(make_trt_bundle(), device=gpu, module=trt) as engine,
         pytest.raises(EngineError, match="no memory left to run the graph 'window'"),
     ):
         engine.run(made_inputs(0))
@@ -511,8 +269,8 @@ def test_a_refused_run_is_an_error(engine, trt):
         engine.run(made_inputs(0))
 
 
-def test_another_gpu_of_the_machine(make_bundle, gpu, trt):
-    bundle = make_bundle(compute_capabilities=("8.6",))
+def test_another_gpu_of_the_machine(make_trt_bundle, gpu, trt):
+    bundle = make_trt_bundle(compute_capabilities=("8.6",))
     TensorRtEngine(bundle, index=1, device=gpu, module=trt).close()
     with pytest.raises(EngineMismatchError, match=r"GPU 0, Card, has 9\.0"):
         TensorRtEngine(bundle, device=gpu, module=trt)
@@ -520,8 +278,8 @@ def test_another_gpu_of_the_machine(make_bundle, gpu, trt):
         TensorRtEngine(bundle, index=2, device=gpu, module=trt)
 
 
-def test_no_driver_is_said_before_any_library_is_asked(make_bundle, monkeypatch):
-    bundle = make_bundle()
+def test_no_driver_is_said_before_any_library_is_asked(make_trt_bundle, monkeypatch):
+    bundle = make_trt_bundle()
     monkeypatch.setattr(module, "find_gpu_driver", lambda: GpuDriver(None, problem="there is no NVIDIA driver"))
     monkeypatch.setattr(module, "import_library", lambda _: pytest.fail("the library crashes without a driver"))
     with pytest.raises(UnavailableError, match="needs an NVIDIA GPU, but there is no NVIDIA driver"):
@@ -530,10 +288,10 @@ def test_no_driver_is_said_before_any_library_is_asked(make_bundle, monkeypatch)
         open_engine(bundle.path, device="cpu")
 
 
-def test_a_missing_library_is_named_with_its_remedy(make_bundle, monkeypatch):
+def test_a_missing_library_is_named_with_its_remedy(make_trt_bundle, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     with pytest.raises(UnavailableError, match=r"pip install 'dtfsal\[tensorrt\]' with NVIDIA's package index"):
-        open_engine(make_bundle().path)
+        open_engine(make_trt_bundle().path)
 
 
 def test_cudas_errors_name_cause_and_remedy():
@@ -546,7 +304,7 @@ def test_cudas_errors_name_cause_and_remedy():
             raise RuntimeError(text)
 
 
-def test_the_cuda_core_device_has_all_that_an_engine_asks_for():
+def test_the_cuda_core_device_has_all_that_an_engine_asks_for(gpu):
     asked = {name for name in vars(module.GpuDevice) if not name.startswith("_")}
     assert asked <= set(vars(CudaCoreDevice))
-    assert asked <= set(dir(PretendedGpu()))
+    assert asked <= set(dir(gpu))

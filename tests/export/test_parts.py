@@ -129,7 +129,7 @@ def test_files_and_manifest(lite_engine, lite_window_engine):
         "slice": "model_slice.onnx",
         "head": "model_head.onnx",
     }
-    assert set(manifest.files) == {
+    assert set(manifest.files) == {"build.json"} | {
         f"model_{name}.onnx{suffix}" for name in ("frame", "slice", "head") for suffix in ("", ".data")
     }
     weights = sum(record.size_bytes for name, record in manifest.files.items() if name.endswith(".data"))
@@ -170,7 +170,7 @@ def test_fp16_graphs_take_and_give_float32(lite_engine, name):
 def quick_export(monkeypatch, lite_engine, lite_window_engine):
     """Take graphs of the small lite from its engines."""
 
-    def loaded(model, target, precision, part):
+    def loaded(model, target, precision, part, _forms):
         graph = graph_of(lite_window_engine if part.name == "window" else lite_engine, part.name)
         return graph if precision == "fp32" else to_reduced(graph, precision)
 
@@ -209,7 +209,8 @@ def test_tensorrt_rtx_builds_three_engines(tmp_path, lite_weights, precision):
     assert {name: graph.file for name, graph in manifest.graphs.items()} == {
         name: f"model_{name}.engine" for name in names
     }
-    assert set(manifest.files) == {file for name in names for file in (f"model_{name}.engine", f"layers_{name}.json")}
+    files = {file for name in names for file in (f"model_{name}.engine", f"layers_{name}.json")}
+    assert set(manifest.files) == {"build.json"} | files
     for name in names:
         layers = json.loads((tmp_path / "rtx" / f"layers_{name}.json").read_text())
         assert any("CONVOLUTION" in layer["type"] for layer in layers)

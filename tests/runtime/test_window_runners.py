@@ -238,7 +238,7 @@ class FromScratch(WholeWindow):
 
     def run(self, window, slices, clock):
         del clock
-        inputs = {"video": normalise_clip([frame.rgb for frame in window.frames], self.clip)[None]}
+        inputs = {"video": normalise_clip([frame.pixels for frame in window.frames], self.clip)[None]}
         if slices is not None:
             inputs["audio"] = slices.window(window.centre_seconds)[None]
         return self.engine.run(inputs)["saliency_map"][0, 0]

@@ -212,3 +212,10 @@ def test_prepare_videos_then_check(make_miniature, tmp_path, capsys):
     assert main(["data", "check", "videos", str(out)]) == 0
     assert main(["prepare", "osie", "--source", str(root), "-o", str(out / "x"), "--frames"]) == 2
     np.testing.assert_equal((out / "x").exists(), False)
+
+
+def test_the_kinds_are_documented():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
+    assert all(f"| `{kind}` | {meaning} |" in text for kind, meaning in KINDS.items())

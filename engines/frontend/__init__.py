@@ -1,0 +1,19 @@
+"""Frames and sound to an engine's inputs on the GPU: the same numbers as the CPU's front-end, without its time.
+
+python -m dtfsal.engines.frontend           builds the library for this user (needs CMake, a C++ compiler and nvcc)
+"""
+
+from dtfsal.engines.frontend.library import FRONT_END_LIBRARY_VARIABLE, FrontEndLibrary, find_front_end_library
+from dtfsal.engines.frontend.picture import Picture, YuvPicture
+from dtfsal.engines.frontend.prepare import FramePreparer, SlicePreparer, SliceTables
+
+__all__ = [
+    "FRONT_END_LIBRARY_VARIABLE",
+    "FramePreparer",
+    "FrontEndLibrary",
+    "Picture",
+    "SlicePreparer",
+    "SliceTables",
+    "YuvPicture",
+    "find_front_end_library",
+]

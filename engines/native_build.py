@@ -1,0 +1,79 @@
+"""Building a library of ours with CMake, into place only when it is whole."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dtfsal.engines.errors import EngineError, OutputError, UnavailableError
+
+
+def build_library(
+    sources: Path, target: Path, options: Sequence[str] = (), report: Callable[[str], None] = lambda _line: None
+) -> Path:
+    """Configure and build a project, and put its library in place.
+
+    Args:
+        sources: the folder of its CMakeLists.txt.
+        target: where the library goes; its file name is that of the project's library.
+        options: of CMake.
+        report: told each line of the build.
+
+    Returns:
+        `target`.
+
+    Raises:
+        UnavailableError: CMake or the C++ compiler is missing.
+        EngineError: the compilation failed.
+        OutputError: the library cannot be put in its place.
+    """
+    for program in ("cmake", "c++"):
+        if shutil.which(program) is None:
+            raise UnavailableError(f"{target.name} needs {program}, which is not on PATH: install cmake and g++")
+    with tempfile.TemporaryDirectory(prefix="dtfsal-build-") as folder:
+        _run(["cmake", "-S", str(sources), "-B", folder, *options], report)
+        _run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], report)
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(folder) / target.name, partial)
+            partial.replace(target)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
+        finally:
+            partial.unlink(missing_ok=True)
+    return target
+
+
+def need_nvcc(library: str) -> None:
+    """See that NVIDIA's compiler is there.
+
+    Raises:
+        UnavailableError: it is not.
+    """
+    if shutil.which("nvcc") is None:
+        raise UnavailableError(f"{library} needs nvcc, which is not on PATH: install NVIDIA's CUDA toolkit")
+
+
+def architecture_options(architectures: Sequence[str]) -> list[str]:
+    """CMake's options for compute capabilities without the point, such as "90"; none for the project's own choice."""
+    return [f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"] if architectures else []
+
+
+def cached_library(name: str) -> Path:
+    """Where a library is built to if nothing else is said: in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal" / name
+
+
+def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            report(line.rstrip())
+    if process.returncode:
+        causes = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no output"]
+        raise EngineError(f"`{command[0]}` failed with exit code {process.returncode}: {causes[0].strip()}")
