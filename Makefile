@@ -13,7 +13,7 @@ STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
 
 # Tests that a GPU runs and other machines skip, and where the check's figures go.
-GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py
+GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py tests/engines/frontend/test_gpu.py
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
@@ -44,8 +44,9 @@ gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, p
 	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)
 	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
 
-plugin: $(VENV)/.dev  ## build the TensorRT plugin (needs nvcc) into the user's cache
+plugin: $(VENV)/.dev  ## build the TensorRT plugin and the GPU's front-end (needs nvcc) into the user's cache
 	@$(BIN)/python -m dtfsal.engines.plugins
+	@$(BIN)/python -m dtfsal.engines.frontend
 
 lint: $(VENV)/.dev  ## check style and formatting, then types
 	@$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     sections = [_machine_line(report), _latency_table(report["rows"])]
     if (kernels := parts.get("kernels", {})).get("status") == "done":
         sections.append(_kernel_table(kernels["result"]))
-    sections.append(_video_table(parts))
+    sections += [_front_end_table(parts), _video_table(parts)]
     sections.append(_left_out(parts))
     host = report["machine"]
     sections.append(f"{host['cpu']}, {host['cores']} cores; {software(host, None)}. `{' '.join(report['command'])}`")
@@ -173,9 +173,24 @@ def _video_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
     for _, report in reports:
         (row,) = report["rows"]
         engine = row["stages_ms"]["engine"]
-        name = f"{report['model']} {report['precision']}, {report['backend']['name']} on {report['backend']['device']}"
+        backend = report["backend"]
+        name = f"{report['model']} {report['precision']}, {backend['name']} on {backend['device']}"
+        if "front_end" in backend:
+            name += f", frames prepared on the {backend['front_end']}"
         share = f"{100 * engine / row['mean_ms']:.0f} %"
         lines.append(f"| {name} | {row['maps_per_second']:.3g} | {row['mean_ms']:.3g} | {engine:.3g} | {share} |")
+    return "\n".join(lines)
+
+
+def _front_end_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    part = parts.get("front-end")
+    if part is None or part["status"] != "done":
+        return ""
+    height, width = part["result"]["size"]
+    lines = [f"| prepared from {width}x{height} | GPU | CPU | difference |", "|---|---|---|---|"]
+    for row in part["result"]["rows"]:
+        cells = (row["what"], f"{row['gpu_us']:.3g} us", f"{row['cpu_us']:.3g} us", f"{row['difference']:.2g}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

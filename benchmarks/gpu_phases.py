@@ -3,12 +3,14 @@
 A part runs in a process of its own: what a library aborts, leaks or poisons there does not reach the others.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ def phases(settings: Settings) -> dict[str, Phase]:
     return {
         "rates": _rates,
         "kernels": _kernels,
+        "front-end": _front_end,
         **{f"PyTorch, batch {size}": _torch_phase(size) for size in settings.batch_sizes},
         **{f"engine {form.name}": _engine_phase(form.name) for form in chosen},
         **{f"video {target}": _video_phase(target) for target in targets},
@@ -97,6 +100,23 @@ def _kernels(settings: Settings) -> dict[str, Any]:
     from dtfsal.benchmarks.gpu_kernels import kernels
 
     return kernels(runs=settings.runs)
+
+
+def _front_end(settings: Settings) -> dict[str, Any]:
+    if settings.device != "cuda":
+        raise UnavailableError("the front-end's CUDA kernels need a GPU")
+    import torch
+
+    from dtfsal.benchmarks.gpu_front_end import front_end
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = full_hd_clip(_clip(settings), Path(folder) / "clip.mp4")
+        return front_end(clip, settings.preset, _architecture(torch), runs=settings.runs)
+
+
+def _architecture(torch: Any) -> str:
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}{minor}"
 
 
 def _torch_phase(batch_size: int) -> Phase:
@@ -144,14 +164,46 @@ def _video_phase(target: str) -> Phase:
             folder = Path(name)
             clip = full_hd_clip(_clip(settings), folder / "clip.mp4")
             reports = []
+            left_out: dict[str, str] = {}
+            front_ends: list[Path | None] = [None]
+            if target != "onnxruntime":
+                try:
+                    front_ends.append(_built_front_end(folder))
+                except DtfsalError as error:
+                    left_out["prepared on the GPU"] = str(error)
             for preset in dict.fromkeys((settings.preset, "lite")):
                 precision = "fp32" if target == "onnxruntime" else "fp16"
                 bundle = folder / preset
                 build_engine(BuildRequest(output=bundle, target=target, precision=precision, preset=preset))  # type: ignore[arg-type]
-                reports.append(live(bundle, clip, runs=2, device=_device(settings)))
-        return {"reports": reports}
+                for library in front_ends:
+                    with _front_end_library(library):
+                        reports.append(live(bundle, clip, runs=2, device=_device(settings)))
+        return {"reports": reports, "left_out": left_out}
 
     return phase
+
+
+def _built_front_end(folder: Path) -> Path:
+    import torch
+
+    from dtfsal.engines.frontend.build import build_front_end_library
+
+    return build_front_end_library(folder, architectures=(_architecture(torch),))
+
+
+@contextlib.contextmanager
+def _front_end_library(library: Path | None) -> Iterator[None]:
+    """Processes that are started here prepare frames with this library, or with none."""
+    from dtfsal.engines.frontend.library import FRONT_END_LIBRARY_VARIABLE, NO_LIBRARY
+
+    before = os.environ.get(FRONT_END_LIBRARY_VARIABLE)
+    os.environ[FRONT_END_LIBRARY_VARIABLE] = NO_LIBRARY if library is None else str(library)
+    try:
+        yield
+    finally:
+        del os.environ[FRONT_END_LIBRARY_VARIABLE]
+        if before is not None:
+            os.environ[FRONT_END_LIBRARY_VARIABLE] = before
 
 
 def full_hd_clip(source: Path, path: Path) -> Path:

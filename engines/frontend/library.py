@@ -13,6 +13,7 @@ from dtfsal.engines.native_build import cached_library
 
 LIBRARY_NAME = "libdtfsal_frontend.so"
 FRONT_END_LIBRARY_VARIABLE = "DTFSAL_FRONT_END_LIBRARY"
+NO_LIBRARY = "none"  # the variable's value that leaves the work to the CPU
 CAPACITY, CUDA_ERROR = 5, 6  # of the header's statuses
 TYPES = {"float32": 0, "float16": 1}
 
@@ -128,11 +129,12 @@ def find_front_end_library() -> Path:
 
 
 def installed_front_end() -> FrontEndLibrary | None:
-    """The built library, or None where there is none and none is named.
+    """The built library, or None where there is none and none is named, or DTFSAL_FRONT_END_LIBRARY is "none".
 
     Raises:
         UnavailableError: DTFSAL_FRONT_END_LIBRARY names one that is not there or cannot be loaded.
     """
-    if not os.environ.get(FRONT_END_LIBRARY_VARIABLE) and not cached_library(LIBRARY_NAME).is_file():
+    named = os.environ.get(FRONT_END_LIBRARY_VARIABLE)
+    if named == NO_LIBRARY or (not named and not cached_library(LIBRARY_NAME).is_file()):
         return None
     return FrontEndLibrary(find_front_end_library())

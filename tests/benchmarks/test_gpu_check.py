@@ -104,9 +104,9 @@ def test_settings_survive_json():
 
 
 def test_the_parts_follow_the_settings():
-    assert list(phases(SETTINGS)) == ["rates", "kernels", "PyTorch, batch 1"]
+    assert list(phases(SETTINGS)) == ["rates", "kernels", "front-end", "PyTorch, batch 1"]
     some = dataclasses.replace(SETTINGS, engines=("ONNX Runtime fp32", "TensorRT fp16", "TensorRT bf16"))
-    assert list(phases(some))[3:] == [
+    assert list(phases(some))[4:] == [
         "engine ONNX Runtime fp32",
         "engine TensorRT fp16",
         "engine TensorRT bf16",
@@ -148,7 +148,7 @@ def test_the_report_of_made_parts():
     live = {
         "model": "lite",
         "precision": "fp16",
-        "backend": {"name": "tensorrt", "device": "cuda"},
+        "backend": {"name": "tensorrt", "device": "cuda", "front_end": "GPU"},
         "rows": [{"maps_per_second": 400.0, "mean_ms": 2.5, "stages_ms": {"engine": 2.0}}],
     }
     kernel = {"shape": "1x8x4x4", "precision": "fp16", "kernel": "ours", "median_us": 9.0, "ratio_to_ours": 1.0}
@@ -163,6 +163,13 @@ def test_the_report_of_made_parts():
         "kernels": {
             "status": "done",
             "result": {"rows": [{**kernel, "max_error": 0.001}], "left_out": {"torchvision": "absent"}},
+        },
+        "front-end": {
+            "status": "done",
+            "result": {
+                "size": [1080, 1920],
+                "rows": [{"what": "frame, YUV", "difference": 1.0, "gpu_us": 300.0, "cpu_us": 4000.0}],
+            },
         },
         "PyTorch, batch 1": {"status": "done", "result": {"rows": [made_row(BASELINE, 100.0)], "left_out": {"x": "y"}}},
         "engine TensorRT fp16": {"status": "failed", "reason": "it broke"},
@@ -179,7 +186,9 @@ def test_the_report_of_made_parts():
     assert "Card; driver 600.1; matrix products reach fp16 80 TFLOP/s, copies 900 GB/s" in text
     assert "| TensorRT fp16 | 1 | 10 ms | 10-10 ms | 10.00x | 100 | 50 % | 3 MiB | 0.500000 | 1.0 px |" in text
     assert "| 1x8x4x4 | fp16 | ours | 9 us | 1.00x | 0.001 |" in text
-    assert "| lite fp16, tensorrt on cuda | 400 | 2.5 | 2 | 80 % |" in text
+    assert "| prepared from 1920x1080 | GPU | CPU | difference |" in text
+    assert "| frame, YUV | 300 us | 4e+03 us | 1 |" in text
+    assert "| lite fp16, tensorrt on cuda, frames prepared on the GPU | 400 | 2.5 | 2 | 80 % |" in text
     assert "- engine TensorRT fp16: failed: it broke" in text
     assert "- PyTorch, batch 1: x: y" in text
 
@@ -187,8 +196,8 @@ def test_the_report_of_made_parts():
 def test_a_whole_check_on_a_cpu():
     seen = []
     report = gpu_check(SETTINGS, progress=lambda name, report: seen.append((name, len(report["parts"]))))
-    assert seen == [("rates", 1), ("kernels", 2), ("PyTorch, batch 1", 3)]
-    assert [part["status"] for part in report["parts"].values()] == ["done", "skipped", "done"]
+    assert seen == [("rates", 1), ("kernels", 2), ("front-end", 3), ("PyTorch, batch 1", 4)]
+    assert [part["status"] for part in report["parts"].values()] == ["done", "skipped", "skipped", "done"]
     (row,) = report["rows"]
     assert row["parity"]["max_abs_error"] == 0  # the very model
     assert row["share_of_matrix_rate"] > 0

@@ -68,6 +68,8 @@ def test_the_library_is_found_or_the_remedy_told(tmp_path, monkeypatch, host_lib
     assert installed_front_end() is None
     with pytest.raises(UnavailableError, match=r"is not built .*python -m dtfsal\.engines\.frontend"):
         find_front_end_library()
+    monkeypatch.setenv(FRONT_END_LIBRARY_VARIABLE, "none")
+    assert installed_front_end() is None
     monkeypatch.setenv(FRONT_END_LIBRARY_VARIABLE, str(tmp_path / "none.so"))
     with pytest.raises(UnavailableError, match="is no file"):
         installed_front_end()
