@@ -1,7 +1,7 @@
 """The deformable convolution's CUDA kernel on a GPU: its errors against float64 and its time beside others'.
 
-Shapes are the model's own (16 frames of 384 x 7 x 12) and a large one. Others: torchvision's operator, and this
-project's standard-operator form through PyTorch, which gathers columns and multiplies.
+Shapes are the model's own (16 frames of 384 x 7 x 12) and a large one. Others: the plugin that ships with TensorRT,
+torchvision's operator, and this project's standard-operator form through PyTorch, which gathers columns and multiplies.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dtfsal.benchmarks.gpu_tensorrt_kernel import tensorrts_own
 from dtfsal.benchmarks.stopwatch import ColdCacheStopwatch, first_line
 from dtfsal.engines.errors import DtfsalError
 from dtfsal.engines.plugins import build_plugin_library
@@ -115,6 +116,8 @@ def _candidates(
 ) -> Iterator[tuple[str, Callable[[], Callable[[], Tensor]]]]:
     yield "ours, channels last", lambda: _ours(library, inputs, dtype, "nhwc")
     yield "ours, NCHW", lambda: _ours(library, inputs, dtype, "nchw")
+    i = inputs
+    yield "TensorRT's own", lambda: tensorrts_own(i.x, i.offset, i.mask, i.weight, i.bias)
     yield "torchvision", lambda: _torchvision(inputs)
     yield (
         "gather and multiply",

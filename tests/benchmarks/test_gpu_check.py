@@ -13,9 +13,11 @@ from dtfsal.benchmarks.gpu_check import gpu_check, in_a_process, markdown
 from dtfsal.benchmarks.gpu_forms import BASELINE, torch_forms, with_ratios
 from dtfsal.benchmarks.gpu_machine import measured_rates, tf32
 from dtfsal.benchmarks.gpu_phases import Settings, full_hd_clip, phases, run_phase
+from dtfsal.benchmarks.gpu_tensorrt_kernel import one_node_graph
 from dtfsal.engines.errors import EngineError, UnavailableError
 from dtfsal.runtime.cli import main
 from dtfsal.runtime.media import probe
+from dtfsal.training.deform_conv import deform_conv2d
 
 SETTINGS = Settings(preset="tiny-v", device="cpu", batch_sizes=(1,), runs=2, forms=("eager SDPA fp32",), engines=())
 
@@ -226,3 +228,21 @@ def test_wrong_arguments_are_one_sentence(capsys, arguments, code, message):
 def test_no_gpu_is_one_sentence(capsys):
     assert main(["benchmark", "gpu"]) == 5
     assert "needs an NVIDIA GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_the_graph_of_tensorrts_own_kernel_is_the_deformable_convolution(kind):
+    """By ONNX Runtime against the definition; FP16 there is FP32 with rounded inputs."""
+    import onnxruntime
+
+    torch.manual_seed(0)
+    x, offset, mask = torch.randn(2, 8, 6, 7), torch.randn(2, 18, 6, 7), torch.rand(2, 9, 6, 7)
+    weight, bias = torch.randn(4, 8, 3, 3) / 8, torch.randn(4)
+    tensors = [tensor.to(kind) for tensor in (x, offset, mask, weight, bias)]
+    model = one_node_graph((2, 8, 6, 7), *tensors[3:])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {n: t.numpy() for n, t in zip(("x", "offset", "mask"), tensors, strict=False)})
+    expected = deform_conv2d(*(tensor.double() for tensor in tensors), padding=1)
+    torch.testing.assert_close(
+        torch.from_numpy(found).double(), expected, rtol=0, atol=1e-5 if kind == torch.float32 else 2e-2
+    )
