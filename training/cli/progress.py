@@ -12,14 +12,17 @@ class Bar:
         total: steps in all.
         unit: what a step is.
         wanted: False for no bar in any case.
+        start: steps that are done already.
     """
 
-    def __init__(self, total: int, unit: str, *, wanted: bool = True) -> None:
+    def __init__(self, total: int, unit: str, *, wanted: bool = True, start: int = 0) -> None:
         self._bar: Any = None
         if wanted and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, leave=False, file=sys.stderr)
+            self._bar = tqdm(
+                total=total, initial=start, unit=f" {unit}", dynamic_ncols=True, leave=False, file=sys.stderr
+            )
 
     def step(self, note: str = "") -> None:
         """Count one."""

