@@ -102,7 +102,7 @@ def evaluate_stills(
             maps[ANY_SOUND] = predict_photograph(model, rgb, sounds[number % len(sounds)])
         maps |= {name: compute(rgb) for name, compute in computed.items()}
         if prior is not None:
-            maps[GAZE_PRIOR] = _resized(prior, height, width)
+            maps[GAZE_PRIOR] = resized_map(prior, height, width)
         density = fixation_density(still.fixations, height, width, DEGREE_OF_WIDTH * width)
         rows += [Row(still.name, "photographs", name, score(m, still.fixations, density)) for name, m in maps.items()]
         if _is_example(number, len(stills), examples):
@@ -122,7 +122,7 @@ def predict_photograph(model: DTFSal, rgb: Rgb, samples: Floats | None = None) -
     if audio is not None:
         middle = clip_windows(2 * spec.frames, spec.frame_rate_hz, spec, audio)[spec.frames].slices
         slices = torch.from_numpy(mel_slices(samples, middle, audio))[None]
-    return _resized(predict_windows(model, features, slices)[0, 0].numpy(), height, width)
+    return resized_map(predict_windows(model, features, slices)[0, 0].numpy(), height, width)
 
 
 @torch.no_grad()
@@ -166,7 +166,7 @@ def evaluate_clips(
         maps[FRAME_DIFFERENCE] = [frame_difference(frames[t - 1], frames[t]) for t in targets]
         maps |= {key: [compute(frames[t]) for t in targets] for key, compute in computed.items()}
         if prior is not None:
-            maps[GAZE_PRIOR] = [_resized(prior, *frames.shape[1:3])] * len(targets)
+            maps[GAZE_PRIOR] = [resized_map(prior, *frames.shape[1:3])] * len(targets)
         maps[TRUTH] = [clip.density(t) for t in targets]
         gaze = [clip.fixations(t) for t in targets]
         densities = [fixation_density(points, frames.shape[1], frames.shape[2], sigma) for points in gaze]
@@ -185,7 +185,7 @@ def evaluate_clips(
 
 def mean_density(densities: Sequence[npt.NDArray[np.floating]], height: int = 120, width: int = 160) -> Floats:
     """The mean of densities of any size, (height, width): a gaze prior."""
-    return np.mean([_resized(np.asarray(density, np.float32), height, width) for density in densities], axis=0)
+    return np.mean([resized_map(np.asarray(density, np.float32), height, width) for density in densities], axis=0)
 
 
 def _predict(model: DTFSal, encoded: EncodedClip, targets: Sequence[int]) -> list[Floats]:
@@ -204,7 +204,7 @@ def _is_example(number: int, count: int, examples: int) -> bool:
     return number % apart == 0 and number // apart < examples
 
 
-def _resized(values: Floats, height: int, width: int) -> Floats:
+def resized_map(values: Floats, height: int, width: int) -> Floats:
     """(h, w) -> (height, width), bilinear with half-pixel centres."""
     tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     resized = F.interpolate(tensor, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""`dtfsal evaluate`: how well weights predict gaze, on photographs and on scenes of the procedural world."""
+"""`dtfsal evaluate`: how well weights predict gaze, on videos, photographs and scenes of the procedural world."""
 
 import argparse
 import csv
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 HELP = "score weights on gaze data"
 EXAMPLES = """\
 examples:
+  dtfsal evaluate runs/avad-1/best.safetensors --dataset avad --data data/audio-visual --fold 1 -o scores/avad-1
+      the test videos of a fold, every frame, with their sound and without
+  dtfsal evaluate dtfsal-v.safetensors --dataset dhf1k --data data/DHF1K --split validation --every 5 -o scores/dhf1k
   dtfsal evaluate lite.safetensors --stills data/osie -o scores/osie
       the validation photographs of OSIE, in silence and with sounds that mean nothing
   dtfsal evaluate lite.safetensors --synthetic 60 --seed 7 -o scores/synthetic
@@ -24,16 +27,26 @@ examples:
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
 The output folder gets scores.json, its tables as scores.md, scores.csv (a line for each item and predictor) and
-examples.png.
+examples.png; of videos also cc.png and nss.png, a bar for each video. docs/metrics.md says how each score is computed.
 """
 SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
+OF_VIDEOS = ("shuffled_auc", "information_gain")
+BARS = ("cc", "nss")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a safetensors file of a per-frame model (lite)")
+    parser.add_argument(
+        "weights", type=Path, metavar="WEIGHTS", help="a safetensors file; photographs and scenes take lite's only"
+    )
+    videos = parser.add_argument_group("videos")
+    videos.add_argument("--dataset", metavar="NAME", help="a data set (docs/datasets.md): dhf1k, avad, videos, ...")
+    videos.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds it")
+    videos.add_argument("--fold", type=int, metavar="N", help="of a data set with folds, which")
+    videos.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
+    videos.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
     parser.add_argument(
         "--stills",
         type=Path,
@@ -43,9 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
     parser.add_argument(
         "--split",
-        choices=("validation", "train", "all"),
-        default="validation",
-        help="which of OSIE's photographs (default: validation, which the shipped weights have never seen)",
+        choices=("validation", "train", "test", "all"),
+        help="which part (default: of videos test; of OSIE's photographs validation, unseen by the shipped weights)",
     )
     parser.add_argument(
         "--photographs",
@@ -78,9 +90,19 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.output / "scores.json").exists() and not args.force:
         raise UsageError(f"{args.output} holds scores already; choose another folder, or --force")
-    if args.stills is None and args.synthetic is None:
-        raise UsageError("say what to score on: --stills DIR, --synthetic N, or both for scenes made of the stills")
-    if args.synthetic is None and (args.photographs or args.cutouts or args.kind):
+    if (args.dataset is None) != (args.data is None):
+        raise UsageError("a data set needs both --dataset NAME and --data DIR")
+    if args.dataset is not None and (args.stills or args.synthetic is not None):
+        raise UsageError("--dataset is scored by itself; leave --stills and --synthetic out")
+    if args.dataset is None and args.stills is None and args.synthetic is None:
+        raise UsageError(
+            "say what to score on: --dataset NAME --data DIR, --stills DIR, --synthetic N, or the last two together "
+            "for scenes made of the stills"
+        )
+    args.split = args.split or ("validation" if args.dataset is None else "test")
+    if (args.split == "all") if args.dataset is not None else (args.split == "test"):
+        raise UsageError(f"there is no split {args.split!r} of {args.dataset or 'photographs'}; choose another")
+    if args.dataset is None and args.synthetic is None and (args.photographs or args.cutouts or args.kind):
         raise UsageError("--photographs, --cutouts and --kind are for scenes; add --synthetic N")
     if args.stills and args.photographs:
         raise UsageError("scenes are made of --stills or of --photographs; leave one of them out")
@@ -91,7 +113,11 @@ def run(args: argparse.Namespace) -> int:
     for kind in args.kind:
         check_kind(kind)
     keep_freed_memory()
-    evaluation, what = _stills(args) if args.synthetic is None else _synthetic(args)
+    if args.dataset is not None:
+        evaluation, what = _videos(args)
+    else:
+        evaluation, what = _stills(args) if args.synthetic is None else _synthetic(args)
+    shown = (*SHOWN, *OF_VIDEOS) if args.dataset is not None else SHOWN
     report = {
         "command": _command(args),
         **what,
@@ -103,9 +129,11 @@ def run(args: argparse.Namespace) -> int:
     (args.output / "scores.md").write_text(_markdown(report))
     with (args.output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(("item", "group", "predictor", *SHOWN))
+        rows.writerow(("item", "group", "predictor", *shown))
         for row in evaluation.rows:
-            rows.writerow((row.item, row.group, row.predictor, *(f"{getattr(row.scores, m):.5f}" for m in SHOWN)))
+            rows.writerow((row.item, row.group, row.predictor, *(_cell(getattr(row.scores, m)) for m in shown)))
+    if args.dataset is not None:
+        _draw_bars(evaluation, args)
     draw_page(evaluation.examples).save(args.output / "examples.png")
     if args.json:
         print(json.dumps(report, indent=1, allow_nan=False))
@@ -113,6 +141,43 @@ def run(args: argparse.Namespace) -> int:
         _print(report["scores"])
         print(f"{args.output}: scores.json, scores.csv, examples.png")
     return 0
+
+
+def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
+    import torch
+
+    from dtfsal.runtime.errors import UnavailableError
+    from dtfsal.training.data.datasets import DataError, open_dataset
+    from dtfsal.training.evaluate_videos import evaluate_videos
+    from dtfsal.training.weights import load_weights
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError("there is no GPU that PyTorch can use; leave --device out")
+    items = open_dataset(args.dataset, args.data, args.split, fold=args.fold)
+    device = torch.device(args.device)
+    model = load_weights(args.weights).to(device)
+    with Bar(len(items), "videos") as bar:
+        evaluation = evaluate_videos(model, items, every=args.every, seed=args.seed, device=device, progress=bar.step)
+    if not evaluation.rows:
+        raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal data check` tells more")
+    what = {"set": args.dataset, "split": args.split, "fold": args.fold, "items": len(items), "every": args.every}
+    return evaluation, {**what, "seed": args.seed}
+
+
+def _draw_bars(evaluation: "Evaluation", args: argparse.Namespace) -> None:
+    from dtfsal.training.bars import draw_bars
+
+    predictors = list(dict.fromkeys(row.predictor for row in evaluation.rows))
+    for metric in BARS:
+        scores: dict[str, dict[str, float]] = {}
+        for row in evaluation.rows:
+            scores.setdefault(row.item, {})[row.predictor] = getattr(row.scores, metric)
+        title = f"{metric.upper()} on {args.dataset}, {args.split}"
+        draw_bars(title, scores, predictors).save(args.output / f"{metric}.png")
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"
 
 
 def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
@@ -193,6 +258,10 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
 def _command(args: argparse.Namespace) -> str:
     """What was asked, with names instead of paths."""
     words = ["dtfsal", "evaluate", args.weights.name]
+    if args.dataset is not None:
+        words += ["--dataset", args.dataset, "--data", args.data.name, "--split", args.split]
+        words += [] if args.fold is None else ["--fold", str(args.fold)]
+        words += [] if args.every == 1 else ["--every", str(args.every)]
     if args.stills:
         words += ["--stills", args.stills.name, "--split", args.split]
     if args.synthetic is not None:
