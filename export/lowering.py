@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from dtfsal.engines.errors import UsageError
 from dtfsal.export.planar_pool import PlanarPool
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
@@ -57,6 +58,12 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
     Batch normalisation goes into the convolution before it, token maps and re-arranged decoder weights become
     constants.
     """
+    config = model.config
+    if config.fusion != "amfb" or config.decoder != "multi":
+        raise UsageError(
+            f"the model {config.name!r} has the fusion {config.fusion!r} and the decoder {config.decoder!r}, which are "
+            "for comparisons in training; engines are built of the paper's own, amfb and multi"
+        )
     model = copy.deepcopy(model).eval()
     for module in model.modules():
         if isinstance(module, ConvNormAct | ConvNorm):

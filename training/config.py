@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.preprocess import AudioSpec
 from dtfsal.runtime.windows import ClipSpec
 
+FusionKind = Literal["amfb", "concatenation", "cross-attention"]
+DecoderKind = Literal["multi", "single", "unet"]
+ENHANCEMENTS = ("lteb", "dltfb", "none")
 PYRAMID_STRIDES = (4, 8, 16, 32)  # eq. 1: level i has 1 / 2^(i+1) of the frame's height and width
 TEMPORAL_STRIDE = 2  # eq. 1: T' = T / 2 token times of MViTv2
 
@@ -62,11 +65,61 @@ class EfficientNetConfig:
             raise UsageError(f"encoder.kind must be 'efficientnet-lite0' for these fields, not {self.kind!r}")
 
 
-EncoderConfig: TypeAlias = MViTConfig | EfficientNetConfig
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class S3DConfig:
+    """S3D (Xie et al. 2018), for Table 9.
+
+    Attributes:
+        kind: names this configuration among the encoders' in a file.
+    """
+
+    kind: str = "s3d"
+    temporal_stride: ClassVar[int] = TEMPORAL_STRIDE
+
+    def __post_init__(self) -> None:
+        if self.kind != "s3d":
+            raise UsageError(f"encoder.kind must be 's3d' for these fields, not {self.kind!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SwinConfig:
+    """Video Swin (Liu et al. 2022), for Table 9; the defaults are Video Swin-S.
+
+    Attributes:
+        width: of the first stage; each later one is twice as wide.
+        depths: blocks of each stage.
+        heads: of each stage's attention.
+        window: tokens of a window: times, rows, columns.
+        patch: pixels of a token: frames, rows, columns.
+        kind: names this configuration among the encoders' in a file.
+    """
+
+    width: int = 96
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    window: tuple[int, int, int] = (8, 7, 7)
+    patch: tuple[int, int, int] = (2, 4, 4)
+    kind: str = "video-swin"
+    temporal_stride: ClassVar[int] = TEMPORAL_STRIDE
+
+    def __post_init__(self) -> None:
+        if self.kind != "video-swin":
+            raise UsageError(f"encoder.kind must be 'video-swin' for these fields, not {self.kind!r}")
+        if len(self.depths) != 4 or len(self.heads) != 4 or min(*self.depths, *self.heads, self.width) < 1:
+            raise UsageError("encoder.depths and encoder.heads need four positive values, encoder.width one")
+        if any(self.width * 2**stage % heads for stage, heads in enumerate(self.heads)):
+            raise UsageError(f"encoder.heads {self.heads} must divide the stages' widths, {self.width} and its doubles")
+        if len(self.window) != 3 or min(self.window) < 1 or tuple(self.patch) != (2, 4, 4):
+            raise UsageError("encoder.window needs three positive values, and encoder.patch must be 2, 4, 4")
+
+
+EncoderConfig: TypeAlias = MViTConfig | EfficientNetConfig | S3DConfig | SwinConfig
 # Configurations of visual encoders by their kind; see `dtfsal.training.encoders` for what they describe.
 ENCODER_CONFIGS: Mapping[str, type[EncoderConfig]] = {
     "mvitv2": MViTConfig,
     "efficientnet-lite0": EfficientNetConfig,
+    "s3d": S3DConfig,
+    "video-swin": SwinConfig,
 }
 AudioReadout = Literal["grid", "timeline"]
 
@@ -112,6 +165,9 @@ class ModelConfig:
         tokens: N, the learnable tokens of each enhancement block (eq. 5-6).
         max_shift: s; DLTFB shifts 2 s + 1 groups of channels by -s..s positions.
         decoder_widths: channels of a decoder's four 3x3x3 convolutions.
+        enhancement: the block of each level: "lteb", "dltfb" or "none" (Table 3).
+        fusion: of picture and sound: "amfb", "concatenation" or "cross-attention" (Table 4).
+        decoder: "multi" for one for each level, "single" or "unet" for one of all (Table 5).
         temporal_mixing: whether level 4 is mixed along time and set against the sound before the fusion, for encoders
             that see frames alone.
     """
@@ -125,6 +181,9 @@ class ModelConfig:
     tokens: int = 5
     max_shift: int = 2
     decoder_widths: tuple[int, ...] = (64, 32, 32, 16)
+    enhancement: tuple[str, ...] = ("lteb", "lteb", "lteb", "dltfb")
+    fusion: FusionKind = "amfb"
+    decoder: DecoderKind = "multi"
     temporal_mixing: bool = False
 
     def __post_init__(self) -> None:
@@ -150,6 +209,11 @@ class ModelConfig:
             raise UsageError(f"max_shift {self.max_shift} needs 2 s + 1 groups among {self.width} channels")
         if len(self.decoder_widths) != 4 or min(self.decoder_widths) < 1:
             raise UsageError(f"decoder_widths needs four positive values, not {self.decoder_widths}")
+        if len(self.enhancement) != 4 or not set(self.enhancement) <= set(ENHANCEMENTS):
+            raise UsageError(f"enhancement needs four of {', '.join(ENHANCEMENTS)}, not {self.enhancement}")
+        for name, kinds in (("fusion", get_args(FusionKind)), ("decoder", get_args(DecoderKind))):
+            if getattr(self, name) not in kinds:
+                raise UsageError(f"{name} must be one of {', '.join(kinds)}, not {getattr(self, name)!r}")
         if audio is not None and self.width % self.audio_branch.heads:
             raise UsageError(f"width {self.width} must be a multiple of audio_branch.heads {self.audio_branch.heads}")
 

@@ -49,10 +49,14 @@ def encoder_builders() -> Mapping[str, Callable[[Any, ClipSpec], PyramidEncoder]
     """By the configuration's `kind`, what makes the encoder for a clip of the nominal size."""
     from dtfsal.training.efficientnet import EfficientNetLite0
     from dtfsal.training.mvit import MViT
+    from dtfsal.training.s3d import S3D
+    from dtfsal.training.swin import VideoSwin
 
     return {
         "mvitv2": lambda config, clip: MViT(config, frames=clip.frames, height=clip.height, width=clip.width),
         "efficientnet-lite0": lambda config, _clip: EfficientNetLite0(config),
+        "s3d": lambda config, _clip: S3D(config),
+        "video-swin": lambda config, _clip: VideoSwin(config),
     }
 
 

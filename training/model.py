@@ -4,8 +4,9 @@ Everything between the encoder and the decoders looks at one token time at a tim
 there: a paper's Conv3d 1x3x3 on (B, C, T', h, w) is a Conv2d 3x3 on (B*T', C, h, w).
 """
 
+import importlib
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,11 @@ from dtfsal.training.encoders import build_encoder
 from dtfsal.training.temporal import Synchrony, TemporalMixing, motion_features
 
 FINAL_GAIN = 10.0
+
+
+def ablations() -> Any:
+    """What the paper compares its parts with; a module that needs this one."""
+    return importlib.import_module("dtfsal.training.ablations")
 
 
 def build_model(preset_or_config: str | ModelConfig) -> "DTFSal":
@@ -47,16 +53,20 @@ class DTFSal(nn.Module):
         grids = [(clip.height // stride, clip.width // stride) for stride in self.encoder.strides]
         self.top_down = TopDown(self.encoder.channels, width)
         self.enhance = nn.ModuleList(
-            [LTEB(width, config.tokens, grids[-1], grid) for grid in grids[:-1]]  # Table 3: LTEB at levels 1-3 ...
-            + [DLTFB(width, config.tokens, grids[-1], grids[-1], config.max_shift)]  # ... DLTFB at level 4
+            [_enhancement(kind, config, grids[-1], grid) for kind, grid in zip(config.enhancement, grids, strict=True)]
         )
         if config.temporal_mixing:
             self.mixing = TemporalMixing(width)
         if config.audio is not None:
             self.audio = AudioBranch(config.audio_branch, config.audio, config.clip, times=config.times, width=width)
-            self.fusion = AMFB(width)
+            self.fusion: nn.Module = AMFB(width)
+            if config.fusion != "amfb":
+                self.fusion = ablations().build_fusion(config.fusion, width)
             if config.temporal_mixing:
                 self.synchrony = Synchrony(width)
+        if config.decoder != "multi":
+            self.joint_decoder = ablations().build_joint_decoder(config.decoder, width, config.decoder_widths)
+            return
         self.decoders = nn.ModuleList([Decoder(width, config.decoder_widths) for _ in grids])
         self.final = nn.Conv2d(len(grids), 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
         # Side maps of 0 make 0.007 of the final map, those of 1 make 0.993: with the usual small weights it is grey,
@@ -148,9 +158,15 @@ class DTFSal(nn.Module):
         return deepest if heard is None else self.fusion(deepest, heard, times)
 
     def decode(self, features: list[Tensor], times: int) -> tuple[Tensor, Tensor]:
-        """Fused features (B*T', C*, h_i, w_i) to the saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W)."""
+        """Fused features (B*T', C*, h_i, w_i) to the saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W).
+
+        A decoder of all levels at once has one map, which is both.
+        """
         stride = self.encoder.strides[0]
         size = (features[0].shape[2] * stride, features[0].shape[3] * stride)
+        if self.config.decoder != "multi":
+            saliency_map = self.joint_decoder(features, times, size).sigmoid()
+            return saliency_map, saliency_map
         logits = [decoder(level, times, size) for decoder, level in zip(self.decoders, features, strict=True)]
         side_maps = torch.cat(logits, dim=1).sigmoid()  # eq. 15: (B, 4, H, W)
         return self.final(side_maps).sigmoid(), side_maps  # eq. 16
@@ -179,6 +195,13 @@ class DTFSal(nn.Module):
         if tuple(audio.shape) != shape:
             raise UsageError(f"audio must be {shape} for this video, not {tuple(audio.shape)}")
         return audio
+
+
+def _enhancement(kind: str, config: ModelConfig, token_grid: tuple[int, int], grid: tuple[int, int]) -> nn.Module:
+    """A level's block (Table 3): as the paper has it, LTEB at levels 1 to 3 and DLTFB at level 4."""
+    if kind == "dltfb":
+        return DLTFB(config.width, config.tokens, token_grid, grid, config.max_shift)
+    return LTEB(config.width, config.tokens, token_grid, grid) if kind == "lteb" else nn.Identity()
 
 
 class TopDown(nn.Module):

@@ -28,11 +28,14 @@ def _summed(x: Tensor) -> Tensor:
     return _Sum.apply(x)  # type: ignore[no-untyped-call]
 
 
-class CrossProcessBatchNorm2d(nn.BatchNorm2d):
-    """A `BatchNorm2d` whose statistics in training are those of all processes' batches, as if they were one."""
+class _CrossProcess(nn.BatchNorm2d):
+    """A batch normalisation whose statistics in training are those of all processes' batches, as if they were one."""
+
+    def _check_input_dim(self, _x: Tensor) -> None:
+        """Whatever the number of axes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """(N, C, ...) -> (N, C, ...)."""
         several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
         if not (self.training and several):
             return super().forward(x)
@@ -42,11 +45,12 @@ class CrossProcessBatchNorm2d(nn.BatchNorm2d):
         wide = x.float()
         count = wide.new_full((1,), float(wide.numel() // wide.shape[1]))
         # Two passes: the mean of squares minus the squared mean loses what a float32 holds.
-        total = _summed(torch.cat((wide.sum((0, 2, 3)), count)))
+        others, column = (0, *range(2, wide.ndim)), (-1, *(1,) * (wide.ndim - 2))
+        total = _summed(torch.cat((wide.sum(others), count)))
         count = total[-1:].detach()
         mean = total[:-1] / count
-        centred = wide - mean[:, None, None]
-        variance = _summed(centred.square().sum((0, 2, 3))) / count
+        centred = wide - mean.view(column)
+        variance = _summed(centred.square().sum(others)) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean, self.momentum)
@@ -54,7 +58,15 @@ class CrossProcessBatchNorm2d(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * scale.view(column) + self.bias.view(column)).to(x.dtype)
+
+
+class CrossProcessBatchNorm2d(_CrossProcess):
+    """Of (N, C, H, W)."""
+
+
+class CrossProcessBatchNorm3d(_CrossProcess):
+    """Of (N, C, T, H, W)."""
 
 
 def across_processes(model: nn.Module) -> None:
@@ -62,3 +74,5 @@ def across_processes(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = CrossProcessBatchNorm2d
+        elif type(module) is nn.BatchNorm3d:
+            module.__class__ = CrossProcessBatchNorm3d  # type: ignore[assignment]
