@@ -1,13 +1,15 @@
 """Building a library of ours with CMake, into place only when it is whole."""
 
+import argparse
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dtfsal.engines.errors import EngineError, OutputError, UnavailableError
+from dtfsal.engines.errors import DtfsalError, EngineError, OutputError, UnavailableError
 
 
 def build_library(
@@ -77,3 +79,26 @@ def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
     if process.returncode:
         causes = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no output"]
         raise EngineError(f"`{command[0]}` failed with exit code {process.returncode}: {causes[0].strip()}")
+
+
+def build_command(
+    parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], Path], argv: Sequence[str] | None
+) -> int:
+    """Run a build from the command line: its result's path on success, else one sentence and the exit code.
+
+    Args:
+        parser: with the build's own options; `--output` and `--architecture` are added.
+        build: of the parsed options.
+        argv: the command line's words; None for the process's own.
+    """
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
+    parser.add_argument(
+        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeat it"
+    )
+    try:
+        library = build(parser.parse_args(argv))
+    except DtfsalError as error:
+        sys.stderr.write(f"dtfsal: error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(f"{library}\n")
+    return 0

@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from dtfsal.engines.errors import DtfsalError
 from dtfsal.engines.frontend.build import build_front_end_library
+from dtfsal.engines.native_build import build_command
 
 EXAMPLES = """\
 examples:
@@ -25,18 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
-    parser.add_argument(
-        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeat it"
+    return build_command(
+        parser, lambda args: build_front_end_library(args.output, architectures=args.architecture), argv
     )
-    args = parser.parse_args(argv)
-    try:
-        library = build_front_end_library(args.output, architectures=args.architecture)
-    except DtfsalError as error:
-        sys.stderr.write(f"dtfsal: error: {error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{library}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.native_build import build_command
 from dtfsal.engines.plugins.build import build_plugin_library
 
 EXAMPLES = """\
@@ -27,27 +27,19 @@ def main(argv: list[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
-    parser.add_argument(
-        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeat it"
-    )
     parser.add_argument("--tensorrt-include", type=Path, metavar="DIR", help="the folder of NvInferRuntime.h")
     parser.add_argument("-q", "--quiet", action="store_true", help="no lines of the build")
-    args = parser.parse_args(argv)
 
-    def report(line: str) -> None:
-        if not args.quiet:
-            sys.stderr.write(f"{line}\n")
+    def build(args: argparse.Namespace) -> Path:
+        def report(line: str) -> None:
+            if not args.quiet:
+                sys.stderr.write(f"{line}\n")
 
-    try:
-        library = build_plugin_library(
+        return build_plugin_library(
             args.output, architectures=args.architecture, tensorrt_include=args.tensorrt_include, report=report
         )
-    except DtfsalError as error:
-        sys.stderr.write(f"dtfsal: error: {error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{library}\n")
-    return 0
+
+    return build_command(parser, build, argv)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, read_bundle, write_bundle
-from dtfsal.engines import tensorrt_engine as module
+from dtfsal.engines import (
+    AudioSpec,
+    ClipSpec,
+    GraphSpec,
+    Manifest,
+    TensorSpec,
+    read_bundle,
+    tensorrt_checks,
+    write_bundle,
+)
 from dtfsal.engines.cuda_device import DeviceBuffer, PinnedBuffer
 from dtfsal.engines.gpu_driver import GpuDriver
 
@@ -329,7 +337,7 @@ def trt(gpu):
 @pytest.fixture
 def make_trt_bundle(tmp_path, tiny_manifest, monkeypatch):
     """(changes of the manifest) -> a bundle; the machine has two GPUs."""
-    monkeypatch.setattr(module, "find_gpu_driver", lambda: DRIVER)
+    monkeypatch.setattr(tensorrt_checks, "find_gpu_driver", lambda: DRIVER)
     numbers = itertools.count()
 
     def make(batch=-1, content=None, types=None, files=None, **changes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dtfsal.engines import open_engine
+from dtfsal.engines import open_engine, tensorrt_checks
 from dtfsal.engines import tensorrt_engine as module
 from dtfsal.engines.cuda_device import CudaCoreDevice, _cuda_errors
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
@@ -280,7 +280,9 @@ def test_another_gpu_of_the_machine(make_trt_bundle, gpu, trt):
 
 def test_no_driver_is_said_before_any_library_is_asked(make_trt_bundle, monkeypatch):
     bundle = make_trt_bundle()
-    monkeypatch.setattr(module, "find_gpu_driver", lambda: GpuDriver(None, problem="there is no NVIDIA driver"))
+    monkeypatch.setattr(
+        tensorrt_checks, "find_gpu_driver", lambda: GpuDriver(None, problem="there is no NVIDIA driver")
+    )
     monkeypatch.setattr(module, "import_library", lambda _: pytest.fail("the library crashes without a driver"))
     with pytest.raises(UnavailableError, match="needs an NVIDIA GPU, but there is no NVIDIA driver"):
         open_engine(bundle.path)
