@@ -74,7 +74,8 @@ def evaluate_videos(
         frames = _predicted(model, item, every, device or torch.device("cpu"))
         middle = item.frame_count // 2
         shown: Example | None = None
-        for index, maps in frames:
+        shown_inputs: list[torch.Tensor] = []
+        for index, inputs, maps in frames:
             density = item.density(index)
             if density is None or not density.any():
                 continue
@@ -94,25 +95,35 @@ def evaluate_videos(
                 scores.setdefault(name, []).append(one)
             if examples and number % shown_every == 0 and (shown is None or index <= middle):
                 shown = Example(f"{item.name}, frame {index}", item.frame(index), density, scaled)
+                shown_inputs = inputs
         rows += [Row(item.name, item.dataset, name, mean_scores(found)) for name, found in scores.items()]
         if shown is not None:
-            kept.append(_of_one_size(shown))
+            kept.append(_of_one_size(dataclasses.replace(shown, maps=shown.maps | _side_maps(model, shown_inputs))))
         progress()
     return Evaluation(rows, kept[:examples])
 
 
 def _predicted(
     model: DTFSal, item: VideoItem, every: int, device: torch.device
-) -> Iterator[tuple[int, dict[str, Floats]]]:
-    """Scored frames' numbers and maps at the model's size, with the video's sound and, if there is some, muted."""
+) -> Iterator[tuple[int, list[torch.Tensor], dict[str, Floats]]]:
+    """Scored frames' numbers, inputs, and maps at the model's size: with the sound and, if there is some, muted."""
     config = model.config
     for index, inputs in evaluation_windows(item, config.clip, config.audio, stride=every):
         video = torch.from_numpy(inputs["video"])[None].to(device)
         audio = None if config.audio is None else torch.from_numpy(inputs["audio"])[None].to(device)
-        maps = {MODEL: model(video, audio)}
+        given = [video] if audio is None else [video, audio]
+        maps = {MODEL: model(*given)}
         if audio is not None and item.has_sound:
             maps[MUTED] = model(video, None)
-        yield index, {name: saliency_map[0, 0].float().cpu().numpy() for name, saliency_map in maps.items()}
+        yield index, given, {name: one[0, 0].float().cpu().numpy() for name, one in maps.items()}
+
+
+def _side_maps(model: DTFSal, inputs: list[torch.Tensor]) -> dict[str, Floats]:
+    """What each decoder alone says (eq. 15), as the paper's Figure 7 shows it; nothing of a model with one decoder."""
+    if model.config.decoder != "multi":
+        return {}
+    _, side_maps = model(*inputs, return_side_maps=True)
+    return {f"decoder {level}": one.float().cpu().numpy() for level, one in enumerate(side_maps[0], 1)}
 
 
 def _gaze_of(item: VideoItem) -> _Gaze:

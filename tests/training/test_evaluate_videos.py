@@ -1,6 +1,7 @@
 """`dtfsal evaluate --dataset`: its numbers are those of a computation by hand, and all files are written."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -71,6 +72,27 @@ def test_scores_are_a_computation_by_hand(model, root, every):
     assert set(summary) == {MODEL, MUTED, GAZE_PRIOR}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "fold"),
+    [
+        ("dhf1k", None),
+        ("ucf-sports", None),
+        ("diem", None),
+        ("coutrot1", 1),
+        ("coutrot2", 2),
+        ("summe", 3),
+        ("etmd", 1),
+        ("videos", None),
+    ],
+)
+def test_every_data_set_is_scored(model, make_miniature, dataset, fold):
+    root = make_miniature(dataset, count=5)
+    items = open_dataset(dataset, root, "validation", fold=fold)
+    rows = [row for row in evaluate_videos(model, items, every=4, examples=0).rows if row.predictor == MODEL]
+    assert [row.item for row in rows] == [item.name for item in items]
+    assert all(np.isfinite([row.scores.cc, row.scores.nss, row.scores.sim, row.scores.kl]).all() for row in rows)
+
+
 def test_the_prior_gains_no_information_over_itself(model, root):
     evaluation = evaluate_videos(model, open_dataset("avad", root, "test", fold=1), every=3)
     for row in evaluation.rows:
@@ -79,7 +101,9 @@ def test_the_prior_gains_no_information_over_itself(model, root):
         assert 0 <= row.scores.shuffled_auc <= 1
         assert 0 <= row.scores.auc_judd <= 1
     assert len(evaluation.examples) == 2
+    names = {MODEL, MUTED, GAZE_PRIOR, *(f"decoder {level}" for level in (1, 2, 3, 4))}
     for example in evaluation.examples:
+        assert set(example.maps) == names
         assert all(m.shape == example.frame.shape[:2] for m in (example.density, *example.maps.values()))
 
 
@@ -88,7 +112,7 @@ def test_a_perfect_prediction_scores_so(root):
     items = open_dataset("avad", root, "test", fold=1)
 
     class Knowing(torch.nn.Module):
-        config = PRESETS["tiny"].resized(frames=4, height=64, width=96)
+        config = dataclasses.replace(PRESETS["tiny"].resized(frames=4, height=64, width=96), decoder="single")
 
         def __init__(self, item):
             super().__init__()

@@ -284,6 +284,8 @@ def _fabric(experiment: Experiment, accelerator: str) -> Any:
         raise UnavailableError("training needs Lightning Fabric; run `pip install 'dtfsal[trainer]'`") from error
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UnavailableError("there is no GPU that PyTorch can use; leave --device out, or say --device cpu")
+    if experiment.precision == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise UsageError("precision: fp16 is for GPUs; on a CPU use bf16 or fp32")
     world, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     precision: Any = PRECISIONS[experiment.precision]
     fabric = Fabric(

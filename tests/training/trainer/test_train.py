@@ -239,6 +239,18 @@ def test_weights_of_another_model_are_refused(tmp_path):
         take_over(build_model("tiny"), tmp_path / "lite.safetensors")
 
 
+def test_bfloat16_and_worker_processes(make_miniature, tmp_path):
+    root = make_miniature("videos", count=6, videos=("a", "b", "c"))
+    results = []
+    for workers, precision in ((0, "fp32"), (2, "fp32"), (0, "bf16")):
+        experiment = experiment_of(root, "videos", data={"workers": workers}, precision=precision)
+        results.append(train(experiment, tmp_path / f"{workers}{precision}", accelerator="cpu"))
+    assert results[1]["losses"] == results[0]["losses"]  # whoever reads the data
+    assert results[2]["losses"] != results[0]["losses"]
+    assert results[2]["losses"] == pytest.approx(results[0]["losses"], rel=0.05)  # 8 bits of precision
+    assert load_file(tmp_path / "0bf16" / "best.safetensors")["final.weight"].dtype == torch.float32
+
+
 def test_nothing_to_train_is_told():
     with pytest.raises(UsageError, match="nothing of this model"):
         trained_parameters(build_model("tiny-v"), "fusion")
@@ -255,6 +267,7 @@ def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(make_miniature, t
         (["--set", "start.weights=none.safetensors"], 4, "there is no weights file"),
         (["--set", "schedule.batch_size=50"], 2, "an epoch has 2 windows"),
         (["--resume"], 4, "holds no checkpoint"),
+        (["--set", "precision=fp16"], 2, "fp16 is for GPUs"),
         (["--epochs", "3"], 2, "is the recipe's"),
     ):
         assert main([*train_it, *extra]) == code, extra
