@@ -92,7 +92,7 @@ def test_weights_of_another_model_than_asked_for(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", pytest.param("fp32", marks=pytest.mark.slow)])
 def test_tensorrt_rtx_builds_without_a_gpu(tmp_path, quick_export, precision):
     pytest.importorskip("tensorrt_rtx")
     steps = []

@@ -61,6 +61,7 @@ def test_the_graph_asks_for_the_batch_and_for_nothing_else(dynamic_engine):
     assert (record["tuned_batch"], record["max_batch_size"]) == (4, 4)
 
 
+@pytest.mark.slow
 def test_tensorrt_rtx_builds_a_profile(tmp_path):
     pytest.importorskip("tensorrt_rtx")
     request = BuildRequest(
