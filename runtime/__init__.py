@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dtfsal.runtime.prediction import Prediction, SaliencyFrame
     from dtfsal.runtime.predictor import SaliencyPredictor
     from dtfsal.runtime.render import grey_picture, jet_colours, overlay
+    from dtfsal.runtime.stream import StreamCounts, StreamPredictor
     from dtfsal.runtime.writer import VideoWriter
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Prediction",
     "SaliencyFrame",
     "SaliencyPredictor",
+    "StreamCounts",
+    "StreamPredictor",
     "UnavailableError",
     "UsageError",
     "VideoInfo",
@@ -73,6 +76,7 @@ _MODULES = {
     "prediction": ("Prediction", "SaliencyFrame"),
     "predictor": ("SaliencyPredictor",),
     "render": ("grey_picture", "jet_colours", "overlay"),
+    "stream": ("StreamCounts", "StreamPredictor"),
     "writer": ("VideoWriter",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

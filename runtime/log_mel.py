@@ -6,6 +6,7 @@ filters that are linear in mel = 1127 ln(1 + f / 700 Hz) between 125 and 7500 Hz
 """
 
 import functools
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -135,12 +136,18 @@ class MelSlices:
         Raises:
             UsageError: the slice lies before the last window.
         """
-        if index not in self._slices:
-            samples = self.samples(index)
-            self._slices[index] = (
-                self.silence if samples is None else resize_slice(log_mel_slice(samples, self._audio), self._audio)
-            )
-        return self._slices[index]
+        if (known := self._slices.get(index)) is not None:
+            return known
+        samples = self.samples(index)
+        made = self.silence if samples is None else resize_slice(log_mel_slice(samples, self._audio), self._audio)
+        if self.is_complete(index):
+            self._slices[index] = made
+        return made
+
+    def is_complete(self, index: int) -> bool:
+        """Whether all sound of slice `index` is there, so that it will stay as it is."""
+        self._read_until(self._first_sample(index) + self._audio.slice_samples)
+        return self._ended or self._end >= self._first_sample(index) + self._audio.slice_samples
 
     def samples(self, index: int) -> FloatArray | None:
         """The samples of slice `index`, (slice_samples,), for who makes slices elsewhere; None where all are silent.
@@ -193,6 +200,35 @@ class MelSlices:
         """Drop the parts that end before the oldest sample."""
         while self._parts and self._start + len(self._parts[0]) <= self._oldest:
             self._start += len(self._parts.popleft())
+
+
+class PushedSlices(MelSlices):
+    """The slices of a sound that is pushed; until it has come, sound is silence.
+
+    Args:
+        audio: the front-end's parameters.
+    """
+
+    def __init__(self, audio: AudioSpec) -> None:
+        super().__init__(audio, iter(()))
+
+    @property
+    def end_seconds(self) -> float:
+        """Until when there is sound; infinite once there will be no more."""
+        return math.inf if self._ended else self._end / self._audio.sample_rate_hz
+
+    def push(self, chunk: FloatArray) -> None:
+        """Add samples (n,) that follow the last; the array is kept."""
+        self._parts.append(chunk)
+        self._end += len(chunk)
+        self._drop()
+
+    def finish(self) -> None:
+        """No sound will come any more."""
+        self._ended = True
+
+    def _read_until(self, end: int) -> None:
+        """What is not there has to be pushed."""
 
 
 def _fft_length(audio: AudioSpec) -> int:

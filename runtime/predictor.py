@@ -13,14 +13,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines import Device, Engine, EngineError, open_engine
+from dtfsal.engines import Device, Engine, open_engine
 from dtfsal.runtime.errors import UsageError
+from dtfsal.runtime.frame_maps import FrameMaps
 from dtfsal.runtime.maps import (
     NORMALISATIONS,
     Normalisation,
@@ -35,7 +35,7 @@ from dtfsal.runtime.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.preprocess import MelSlices, Rgb, resize_frame
 from dtfsal.runtime.samples import mono_samples, resampled_chunks
 from dtfsal.runtime.stage_clock import StageClock
-from dtfsal.runtime.window_runners import ReadyFrame, WindowRunner, runner_type
+from dtfsal.runtime.window_runners import ReadyFrame, WindowRunner, finite_map, runner_type
 from dtfsal.runtime.windows import PADDINGS, ClipWindow, Padding, iter_windows
 
 
@@ -243,11 +243,11 @@ class SaliencyPredictor:
         resources: contextlib.ExitStack,
     ) -> Iterator[tuple[SaliencyFrame, bool]]:
         """Every frame's map in order, and whether the engine computed it (or it lies between two that it did)."""
-        waiting: deque[tuple[int, float]] = deque()  # frames without a map yet
+        maps = FrameMaps(self.stride, self.normalisation)
 
         def passing() -> Iterator[ReadyFrame]:
             for frame in clock.timed("decode", frames):
-                waiting.append((frame.index, frame.time_seconds))
+                maps.add_frame(frame.index, frame.time_seconds)
                 yield runner.ready(frame)
 
         with resources:
@@ -259,30 +259,12 @@ class SaliencyPredictor:
                 padding=self.padding,
                 stride=self.stride,
             )
-            before: tuple[float, SaliencyMap] | None = None
             for window in clock.timed("preprocess", windows):
-                now = self._run(runner, window, slices, clock)
-                while waiting and waiting[0][0] < window.index:
-                    index, time_seconds = waiting.popleft()
-                    assert before is not None, "the first frame always has a window"
-                    share = np.float32((time_seconds - before[0]) / (window.time_seconds - before[0]))
-                    between = before[1] + share * (now - before[1])
-                    yield SaliencyFrame(index, time_seconds, normalise_map(between, self.normalisation)), False
-                waiting.popleft()
-                before = window.time_seconds, now
-                # A copy where a later interpolation needs the map, since the caller may write into what it gets.
-                given = normalise_map(now.copy() if self.stride > 1 else now, self.normalisation)
-                yield SaliencyFrame(window.index, window.time_seconds, given), True
+                yield from maps.add_window(maps.take_until(window.index), self._run(runner, window, slices, clock))
 
     def _run(
         self, runner: WindowRunner, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock
     ) -> SaliencyMap:
-        saliency_map = runner.run(window, slices, clock)
-        if not np.isfinite(saliency_map).all():
-            raise EngineError(
-                f"{self.engine.bundle.path} gave a map that is not finite for the frame at {window.time_seconds:.3f} "
-                "s: its weights are damaged, or its precision is too low; build it from sound weights or with "
-                "--precision fp32"
-            )
+        saliency_map = finite_map(runner, window, slices, clock)
         with clock.stage("smooth"):
             return smooth_map(saliency_map, self.smoothing_sigma)

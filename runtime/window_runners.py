@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines import Engine, EngineMismatchError, TensorSpec
+from dtfsal.engines import Engine, EngineError, EngineMismatchError, TensorSpec
 from dtfsal.runtime.maps import SaliencyMap
 from dtfsal.runtime.media import Frame, PictureFrame
 from dtfsal.runtime.preprocess import MelSlices, normalisation_table, normalise_clip, slice_tables
@@ -73,17 +73,22 @@ class WindowRunner(abc.ABC):
 
     Args:
         engine: an engine whose graphs `check` accepts.
+        use_preparers: prepare frames and sound where the engine works, if it can; `ready` then belongs to the thread
+            that runs the engine.
     """
 
     frame_graph: ClassVar[str]  # whose first input frames are
     slice_input: ClassVar[tuple[str, str]]  # the graph and the input that slices of sound are
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, use_preparers: bool = True) -> None:
         self.engine = engine
         self.clip = engine.manifest.clip
         self.audio = engine.manifest.audio
-        self._frame_preparer = engine.frame_preparer(self.frame_graph, normalisation_table(self.clip))
+        self._frame_preparer = None
         self._slice_preparer = None
+        if not use_preparers:
+            return
+        self._frame_preparer = engine.frame_preparer(self.frame_graph, normalisation_table(self.clip))
         if self.audio is not None:
             self._slice_preparer = engine.slice_preparer(*self.slice_input, slice_tables(self.audio))
 
@@ -142,6 +147,23 @@ def runner_type(engine: Engine) -> type[WindowRunner]:
     return runner
 
 
+def finite_map(
+    runner: WindowRunner, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock
+) -> SaliencyMap:
+    """A runner's map, if it is one; see `WindowRunner.run`.
+
+    Raises:
+        EngineError: a value of it is not a number or infinite.
+    """
+    saliency_map = runner.run(window, slices, clock)
+    if not np.isfinite(saliency_map).all():
+        raise EngineError(
+            f"{runner.engine.bundle.path} gave a map that is not finite for the frame at {window.time_seconds:.3f} s: "
+            "its weights are damaged, or its precision is too low; build it from sound weights or with --precision fp32"
+        )
+    return saliency_map
+
+
 class WholeWindow(WindowRunner):
     """One graph, "window", computes everything anew for each window.
 
@@ -152,8 +174,8 @@ class WholeWindow(WindowRunner):
     frame_graph = "window"
     slice_input = ("window", "audio")
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, *, use_preparers: bool = True) -> None:
+        super().__init__(engine, use_preparers=use_preparers)
         self._inputs = {
             tensor.name: engine.empty((1, *tensor.shape[1:]), tensor.dtype)
             for tensor in engine.manifest.graphs["window"].inputs
@@ -182,7 +204,8 @@ class WholeWindow(WindowRunner):
                 indices = slices.advance(window.centre_seconds)
                 self._slices.forget(indices.start)
                 for place, index in enumerate(indices):
-                    kept = self._slices.get(index, functools.partial(self._keep_slice, slices, index))
+                    make = functools.partial(self._keep_slice, slices, index)
+                    kept = self._slices.get(index, make) if slices.is_complete(index) else make()
                     self.engine.place(self._inputs["audio"], kept, axis=1, index=place)
         with clock.stage("engine"):
             return _map_of(self.engine.run(self._inputs, graph="window"))
@@ -211,8 +234,8 @@ class ReusedFeatures(WindowRunner):
     frame_graph = "frame"
     slice_input = ("slice", "slice")
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, *, use_preparers: bool = True) -> None:
+        super().__init__(engine, use_preparers=use_preparers)
         graphs = engine.manifest.graphs
         self._single = dataclasses.replace(self.clip, frames=1)
         self._pixels = np.empty((3, 1, self.clip.height, self.clip.width), np.float32)
@@ -249,10 +272,9 @@ class ReusedFeatures(WindowRunner):
             with clock.stage("preprocess"):
                 indices = slices.advance(window.centre_seconds)
             self._slices.forget(indices.start)
-            encoded = [
-                self._slices.get(index, functools.partial(self._encode_slice, index, slices, clock))
-                for index in indices
-            ]
+            for index in indices:
+                make = functools.partial(self._encode_slice, index, slices, clock)
+                encoded.append(self._slices.get(index, make) if slices.is_complete(index) else make())
         with clock.stage("engine"):
             for tap, features in enumerate(frames):
                 for name in self._features:

@@ -18,7 +18,7 @@ window takes the nine whose centres are nearest to the centre of its taps, so ne
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -35,6 +35,8 @@ SLOWEST_NATIVE_INTERVAL = 1.5
 # Measured frame rates are noisy: 20, 45 or 75 fps, on the border between two intervals at a nominal 30 Hz, must not
 # fall on one side in one file and on the other in the next.
 RATE_TOLERANCE = 0.01
+# Equal times differ in their last bits when they come from rational frame rates.
+EQUAL_SECONDS = 1e-9
 
 Times = npt.NDArray[np.float64]
 
@@ -126,8 +128,7 @@ def nearest_frames(timestamps: npt.ArrayLike, times: npt.ArrayLike) -> npt.NDArr
     after = np.clip(np.searchsorted(stamps, wanted), 1, max(len(stamps) - 1, 1))
     if len(stamps) == 1:
         return np.zeros(wanted.shape, np.intp)
-    # Times of equal distance differ in the last bits when they come from rational frame rates; a nanosecond decides.
-    nearer_after = stamps[after] - wanted + 1e-9 < wanted - stamps[after - 1]
+    nearer_after = stamps[after] - wanted + EQUAL_SECONDS < wanted - stamps[after - 1]
     return np.where(nearer_after, after, after - 1)
 
 
@@ -138,6 +139,133 @@ def slice_indices(audio: AudioSpec, centre_seconds: float) -> range:
     return range(nearest, nearest + audio.slices)
 
 
+class WindowQueue(Generic[FrameT]):
+    """The windows of frames that are pushed one by one, each as soon as the frames it needs have come.
+
+    Frames are held only while a window may still need them: about a clip length at the nominal rate. A window
+    with taps before the video's start waits for the frames they are mirrored to.
+
+    Args:
+        clip: length, nominal rate and target.
+        source_interval_seconds: typical time between the source's frames.
+        padding: what stands for frames outside the video.
+        stride: one window for every stride-th frame; the last frame always has one.
+        delay_seconds: the longest that a window waits for frames after its target; those that have not come by then
+            are taken as if the video ended with the newest. None to wait for all.
+
+    Raises:
+        UsageError: an argument can't be.
+    """
+
+    def __init__(
+        self,
+        clip: ClipSpec,
+        *,
+        source_interval_seconds: float,
+        padding: Padding = "reverse",
+        stride: int = 1,
+        delay_seconds: float | None = None,
+    ) -> None:
+        if type(stride) is not int or stride < 1:
+            raise UsageError(f"stride must be a positive integer, not {stride!r}")
+        if padding not in PADDINGS:
+            raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+        if delay_seconds is not None and not (math.isfinite(delay_seconds) and delay_seconds >= 0):
+            raise UsageError(f"delay_seconds must be a number of at least 0, not {delay_seconds!r}")
+        self._clip = clip
+        self._padding: Padding = padding
+        self._stride = stride
+        self._delay = math.inf if delay_seconds is None else delay_seconds
+        self.interval_seconds = tap_interval(clip, source_interval_seconds)
+        # Folding brings no tap further from the target than it was; one interval more covers rounding.
+        taps = max(clip.target_index, clip.frames - 1 - clip.target_index) + 1
+        self.reach_seconds = taps * self.interval_seconds
+        self._held: deque[FrameT] = deque()
+        self._pending: deque[FrameT] = deque()  # targets without a window yet
+        self._first_seconds = 0.0
+        self._last: FrameT | None = None
+        self._count = 0
+        self._finished = False
+
+    def __len__(self) -> int:
+        """Frames held."""
+        return len(self._held)
+
+    @property
+    def newest_seconds(self) -> float:
+        """The newest frame's time; before the first, minus infinity."""
+        return -math.inf if self._last is None else self._last.time_seconds
+
+    @property
+    def targets(self) -> Sequence[FrameT]:
+        """The frames whose windows have not been taken, oldest first."""
+        return self._pending
+
+    def push(self, frame: FrameT) -> None:
+        """Add the next frame.
+
+        Raises:
+            UsageError: its time is not finite or does not come after the last frame's.
+        """
+        if not math.isfinite(frame.time_seconds):
+            raise UsageError(f"frame {frame.index} must have a finite time, not {frame.time_seconds!r} s")
+        if self._last is None:
+            self._first_seconds = frame.time_seconds
+        elif not frame.time_seconds > self._last.time_seconds:
+            raise UsageError(
+                f"frame {frame.index} at {frame.time_seconds} s does not come after the one at "
+                f"{self._last.time_seconds} s"
+            )
+        self._held.append(frame)
+        self._last = frame
+        if self._count % self._stride == 0:
+            self._pending.append(frame)
+        self._count += 1
+        self._prune()
+
+    def finish(self) -> None:
+        """No frame will come any more: all windows that wait are ready."""
+        if self._last is not None and not self._finished and (self._count - 1) % self._stride:
+            self._pending.append(self._last)
+        self._finished = True
+
+    def is_ready(self, target: FrameT) -> bool:
+        """Whether one of `targets` has its window."""
+        return (
+            self._finished
+            or self._taps(target, math.inf).max() <= self.newest_seconds + EQUAL_SECONDS
+            or self.newest_seconds + EQUAL_SECONDS >= target.time_seconds + self._delay
+        )
+
+    def take(self) -> ClipWindow[FrameT]:
+        """The window of the oldest target, which must be there and should be ready; the target is done with."""
+        target = self._pending.popleft()
+        # Once a frame at or after the last tap has come, the video's end can no longer change the window.
+        times = self._taps(target, math.inf)
+        if times.max() > self.newest_seconds + EQUAL_SECONDS:
+            times = self._taps(target, self.newest_seconds)
+        window = _window(self._held, target, times, self._clip, self.interval_seconds)
+        self._prune()
+        return window
+
+    def drop(self) -> FrameT:
+        """Give up the oldest target's window."""
+        target = self._pending.popleft()
+        self._prune()
+        return target
+
+    def _taps(self, target: Timed, last_seconds: float) -> Times:
+        times = tap_times(self._clip, target.time_seconds, self.interval_seconds)
+        return fold_times(times, self._first_seconds, last_seconds, self._padding)
+
+    def _prune(self) -> None:
+        """Let go of frames before those that the oldest target's and later windows may hold."""
+        assert self._last is not None
+        earliest = (self._pending[0] if self._pending else self._last).time_seconds - self.reach_seconds
+        while len(self._held) > 2 and self._held[1].time_seconds < earliest:
+            self._held.popleft()
+
+
 def iter_windows(
     frames: Iterable[FrameT],
     clip: ClipSpec,
@@ -146,10 +274,7 @@ def iter_windows(
     padding: Padding = "reverse",
     stride: int = 1,
 ) -> Iterator[ClipWindow[FrameT]]:
-    """The windows of a stream of frames, each as soon as the frames it needs have come.
-
-    Frames are held only while a window may still need them: about a clip length at the nominal rate. A window
-    with taps before the video's start waits for the frames they are mirrored to.
+    """The windows of a stream of frames, each as soon as the frames it needs have come; see `WindowQueue`.
 
     Args:
         frames: the source's frames, times finite and strictly increasing.
@@ -161,48 +286,16 @@ def iter_windows(
     Raises:
         UsageError: an argument can't be, or times are not finite or do not increase.
     """
-    if type(stride) is not int or stride < 1:
-        raise UsageError(f"stride must be a positive integer, not {stride!r}")
-    if padding not in PADDINGS:
-        raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
-    interval = tap_interval(clip, source_interval_seconds)
-    # Folding brings no tap further from the target than it was; one interval more covers rounding.
-    reach_seconds = (max(clip.target_index, clip.frames - 1 - clip.target_index) + 1) * interval
-    held: deque[FrameT] = deque()
-    pending: deque[FrameT] = deque()  # targets whose windows wait for later frames
-    first_seconds: float | None = None
-    last: FrameT | None = None
-
-    def taps(target: Timed, last_seconds: float) -> Times:
-        assert first_seconds is not None
-        return fold_times(tap_times(clip, target.time_seconds, interval), first_seconds, last_seconds, padding)
-
-    count = 0
-    for count, frame in enumerate(frames):
-        if not math.isfinite(frame.time_seconds):
-            raise UsageError(f"frame {frame.index} must have a finite time, not {frame.time_seconds!r} s")
-        if last is not None and not frame.time_seconds > last.time_seconds:
-            raise UsageError(
-                f"frame {frame.index} at {frame.time_seconds} s does not come after the one at {last.time_seconds} s"
-            )
-        first_seconds = frame.time_seconds if first_seconds is None else first_seconds
-        held.append(frame)
-        last = frame
-        if count % stride == 0:
-            pending.append(frame)
-        # Once a frame at or after the last tap has come, the video's end can no longer change the window.
-        while pending and taps(pending[0], math.inf).max() <= frame.time_seconds:
-            target = pending.popleft()
-            yield _window(held, target, taps(target, math.inf), clip, interval)
-        earliest = (pending[0] if pending else frame).time_seconds - reach_seconds  # of this target's and later taps
-        while len(held) > 2 and held[1].time_seconds < earliest:
-            held.popleft()
-    if last is None:
-        return
-    if count % stride:
-        pending.append(last)
-    for target in pending:
-        yield _window(held, target, taps(target, last.time_seconds), clip, interval)
+    queue: WindowQueue[FrameT] = WindowQueue(
+        clip, source_interval_seconds=source_interval_seconds, padding=padding, stride=stride
+    )
+    for frame in frames:
+        queue.push(frame)
+        while queue.targets and queue.is_ready(queue.targets[0]):
+            yield queue.take()
+    queue.finish()
+    while queue.targets:
+        yield queue.take()
 
 
 def _window(
@@ -223,6 +316,7 @@ __all__ = [
     "Padding",
     "Target",
     "Timed",
+    "WindowQueue",
     "fold_times",
     "iter_windows",
     "nearest_frames",

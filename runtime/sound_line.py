@@ -1,0 +1,103 @@
+"""Sound with timestamps, as it comes from a decoder or a microphone, to one unbroken line of mono samples."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+
+# Timestamps of a continuous sound jitter by their time base's steps; a jump beyond this is a gap or an overlap.
+JUMP_SECONDS = 0.02
+CHUNK_SAMPLES = 16384  # of silence at most at a time
+
+
+class SoundLine:
+    """Contiguous mono float32 samples in [-1, 1] from time 0 on.
+
+    Sound that starts late is preceded by zeros, gaps are filled with zeros, and overlaps and what lies before time 0 are
+    cut. A clock that drifts away from the timestamps is brought back as soon as it is `JUMP_SECONDS` off.
+
+    Args:
+        rate_hz: of the samples that come out.
+
+    Attributes:
+        position: samples given so far.
+        filled: those of them that stand for gaps.
+        cut: samples at `rate_hz` that came too late, or lay before time 0.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self.position = 0
+        self.filled = 0
+        self.cut = 0
+        self.rate_hz = rate_hz
+        self._resampler: Any = None
+        self._expected = 0.0  # time at which the next frame continues the run
+        self._at = 0  # number of the run's next sample
+
+    def push(self, frame: Any, time_seconds: float | None) -> Iterator[Samples]:
+        """What a piece of sound adds to the line.
+
+        Args:
+            frame: an `av.AudioFrame` of any rate and layout, or mono samples (n,) at the line's own rate.
+            time_seconds: of its first sample; None where it continues the last.
+        """
+        time = self._expected if time_seconds is None else time_seconds
+        if self._resampler is None or abs(time - self._expected) > JUMP_SECONDS:
+            yield from self.flush()
+            self._resampler = _Unchanged() if isinstance(frame, np.ndarray) else self._new_resampler()
+            self._at = round(time * self.rate_hz)
+            self._expected = time
+        if isinstance(frame, np.ndarray):
+            self._expected += len(frame) / self.rate_hz
+        else:
+            self._expected += frame.samples / frame.sample_rate
+            frame.pts = None  # the resampler would fill gaps by its own rules
+        try:
+            pieces = self._resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError, TypeError):  # another rate or layout than before: a new run
+            self._resampler = None
+            return
+        yield from self._placed(pieces)
+
+    def flush(self) -> Iterator[Samples]:
+        """What the resampler still holds; the next piece begins a new run."""
+        if self._resampler is not None:
+            pieces = self._resampler.resample(None)
+            self._resampler = None
+            yield from self._placed(pieces)
+
+    def _new_resampler(self) -> Any:
+        return av.AudioResampler(format="flt", layout="mono", rate=self.rate_hz)
+
+    def _placed(self, pieces: list[Any]) -> Iterator[Samples]:
+        for piece in pieces:
+            samples = piece if isinstance(piece, np.ndarray) else piece.to_ndarray()[0]
+            first = self._at
+            self._at += len(samples)
+            while self.position < first:
+                silence = min(first - self.position, CHUNK_SAMPLES)
+                self.position += silence
+                self.filled += silence
+                yield np.zeros(silence, np.float32)
+            known = min(max(0, self.position - first), len(samples))
+            self.cut += known
+            if known < len(samples):
+                self.position += len(samples) - known
+                yield np.clip(samples[known:], -1.0, 1.0).astype(np.float32)
+
+
+class _Unchanged:
+    """A resampler for samples that have the right rate."""
+
+    def resample(self, samples: Samples | None) -> list[Samples]:
+        if samples is None:
+            return []
+        if not isinstance(samples, np.ndarray):
+            raise TypeError("the sound changed its rate")
+        return [samples]
+
