@@ -18,8 +18,8 @@ CHUNK_SAMPLES = 16384  # of silence at most at a time
 class SoundLine:
     """Contiguous mono float32 samples in [-1, 1] from time 0 on.
 
-    Sound that starts late is preceded by zeros, gaps are filled with zeros, and overlaps and what lies before time 0 are
-    cut. A clock that drifts away from the timestamps is brought back as soon as it is `JUMP_SECONDS` off.
+    Sound that starts late is preceded by zeros, gaps are filled with zeros, and overlaps and what lies before time 0
+    are cut. A clock that drifts away from the timestamps is brought back as soon as it is `JUMP_SECONDS` off.
 
     Args:
         rate_hz: of the samples that come out.
@@ -100,4 +100,3 @@ class _Unchanged:
         if not isinstance(samples, np.ndarray):
             raise TypeError("the sound changed its rate")
         return [samples]
-

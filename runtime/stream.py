@@ -5,8 +5,8 @@
         stream.push_frame(rgb, pts_seconds)              # this or another
         frame = stream.poll()                            # this or a third; None if no map is ready
 
-For the same frames and the same sound the maps are those of `SaliencyPredictor`, as long as none is dropped. Memory does
-not grow: what comes too fast to be predicted is dropped and counted, and `push_*` never wait for the engine.
+For the same frames and the same sound the maps are those of `SaliencyPredictor`, as long as none is dropped. Memory
+does not grow: what comes too fast to be predicted is dropped and counted, and `push_*` never wait for the engine.
 """
 
 from __future__ import annotations

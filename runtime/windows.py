@@ -81,13 +81,23 @@ def tap_interval(clip: ClipSpec, source_interval_seconds: float) -> float:
     Raises:
         UsageError: the source's interval is not positive.
     """
+    nominal = 1 / clip.frame_rate_hz
+    step = frames_per_tap(clip, source_interval_seconds)
+    if source_interval_seconds > SLOWEST_NATIVE_INTERVAL * (1 + RATE_TOLERANCE) * nominal:
+        return nominal
+    return source_interval_seconds * step
+
+
+def frames_per_tap(clip: ClipSpec, source_interval_seconds: float) -> int:
+    """Frames of the source from one tap to the next; 1 for sources that are slower than the model's rate.
+
+    Raises:
+        UsageError: the source's interval is not positive.
+    """
     if not (math.isfinite(source_interval_seconds) and source_interval_seconds > 0):
         raise UsageError(f"the source's frame interval must be positive, not {source_interval_seconds!r} s")
     nominal = 1 / clip.frame_rate_hz
-    if source_interval_seconds > SLOWEST_NATIVE_INTERVAL * (1 + RATE_TOLERANCE) * nominal:
-        return nominal
-    frames_per_tap = math.floor(nominal / source_interval_seconds + 0.5 + 2 * RATE_TOLERANCE)  # halfway: the longer
-    return source_interval_seconds * max(1, frames_per_tap)
+    return max(1, math.floor(nominal / source_interval_seconds + 0.5 + 2 * RATE_TOLERANCE))  # halfway: the longer
 
 
 def tap_times(clip: ClipSpec, time_seconds: float, interval_seconds: float) -> Times:
@@ -318,6 +328,7 @@ __all__ = [
     "Timed",
     "WindowQueue",
     "fold_times",
+    "frames_per_tap",
     "iter_windows",
     "nearest_frames",
     "slice_indices",

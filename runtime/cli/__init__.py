@@ -138,7 +138,7 @@ def _main_parser(commands: dict[str, Any]) -> argparse.ArgumentParser:
 
 def _ordered(commands: dict[str, Any]) -> list[str]:
     """The commands in the order of a first acquaintance, then the others."""
-    first = ["predict", "info", "build", "parity", "benchmark", "doctor"]
+    first = ["predict", "live", "info", "build", "parity", "benchmark", "doctor"]
     return sorted(commands, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 

@@ -1,5 +1,6 @@
 """A live stream gives the file predictor's maps, bit for bit, and what cannot be kept is counted and let go."""
 
+import contextlib
 import math
 import threading
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from dtfsal.engines import AudioSpec, ClipSpec, open_engine
 from dtfsal.runtime import SaliencyPredictor, StreamPredictor
 from dtfsal.runtime.errors import UsageError
+from dtfsal.runtime.stage_clock import StageClock
 
 CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
 AUDIO = AudioSpec(slices=9, height=12, width=20)
@@ -130,10 +132,6 @@ def test_the_order_in_which_things_come_does_not_matter(visual_engine, count, se
     # the interval that the stream was told, not the median of these times
     stamped = predictor._timed(list(video), list(times), shrink=True)
     runner = predictor._runner_type(visual_engine)
-    import contextlib
-
-    from dtfsal.runtime.stage_clock import StageClock
-
     wanted = [
         frame
         for frame, _ in predictor._predict(runner, stamped, 1 / 25, iter(()), StageClock(), contextlib.ExitStack())
@@ -269,7 +267,9 @@ def test_dropping_with_a_stride_drops_the_frames_between(visual_engine):
 def test_frames_that_go_back_in_time_are_refused(visual_engine):
     video = make_video(6)
     with StreamPredictor(visual_engine, frame_rate_hz=25, sound=False) as stream:
-        taken = [stream.push_frame(rgb, time) for rgb, time in zip(video, [0, 0.04, 0.02, 0.04, 0.08, 0.12], strict=True)]
+        taken = [
+            stream.push_frame(rgb, time) for rgb, time in zip(video, [0, 0.04, 0.02, 0.04, 0.08, 0.12], strict=True)
+        ]
         stream.finish()
         found = drain(stream)
         assert taken == [True, True, False, False, True, True]
