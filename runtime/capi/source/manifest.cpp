@@ -1,0 +1,213 @@
+#include "manifest.h"
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+
+#include "failure.h"
+#include "json.h"
+
+namespace dtfsal {
+namespace {
+
+constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kMaxSide = 1 << 16;  // of whatever is counted in a window: beyond that is damage
+
+bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+
+void check_file_name(const JsonNode &node, const std::string &name) {
+    bool plain = !name.empty() && name.size() <= 200 && (is_letter_or_digit(name[0]) || name[0] == '_');
+    for (const char c : name) plain = plain && (is_letter_or_digit(c) || c == '.' || c == '_' || c == '+' || c == '-');
+    if (!plain) node.fail("must name files plainly (letters, digits and ._+-, no folders)");
+    if (name == "manifest.json" || name == "manifest.sha256") node.fail("must not name the manifest's own files");
+}
+
+void check_sha256(const JsonNode &node) {
+    const std::string &text = node.string();
+    const bool plain = text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
+                           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+                       });
+    if (!plain) node.fail("must be 64 lower-case hexadecimal digits");
+}
+
+std::string text_of(const JsonNode &node, bool may_be_empty = false) {
+    const std::string &text = node.string();
+    const bool line = std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+    if (!line || (text.empty() && !may_be_empty)) node.fail("must be one line of printable text");
+    return text;
+}
+
+std::string choice_of(const JsonNode &node, std::initializer_list<const char *> choices) {
+    const std::string &text = node.string();
+    std::string all;
+    for (const char *choice : choices) {
+        if (text == choice) return text;
+        all += std::string(all.empty() ? "" : ", ") + choice;
+    }
+    node.fail("must be one of " + all);
+}
+
+int positive(const JsonNode &node) {
+    const int64_t value = node.integer();
+    if (value < 1 || value > kMaxSide) node.fail("must be a positive integer, not " + std::to_string(value));
+    return static_cast<int>(value);
+}
+
+double positive_number(const JsonNode &node) {
+    const double value = node.number();
+    if (!(value > 0)) node.fail("must be positive");
+    return value;
+}
+
+std::array<double, 3> three(const JsonNode &node) {
+    const auto items = node.array();
+    if (items.size() != 3) node.fail("must be three finite numbers");
+    return {items[0].number(), items[1].number(), items[2].number()};
+}
+
+ClipSpec read_clip(const JsonNode &node) {
+    node.expect_keys({"frames", "height", "width", "frame_rate_hz", "target", "mean", "std"});
+    ClipSpec clip;
+    clip.frames = positive(node["frames"]);
+    clip.height = positive(node["height"]);
+    clip.width = positive(node["width"]);
+    clip.rate_hz = positive_number(node["frame_rate_hz"]);
+    clip.target_is_last = choice_of(node["target"], {"last", "centre"}) == "last";
+    clip.mean = three(node["mean"]);
+    clip.std = three(node["std"]);
+    if (*std::min_element(clip.std.begin(), clip.std.end()) <= 0) node["std"].fail("must be positive");
+    return clip;
+}
+
+AudioSpec read_audio(const JsonNode &node) {
+    node.expect_keys({"slices", "height", "width", "sample_rate_hz", "window_length", "hop_length", "mel_bands", "min_hz",
+                      "max_hz", "log_offset", "slice_frames", "slice_hop_frames"});
+    AudioSpec audio;
+    audio.slices = positive(node["slices"]);
+    audio.height = positive(node["height"]);
+    audio.width = positive(node["width"]);
+    const int64_t rate = node["sample_rate_hz"].integer();
+    if (rate < 1 || rate > 1 << 22) node["sample_rate_hz"].fail("must be a positive integer");
+    audio.sample_rate_hz = static_cast<int>(rate);
+    audio.window_length = positive(node["window_length"]);
+    audio.hop_length = positive(node["hop_length"]);
+    audio.mel_bands = positive(node["mel_bands"]);
+    audio.min_hz = node["min_hz"].number();
+    audio.max_hz = node["max_hz"].number();
+    audio.log_offset = positive_number(node["log_offset"]);
+    audio.slice_frames = positive(node["slice_frames"]);
+    audio.slice_hop_frames = positive(node["slice_hop_frames"]);
+    if (!(0 <= audio.min_hz && audio.min_hz < audio.max_hz && audio.max_hz <= audio.sample_rate_hz / 2.0))
+        node.fail("must have bands with 0 <= min_hz < max_hz <= sample_rate_hz / 2");
+    if (audio.slice_frames > 4096 || audio.slices > 256 || audio.hop_length > audio.sample_rate_hz)
+        node.fail("has slices of a length that no model takes");
+    return audio;
+}
+
+TensorSpec read_tensor(const JsonNode &node) {
+    node.expect_keys({"name", "dtype", "shape", "minimum", "maximum", "description"});
+    TensorSpec tensor;
+    tensor.name = text_of(node["name"]);
+    const std::string type = choice_of(node["dtype"], {"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32",
+                                                       "uint64", "int64", "float16", "float32", "float64"});
+    tensor.element = type == "float32" ? Element::float32 : type == "float16" ? Element::float16 : Element::other;
+    for (const auto &size : node["shape"].array()) {
+        const int64_t value = size.integer();
+        if (value < 1 && value != -1) size.fail("must be a positive integer, or -1 for any size");
+        tensor.shape.push_back(value);
+    }
+    double bounds[2] = {-HUGE_VAL, HUGE_VAL};
+    int place = 0;
+    for (const char *key : {"minimum", "maximum"}) {
+        if (!node[key].is_null()) bounds[place] = node[key].number();
+        ++place;
+    }
+    if (bounds[0] > bounds[1]) node.fail("must have a minimum that does not exceed the maximum");
+    text_of(node["description"], true);
+    return tensor;
+}
+
+GraphSpec read_graph(const JsonNode &node) {
+    node.expect_keys({"file", "inputs", "outputs"});
+    GraphSpec graph;
+    graph.file = node["file"].string();
+    check_file_name(node["file"], graph.file);
+    for (const auto &item : node["inputs"].array()) graph.inputs.push_back(read_tensor(item));
+    for (const auto &item : node["outputs"].array()) graph.outputs.push_back(read_tensor(item));
+    if (graph.inputs.empty() || graph.outputs.empty()) node.fail("must have at least one input and one output");
+    std::vector<std::string> names;
+    for (const auto &tensor : graph.inputs) names.push_back(tensor.name);
+    for (const auto &tensor : graph.outputs) names.push_back(tensor.name);
+    std::sort(names.begin(), names.end());
+    if (std::adjacent_find(names.begin(), names.end()) != names.end()) node.fail("must have tensors of unique names");
+    return graph;
+}
+
+bool is_identifier(const std::string &name) {
+    if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
+    return std::all_of(name.begin(), name.end(), [](char c) { return is_letter_or_digit(c) || c == '_'; });
+}
+
+bool is_capability(const std::string &text) {
+    const size_t point = text.find('.');
+    if (point == std::string::npos || point < 1 || point > 2 || text.size() != point + 2) return false;
+    return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; }) &&
+           text.rfind('.') == point;
+}
+
+}  // namespace
+
+int AudioSpec::fft_length() const {
+    int length = 1;
+    while (length < window_length) length *= 2;
+    return length;
+}
+
+Manifest read_manifest(std::string_view text, const std::string &source) {
+    const JsonValue document = parse_json(text, source);
+    const JsonNode root(document, "", source);
+    if (!root.is_object() || !root.has("schema_version"))
+        root.fail("lacks the key 'schema_version', so it is not an engine's manifest");
+    const int64_t version = root["schema_version"].integer();
+    if (version > kSchemaVersion)
+        root.fail("has schema version " + std::to_string(version) + " and this dtfsal reads up to " +
+                  std::to_string(kSchemaVersion) + ": upgrade dtfsal, or rebuild the engine with this version");
+    if (version < 1) root["schema_version"].fail("must be at least 1");
+    root.expect_keys({"schema_version", "model_name", "model_config", "weights", "clip", "audio", "graphs", "target",
+                      "precision", "deform_conv", "builder", "builder_version", "created_by", "compute_capabilities", "files"});
+    Manifest manifest;
+    manifest.model_name = text_of(root["model_name"]);
+    if (!root["model_config"].is_object()) root["model_config"].fail("must be an object");
+    const JsonNode weights = root["weights"];
+    weights.expect_keys({"source", "sha256"});
+    manifest.weights = text_of(weights["source"]);
+    if (!weights["sha256"].is_null()) check_sha256(weights["sha256"]);
+    manifest.clip = read_clip(root["clip"]);
+    if (!root["audio"].is_null()) manifest.audio = read_audio(root["audio"]);
+    for (const auto &[name, node] : root["graphs"].mapping()) {
+        if (!is_identifier(name)) node.fail("must have an identifier for a name");
+        manifest.graphs[name] = read_graph(node);
+    }
+    if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
+    manifest.target = choice_of(root["target"], {"onnxruntime", "tensorrt-rtx", "tensorrt"});
+    manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16"});
+    choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
+    for (const char *key : {"builder", "builder_version", "created_by"}) text_of(root[key]);
+    for (const auto &item : root["compute_capabilities"].array())
+        if (!is_capability(item.string())) item.fail("must look like '8.6'");
+    for (const auto &[name, node] : root["files"].mapping()) {
+        check_file_name(node, name);
+        node.expect_keys({"sha256", "size_bytes"});
+        check_sha256(node["sha256"]);
+        const int64_t size = node["size_bytes"].integer();
+        if (size < 0) node["size_bytes"].fail("must not be negative");
+        manifest.files[name] = {node["sha256"].string(), size};
+    }
+    if (manifest.files.empty()) root["files"].fail("lists none; build the engine again");
+    for (const auto &[name, graph] : manifest.graphs)
+        if (manifest.files.count(graph.file) == 0)
+            root["graphs"].fail("has the graph " + name + " in the file " + graph.file + ", which is not among the files");
+    return manifest;
+}
+
+}  // namespace dtfsal

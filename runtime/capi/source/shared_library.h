@@ -1,0 +1,25 @@
+// A library that is loaded while the program runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace dtfsal {
+
+class SharedLibrary {
+public:
+    // The first of `names` that loads; raises Failure (unavailable), which ends with `remedy`, if none does.
+    SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy);
+    ~SharedLibrary();
+    SharedLibrary(const SharedLibrary &) = delete;
+    SharedLibrary &operator=(const SharedLibrary &) = delete;
+
+    void *find(const char *symbol) const;  // raises Failure (unavailable)
+    const std::string &path() const { return path_; }
+
+private:
+    void *handle_ = nullptr;
+    std::string path_, what_;
+};
+
+}  // namespace dtfsal
