@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli._interruption import check_interruption
 
 if TYPE_CHECKING:
     from dtfsal.runtime.capture import Rgb
@@ -190,7 +191,7 @@ class _Meter:
         return time.monotonic() - self._started
 
     def show(self, frame: SaliencyFrame | None) -> None:
-        _common.check_interruption()
+        check_interruption()
         now = time.monotonic()
         if frame is not None:
             self._recent.append(now)
