@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from dtfsal.runtime.container import audio_stream, decoded, open_container
 from dtfsal.runtime.sound_line import Samples, SoundLine
+
+CHUNK_SAMPLES = 16384  # at most at a time
 
 
 class AudioReader:
@@ -46,8 +50,8 @@ class AudioReader:
         line = SoundLine(self._rate)
         for frame in decoded(self._container, stream, on_damage=concealed):
             time = None if frame.pts is None else float(frame.pts * frame.time_base) - self._start_seconds
-            yield from line.push(frame, time)
-        yield from line.flush()
+            yield from _short(line.push(frame, time))
+        yield from _short(line.flush())
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -58,3 +62,10 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _short(pieces: Iterator[Samples]) -> Iterator[Samples]:
+    """Pieces of at most `CHUNK_SAMPLES`, each in memory of its own: a gap is one long view of a single zero."""
+    for piece in pieces:
+        for first in range(0, len(piece), CHUNK_SAMPLES):
+            yield np.array(piece[first : first + CHUNK_SAMPLES])

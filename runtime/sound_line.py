@@ -1,6 +1,7 @@
 """Sound with timestamps, as it comes from a decoder or a microphone, to one unbroken line of mono samples."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import av
@@ -12,14 +13,14 @@ Samples = npt.NDArray[np.float32]
 
 # Timestamps of a continuous sound jitter by their time base's steps; a jump beyond this is a gap or an overlap.
 JUMP_SECONDS = 0.02
-CHUNK_SAMPLES = 16384  # of silence at most at a time
 
 
 class SoundLine:
     """Contiguous mono float32 samples in [-1, 1] from time 0 on.
 
-    Sound that starts late is preceded by zeros, gaps are filled with zeros, and overlaps and what lies before time 0
-    are cut. A clock that drifts away from the timestamps is brought back as soon as it is `JUMP_SECONDS` off.
+    Sound that starts late is preceded by zeros, gaps are filled with zeros (one array each, which takes no memory,
+    however long the gap), and overlaps and what lies before time 0 are cut. A clock that drifts away from the
+    timestamps is brought back as soon as it is `JUMP_SECONDS` off.
 
     Args:
         rate_hz: of the samples that come out.
@@ -79,16 +80,53 @@ class SoundLine:
             samples = piece if isinstance(piece, np.ndarray) else piece.to_ndarray()[0]
             first = self._at
             self._at += len(samples)
-            while self.position < first:
-                silence = min(first - self.position, CHUNK_SAMPLES)
-                self.position += silence
-                self.filled += silence
-                yield np.zeros(silence, np.float32)
+            if self.position < first:
+                gap = first - self.position
+                self.position += gap
+                self.filled += gap
+                yield silence(gap)
             known = min(max(0, self.position - first), len(samples))
             self.cut += known
             if known < len(samples):
                 self.position += len(samples) - known
                 yield np.clip(samples[known:], -1.0, 1.0).astype(np.float32)
+
+
+class Backlog:
+    """Sound on its way to who takes it now and then: the newest of it, and silence for what is older.
+
+    Args:
+        most_samples: to hold.
+    """
+
+    def __init__(self, most_samples: int) -> None:
+        self._most = most_samples
+        self._pieces: deque[Samples] = deque()
+        self._held = 0
+        self._forgotten = 0  # samples before those
+
+    def add(self, pieces: Iterable[Samples]) -> None:
+        """Pieces (n,) that follow the last; they are kept, not copied."""
+        for piece in pieces:
+            self._pieces.append(piece)
+            self._held += len(piece)
+        while self._pieces and self._held - len(self._pieces[0]) >= self._most:
+            oldest = len(self._pieces.popleft())
+            self._held -= oldest
+            self._forgotten += oldest
+
+    def take(self) -> list[Samples]:
+        """All that was added since the last time."""
+        pieces = [silence(self._forgotten)] if self._forgotten else []
+        pieces += self._pieces
+        self._pieces.clear()
+        self._held = self._forgotten = 0
+        return pieces
+
+
+def silence(count: int) -> Samples:
+    """(count,) zeros that take no memory; not to be written to."""
+    return np.broadcast_to(np.zeros(1, np.float32), count)
 
 
 class _Unchanged:

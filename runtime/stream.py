@@ -31,13 +31,16 @@ from dtfsal.runtime.media import Frame
 from dtfsal.runtime.prediction import SaliencyFrame
 from dtfsal.runtime.preprocess import Rgb, resize_frame
 from dtfsal.runtime.samples import mono_samples
-from dtfsal.runtime.sound_line import SoundLine
+from dtfsal.runtime.sound_line import Backlog, SoundLine
 from dtfsal.runtime.stage_clock import StageClock
 from dtfsal.runtime.window_runners import ReadyFrame, finite_map, runner_type
 from dtfsal.runtime.windows import ClipWindow, Padding, WindowQueue, slice_indices
 
 # Sound that comes before the first frame is held this long.
 EARLY_SOUND_SECONDS = 10.0
+# Sound so far ahead of the newest frame is on another clock than the frames, and is refused.
+MOST_AHEAD_SECONDS = 25.0
+LARGEST_TIME_SECONDS = 1e9  # beyond, a double no longer tells samples apart
 # What is held of frames, in terms of what a steady source needs: a source many times faster than it says is thinned.
 CAPACITY_FACTOR = 4
 
@@ -54,6 +57,7 @@ class StreamCounts:
         refused_frames: refused, because frames came far faster than the stated rate.
         filled_sound_seconds: gaps in the sound, heard as silence.
         late_sound_seconds: sound that came after its time had been filled, before the first frame, or twice.
+        refused_sound_seconds: sound refused, because it was far ahead of the frames.
         missing_sound_windows: maps that were made before all of their sound had come.
     """
 
@@ -64,6 +68,7 @@ class StreamCounts:
     refused_frames: int = 0
     filled_sound_seconds: float = 0.0
     late_sound_seconds: float = 0.0
+    refused_sound_seconds: float = 0.0
     missing_sound_windows: int = 0
 
 
@@ -151,7 +156,8 @@ class StreamPredictor:
         self._start: float | None = None  # the first frame's time, 0 for all that follows
         self._finished = False
         self._early: deque[tuple[Any, float, float]] = deque()  # sound before the first frame, its time and end
-        self._chunks: list[npt.NDArray[np.float32]] = []  # sound that no poll has seen yet
+        held_sound = EARLY_SOUND_SECONDS + MOST_AHEAD_SECONDS + self._capacity * source_interval
+        self._backlog = Backlog(0 if self.audio is None else round(held_sound * self.audio.sample_rate_hz))
         self._out: deque[SaliencyFrame] = deque()
         if not sound or self._slices is None:
             self._end_sound()
@@ -195,8 +201,7 @@ class StreamPredictor:
         Raises:
             UsageError: it is no frame, its time is not finite, or the stream has been finished.
         """
-        if not math.isfinite(pts_seconds):
-            raise UsageError(f"a frame's time must be finite seconds, not {pts_seconds!r}")
+        _check_time("a frame", pts_seconds)
         with self._frame_lock:
             start = pts_seconds if self._start is None else self._start
             seconds = pts_seconds - start
@@ -226,7 +231,7 @@ class StreamPredictor:
             self._take_early()
         return True
 
-    def push_audio(self, samples: npt.ArrayLike, pts_seconds: float, sample_rate_hz: int) -> None:
+    def push_audio(self, samples: npt.ArrayLike, pts_seconds: float, sample_rate_hz: int) -> bool:
         """Add sound.
 
         Pieces that follow each other within 20 ms are joined; a longer gap is filled with silence, an overlap cut.
@@ -236,30 +241,37 @@ class StreamPredictor:
             pts_seconds: the first sample's time, on the same clock as the frames'.
             sample_rate_hz: samples per second, a whole number.
 
+        Returns:
+            Whether it was taken. Sound that is over 25 s ahead of the newest frame is refused and counted.
+
         Raises:
             UsageError: an argument doesn't fit, or the stream has been finished.
         """
-        if not math.isfinite(pts_seconds):
-            raise UsageError(f"sound's time must be finite seconds, not {pts_seconds!r}")
+        _check_time("sound", pts_seconds)
         if not (float(sample_rate_hz).is_integer() and 1 <= sample_rate_hz <= 2**22):
             raise UsageError(f"sample_rate_hz must be a positive whole number, not {sample_rate_hz!r}")
         mono = mono_samples(samples)
         with self._sound_lock:
+            seconds = len(mono) / sample_rate_hz
+            end = pts_seconds + seconds
             with self._changed:
                 self._check_open()
                 start = self._start
-            if self._line is None or not len(mono):
-                return
+                if self._line is None or not len(mono):
+                    return True
+                if start is not None and end - start > self._windows.newest_seconds + MOST_AHEAD_SECONDS:
+                    self._count(refused_sound_seconds=seconds)
+                    return False
             piece = self._piece(mono, int(sample_rate_hz))
             if start is None:
-                end = pts_seconds + len(mono) / sample_rate_hz
                 self._early.append((piece, pts_seconds, end))
                 while self._early[0][2] < end - EARLY_SOUND_SECONDS:
                     _, first, last = self._early.popleft()
                     with self._changed:
                         self._count(late_sound_seconds=last - first)
-                return
-            self._hear(piece, pts_seconds - start)
+            else:
+                self._hear(piece, pts_seconds - start)
+        return True
 
     def poll(self, timeout_seconds: float = 0.0) -> SaliencyFrame | None:
         """The next map, computed now, or None if none is ready.
@@ -291,7 +303,7 @@ class StreamPredictor:
         """No frame and no sound will come any more: the maps that still wait are ready."""
         with self._frame_lock, self._sound_lock:
             if self._line is not None and self._start is not None:
-                self._chunks_add(list(self._line.flush()))
+                self._add_sound(list(self._line.flush()))
             with self._changed:
                 self._finished = True
                 self._windows.finish()
@@ -340,11 +352,11 @@ class StreamPredictor:
 
     def _hear(self, piece: Any, seconds: float) -> None:
         assert self._line is not None
-        self._chunks_add(list(self._line.push(piece, seconds)))
+        self._add_sound(list(self._line.push(piece, seconds)))
 
-    def _chunks_add(self, chunks: list[npt.NDArray[np.float32]]) -> None:
+    def _add_sound(self, pieces: list[npt.NDArray[np.float32]]) -> None:
         with self._changed:
-            self._chunks += chunks
+            self._backlog.add(pieces)
             self._changed.notify_all()
 
     def _end_sound(self) -> None:
@@ -386,9 +398,8 @@ class StreamPredictor:
     def _take(self) -> ClipWindow[ReadyFrame]:
         window = self._windows.take()
         if self._slices is not None:
-            for chunk in self._chunks:
-                self._slices.push(chunk)
-            self._chunks = []
+            for piece in self._backlog.take():
+                self._slices.push(piece)
             if self._finished:
                 self._slices.finish()
             if self._slices.end_seconds < self._until(window.time_seconds):
@@ -403,3 +414,8 @@ class StreamPredictor:
             assert self._start is not None
             for frame, _ in self._maps.add_window(frames, saliency_map):
                 self._out.append(dataclasses.replace(frame, time_seconds=frame.time_seconds + self._start))
+
+
+def _check_time(what: str, pts_seconds: float) -> None:
+    if not abs(pts_seconds) <= LARGEST_TIME_SECONDS:
+        raise UsageError(f"{what}'s time must be finite seconds within {LARGEST_TIME_SECONDS:g}, not {pts_seconds!r}")

@@ -190,6 +190,45 @@ def test_early_sound_does_not_pile_up(engine):
         assert stream.counts.late_sound_seconds >= 48
 
 
+def test_sound_far_ahead_of_the_frames_is_refused(engine):
+    with StreamPredictor(engine, frame_rate_hz=25) as stream:
+        stream.push_frame(make_video(1)[0], 0.0)
+        assert stream.push_audio(np.zeros(RATE, np.float32), 23.9, RATE)
+        assert not stream.push_audio(np.zeros(RATE, np.float32), 24.1, RATE)
+        assert not stream.push_audio(np.zeros(RATE, np.float32), 1e9, RATE)
+        assert stream.counts.refused_sound_seconds == 2
+
+
+def test_a_pause_of_years_takes_no_memory(engine):
+    """A camera that was asleep: silence of 10^12 samples is one number."""
+    video, sound = make_video(30), make_sound(1.2)
+    with StreamPredictor(engine, frame_rate_hz=25, max_ready=100, sound_wait_seconds=0) as stream:
+        for start in (0.0, 9e7):
+            for index, rgb in enumerate(video):
+                assert stream.push_frame(rgb, start + index / 25)
+            for at in range(0, len(sound), 640):
+                assert stream.push_audio(sound[at : at + 640], start + at / RATE, RATE)
+        assert stream.counts.filled_sound_seconds == pytest.approx(9e7 - 1.2)
+        stream.finish()
+        assert len(drain(stream)) == 60
+
+
+def test_sound_that_nobody_polls_does_not_pile_up(engine):
+    video, sound = make_video(1), make_sound(0.04)
+    with StreamPredictor(engine, frame_rate_hz=25) as stream:
+        for index in range(10000):
+            stream.push_frame(video[0], index / 25)
+            stream.push_audio(sound, index / 25, RATE)
+        assert stream._backlog._held < 100 * RATE
+        assert stream._backlog._forgotten + stream._backlog._held == 10000 * 640
+        stream.finish()
+        (frame, *_) = drain(stream)
+    wanted, _ = streamed(engine, np.repeat(video, 100, axis=0), np.tile(sound, 100), max_ready=200)
+    # the sound repeats each 0.04 s and its slices begin each 0.11 s: equal windows are 11 frames apart
+    same = wanted[44 + (frame.index - 44) % 11]
+    np.testing.assert_allclose(frame.saliency_map, same.saliency_map, atol=1e-6)
+
+
 def test_a_gap_in_the_sound_is_silence(engine):
     video, sound = make_video(50), make_sound(2.0)
     gapped = sound.copy()
@@ -364,7 +403,7 @@ def test_pushes_that_cannot_be(engine):
         for rgb in (frame.astype(np.float32), frame[:, :, 0], "frame", np.empty((0, 4, 3), np.uint8)):
             with pytest.raises(UsageError, match="frame must be"):
                 stream.push_frame(rgb, 0.0)
-        for time in (math.nan, math.inf):
+        for time in (math.nan, math.inf, -2e9):
             with pytest.raises(UsageError, match="finite"):
                 stream.push_frame(frame, time)
             with pytest.raises(UsageError, match="finite"):
