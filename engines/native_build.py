@@ -1,12 +1,13 @@
 """Building a library of ours with CMake, into place only when it is whole."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dtfsal.engines.errors import DtfsalError, EngineError, OutputError, UnavailableError
@@ -31,22 +32,40 @@ def build_library(
         EngineError: the compilation failed.
         OutputError: the library cannot be put in its place.
     """
-    for program in ("cmake", "c++"):
-        if shutil.which(program) is None:
-            raise UnavailableError(f"{target.name} needs {program}, which is not on PATH: install cmake and g++")
-    with tempfile.TemporaryDirectory(prefix="dtfsal-build-") as folder:
-        _run(["cmake", "-S", str(sources), "-B", folder, *options], report)
-        _run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], report)
+    with _built(sources, target.name, options, report) as folder:
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(folder) / target.name, partial)
+            shutil.copyfile(folder / target.name, partial)
             partial.replace(target)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
         finally:
             partial.unlink(missing_ok=True)
     return target
+
+
+def install_project(
+    sources: Path, prefix: Path, options: Sequence[str] = (), report: Callable[[str], None] = lambda _line: None
+) -> None:
+    """Build a project and install it, headers and packages for CMake and pkg-config with it.
+
+    Args:
+        sources: the folder of its CMakeLists.txt.
+        prefix: such as /usr/local; whole directories of it may be there already.
+        options: of CMake.
+        report: told each line of the build.
+
+    Raises:
+        UnavailableError: CMake or the C++ compiler is missing.
+        EngineError: the compilation failed.
+        OutputError: the prefix cannot be written to.
+    """
+    with _built(sources, sources.name, options, report) as folder:
+        try:
+            _run(["cmake", "--install", str(folder), "--prefix", str(prefix.absolute())], report)
+        except EngineError as error:
+            raise OutputError(f"cannot install to {prefix}: {error}; choose another folder") from error
 
 
 def need_nvcc(library: str) -> None:
@@ -67,6 +86,18 @@ def architecture_options(architectures: Sequence[str]) -> list[str]:
 def cached_library(name: str) -> Path:
     """Where a library is built to if nothing else is said: in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal" / name
+
+
+@contextlib.contextmanager
+def _built(sources: Path, what: str, options: Sequence[str], report: Callable[[str], None]) -> Iterator[Path]:
+    """A folder with what the project builds, for as long as the context."""
+    for program in ("cmake", "c++"):
+        if shutil.which(program) is None:
+            raise UnavailableError(f"{what} needs {program}, which is not on PATH: install cmake and g++")
+    with tempfile.TemporaryDirectory(prefix="dtfsal-build-") as folder:
+        _run(["cmake", "-S", str(sources), "-B", folder, *options], report)
+        _run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], report)
+        yield Path(folder)
 
 
 def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
