@@ -4,25 +4,14 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <string>
 
 #include "dtfsal.h"
 #include "failure.h"
-#include "predictor.h"
+#include "handle.h"
 
 using namespace dtfsal;
-
-struct dtfsal_predictor {
-    explicit dtfsal_predictor(std::shared_ptr<Model> model, const StreamOptions &options)
-        : predictor(std::move(model), options) {}
-
-    Predictor predictor;
-    std::string backend;
-    mutable std::mutex message_guard;
-    mutable std::string message;
-};
 
 namespace {
 

@@ -191,10 +191,14 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
     manifest.target = choice_of(root["target"], {"onnxruntime", "tensorrt-rtx", "tensorrt"});
     manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16"});
-    choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
-    for (const char *key : {"builder", "builder_version", "created_by"}) text_of(root[key]);
-    for (const auto &item : root["compute_capabilities"].array())
+    manifest.deform_conv = choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
+    manifest.builder = text_of(root["builder"]);
+    manifest.builder_version = text_of(root["builder_version"]);
+    text_of(root["created_by"]);
+    for (const auto &item : root["compute_capabilities"].array()) {
         if (!is_capability(item.string())) item.fail("must look like '8.6'");
+        manifest.compute_capabilities.push_back(item.string());
+    }
     for (const auto &[name, node] : root["files"].mapping()) {
         check_file_name(node, name);
         node.expect_keys({"sha256", "size_bytes"});

@@ -49,7 +49,8 @@ struct FileRecord {
 };
 
 struct Manifest {
-    std::string model_name, weights, target, precision;
+    std::string model_name, weights, target, precision, deform_conv, builder, builder_version;
+    std::vector<std::string> compute_capabilities;  // such as "8.6"; none for any
     ClipSpec clip;
     std::optional<AudioSpec> audio;
     std::map<std::string, GraphSpec> graphs;

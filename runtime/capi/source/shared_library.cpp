@@ -6,11 +6,12 @@
 
 namespace dtfsal {
 
-SharedLibrary::SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy)
+SharedLibrary::SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy,
+                             bool keep)
     : what_(what) {
     std::string reason;
     for (const auto &name : names) {
-        handle_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+        handle_ = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL | (keep ? RTLD_NODELETE : 0));
         if (handle_ != nullptr) {
             path_ = name;
             return;

@@ -9,7 +9,8 @@ namespace dtfsal {
 class SharedLibrary {
 public:
     // The first of `names` that loads; raises Failure (unavailable), which ends with `remedy`, if none does.
-    SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy);
+    // With `keep` it is never unloaded, for libraries that leave threads or handlers behind.
+    SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy, bool keep = false);
     ~SharedLibrary();
     SharedLibrary(const SharedLibrary &) = delete;
     SharedLibrary &operator=(const SharedLibrary &) = delete;

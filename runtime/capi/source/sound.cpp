@@ -26,7 +26,7 @@ double bessel_i0(double x) {
 
 }  // namespace
 
-Resampler::Resampler(int from_hz, int to_hz) : from_(from_hz), to_(to_hz) {
+Resampler::Resampler(int from_hz, int to_hz) : from_(from_hz) {
     const int64_t common = std::gcd(from_hz, to_hz);
     phases_ = to_hz / common, step_ = from_hz / common;
     const double factor = std::min(to_hz * kCutoff / from_hz, 1.0);

@@ -26,7 +26,7 @@ private:
     int64_t emit(float *target, bool ending);
     float at(int64_t index, bool ending) const;
 
-    int from_, to_;
+    int from_;
     int64_t phases_, step_;  // the rates in lowest terms: to, from
     int taps_, centre_;
     bool interpolate_ = false;     // between phases, where there would be too many
