@@ -1,5 +1,7 @@
 """An engine whose maps are known in closed form, for tests that need one that runs and not one that knows anything."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,19 @@ def _write_toy_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None, wei
     )
     write_bundle(folder, manifest, {"model.onnx": source})
     return folder
+
+
+@pytest.fixture(scope="session")
+def need_programs():
+    """Skip without the programs, unless the environment says that they must be there."""
+
+    def need(*programs: str) -> None:
+        missing = [program for program in programs if shutil.which(program) is None]
+        if missing and not os.environ.get("DTFSAL_REQUIRE_COMPILERS"):
+            pytest.skip(f"needs {', '.join(missing)}")
+        assert not missing, f"DTFSAL_REQUIRE_COMPILERS is set, and {missing} is not on PATH"
+
+    return need
 
 
 @pytest.fixture(scope="session")

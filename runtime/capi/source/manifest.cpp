@@ -49,7 +49,8 @@ std::string choice_of(const JsonNode &node, std::initializer_list<const char *> 
 
 int positive(const JsonNode &node) {
     const int64_t value = node.integer();
-    if (value < 1 || value > kMaxSide) node.fail("must be a positive integer, not " + std::to_string(value));
+    if (value < 1) node.fail("must be a positive integer, not " + std::to_string(value));
+    if (value > kMaxSide) node.fail("is " + std::to_string(value) + ", which no model takes");
     return static_cast<int>(value);
 }
 
@@ -87,7 +88,8 @@ AudioSpec read_audio(const JsonNode &node) {
     audio.height = positive(node["height"]);
     audio.width = positive(node["width"]);
     const int64_t rate = node["sample_rate_hz"].integer();
-    if (rate < 1 || rate > 1 << 22) node["sample_rate_hz"].fail("must be a positive integer");
+    if (rate < 1) node["sample_rate_hz"].fail("must be a positive integer");
+    if (rate > 1 << 22) node["sample_rate_hz"].fail("is " + std::to_string(rate) + ", which no model takes");
     audio.sample_rate_hz = static_cast<int>(rate);
     audio.window_length = positive(node["window_length"]);
     audio.hop_length = positive(node["hop_length"]);

@@ -1,7 +1,5 @@
 """The front-end's library, built once for all tests, and calls of it on arrays in the host's memory."""
 
-import os
-import shutil
 import types
 
 import numpy as np
@@ -12,24 +10,16 @@ from dtfsal.engines.frontend.library import TYPES, FrameCall, FrontEndLibrary, S
 from dtfsal.engines.frontend.picture import MATRICES, YuvPicture, planes_of
 
 
-def need(*programs):
-    """Skip without the programs, unless the environment says that they must be there."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing and not os.environ.get("DTFSAL_REQUIRE_COMPILERS"):
-        pytest.skip(f"needs {', '.join(missing)}")
-    assert not missing, f"DTFSAL_REQUIRE_COMPILERS is set, and {missing} is not on PATH"
-
-
 @pytest.fixture(scope="session")
-def host_library(tmp_path_factory):
-    need("cmake", "c++")
+def host_library(tmp_path_factory, need_programs):
+    need_programs("cmake", "c++")
     return FrontEndLibrary(build_host_library(tmp_path_factory.mktemp("front_end_host")))
 
 
 @pytest.fixture(scope="session")
-def cuda_library(tmp_path_factory):
+def cuda_library(tmp_path_factory, need_programs):
     """The path of the GPU's library; it loads without a GPU."""
-    need("cmake", "c++", "nvcc")
+    need_programs("cmake", "c++", "nvcc")
     return build_front_end_library(tmp_path_factory.mktemp("front_end"), architectures=("75", "90"))
 
 
