@@ -36,7 +36,7 @@ from dtfsal.runtime.stage_clock import StageClock
 from dtfsal.runtime.window_runners import ReadyFrame, finite_map, runner_type
 from dtfsal.runtime.windows import ClipWindow, Padding, WindowQueue, slice_indices
 
-# Sound that comes before the first frame is held this long.
+# Sound that comes before the first frame is held this long, by its times; twice as much of it at most.
 EARLY_SOUND_SECONDS = 10.0
 # Sound so far ahead of the newest frame is on another clock than the frames, and is refused.
 MOST_AHEAD_SECONDS = 25.0
@@ -265,7 +265,7 @@ class StreamPredictor:
             piece = self._piece(mono, int(sample_rate_hz))
             if start is None:
                 self._early.append((piece, pts_seconds, end))
-                while self._early[0][2] < end - EARLY_SOUND_SECONDS:
+                while self._early and (self._early[0][2] < end - EARLY_SOUND_SECONDS or self._holds_too_much()):
                     _, first, last = self._early.popleft()
                     with self._changed:
                         self._count(late_sound_seconds=last - first)
@@ -341,6 +341,10 @@ class StreamPredictor:
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono)[None], format="flt", layout="mono")
         frame.sample_rate = rate
         return frame
+
+    def _holds_too_much(self) -> bool:
+        """Whether sound before the first frame piles up though its times do not grow."""
+        return sum(last - first for _, first, last in self._early) > 2 * EARLY_SOUND_SECONDS
 
     def _take_early(self) -> None:
         """Hear the sound that came before the first frame."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
@@ -38,6 +39,39 @@ _CHANNELS = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4}
 _MESSAGE_BYTES = 2048
 
 
+@dataclasses.dataclass(frozen=True)
+class NativeDescription:
+    """What an engine is.
+
+    Attributes:
+        map_height: of the model's own map.
+        map_width: of the model's own map.
+        clip_frames: frames in a window.
+        clip_rate_hz: the model's own frame rate.
+        hears: whether the model has a sound branch.
+        sample_rate_hz: that sound is brought to; 0 without sound.
+        delay_seconds: of the stream between a frame and its map; the engine's time adds.
+        model_name: such as "lite".
+        precision: such as "fp32".
+        target: such as "onnxruntime".
+        weights: such as "lite.safetensors".
+        backend: such as "onnxruntime 1.32.0".
+    """
+
+    map_height: int
+    map_width: int
+    clip_frames: int
+    clip_rate_hz: float
+    hears: bool
+    sample_rate_hz: int
+    delay_seconds: float
+    model_name: str
+    precision: str
+    target: str
+    weights: str
+    backend: str
+
+
 class NativePredictor:
     """Predicts a live stream, or a whole video at once. A context manager that closes itself.
 
@@ -58,6 +92,9 @@ class NativePredictor:
             or where the system has it.
         library: of libdtfsal; see `NativeLibrary`.
         log: told what the library has to say, with whether it is a warning.
+
+    Attributes:
+        description: what the engine is.
 
     Raises:
         UsageError: an argument has a value that can't work.
@@ -126,7 +163,7 @@ class NativePredictor:
     @property
     def delay_seconds(self) -> float:
         """Seconds of the stream that pass between a frame and its map in the steady state; the engine's time adds."""
-        return float(self.description.delay_seconds)
+        return self.description.delay_seconds
 
     @property
     def counts(self) -> StreamCounts:
@@ -273,8 +310,11 @@ class NativePredictor:
         self.close()
 
     def _read_description(self) -> None:
-        self.description = Description()
-        self._check(self.library.describe(self._handle, ctypes.byref(self.description)))
+        found = Description()
+        self._check(self.library.describe(self._handle, ctypes.byref(found)))
+        values = {field.name: getattr(found, field.name) for field in dataclasses.fields(NativeDescription)}
+        values = {name: v.decode(errors="replace") if isinstance(v, bytes) else v for name, v in values.items()}
+        self.description = NativeDescription(**{**values, "hears": bool(found.hears)})
         self._map_size = (self.description.map_height, self.description.map_width)
 
     def _check(self, status: int) -> int:

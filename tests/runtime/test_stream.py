@@ -188,6 +188,9 @@ def test_early_sound_does_not_pile_up(engine):
             stream.push_audio(np.zeros(RATE, np.float32), second, RATE)
         assert len(stream._early) <= 12
         assert stream.counts.late_sound_seconds >= 48
+        for _ in range(60):
+            stream.push_audio(np.zeros(RATE, np.float32), 60, RATE)
+        assert len(stream._early) <= 20
 
 
 def test_sound_far_ahead_of_the_frames_is_refused(engine):

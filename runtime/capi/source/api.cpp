@@ -1,5 +1,6 @@
 // The border: arguments are checked, and what is thrown becomes a status and a message.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kMaxSide = 32768;
 constexpr int64_t kMaxSamples = int64_t{1} << 28;
+constexpr int kClosing = 1 << 30;  // calls, beyond all that can be
 constexpr int kMinRate = 1000, kMaxRate = 768000, kMaxChannels = 64;
 
 dtfsal_status status_of(Kind kind) {
@@ -52,9 +54,22 @@ dtfsal_status guarded(const Work &work, const Say &say) noexcept {
     }
 }
 
+// A call under way on a handle.
+class Presence {
+public:
+    explicit Presence(const dtfsal_predictor &handle) : calls_(handle.calls) { ++calls_; }
+    ~Presence() { --calls_; }
+    Presence(const Presence &) = delete;
+    Presence &operator=(const Presence &) = delete;
+
+private:
+    std::atomic<int> &calls_;
+};
+
 template <typename Work>
 dtfsal_status on(const dtfsal_predictor *handle, const Work &work) noexcept {
     if (handle == nullptr) return DTFSAL_BAD_ARGUMENT;
+    const Presence presence(*handle);
     return guarded(work, [&](const char *message) {
         const std::lock_guard<std::mutex> guard(handle->message_guard);
         handle->message = message;
@@ -176,11 +191,13 @@ void check_map(const dtfsal_map &map, const ClipSpec &clip) {
         bad("map.pitch must be at least map.width, or 0");
 }
 
-dtfsal_status poll_into(Predictor &predictor, dtfsal_map *target) {
+// `source` is a Predictor, or one Alone.
+template <typename Source>
+dtfsal_status poll_into(Source &source, const ClipSpec &clip, dtfsal_map *target) {
     dtfsal_map map = known(target, dtfsal_map DTFSAL_MAP_INIT, "map");
-    check_map(map, predictor.model->clip());
+    check_map(map, clip);
     MapView view = {map.width, map.height, map.data, map.pitch, 0, 0, false};
-    switch (predictor.poll(view)) {
+    switch (source.poll(view)) {
         case Polled::none: return DTFSAL_NO_MAP;
         case Polled::end: return DTFSAL_END;
         case Polled::map: break;
@@ -200,12 +217,6 @@ SoundView part_of(const SoundView &sound, int64_t first, int64_t count) {
     part.seconds = sound.seconds + static_cast<double>(first) / sound.rate_hz;
     return part;
 }
-
-struct KeepAll {
-    explicit KeepAll(Predictor &predictor) : predictor(predictor) { predictor.keep_all(true); }
-    ~KeepAll() { predictor.keep_all(false); }
-    Predictor &predictor;
-};
 
 }  // namespace
 
@@ -266,7 +277,8 @@ dtfsal_status dtfsal_clone(const dtfsal_predictor *predictor, dtfsal_predictor *
 dtfsal_status dtfsal_close(dtfsal_predictor *predictor) {
     if (predictor == nullptr) return DTFSAL_OK;
     const dtfsal_status status = on(predictor, [&] {
-        if (!predictor->predictor.retire())
+        int own = 1;
+        if (!predictor->calls.compare_exchange_strong(own, kClosing))
             fail(Kind::busy, "a call is under way on this predictor; let it end before closing");
         return DTFSAL_OK;
     });
@@ -279,6 +291,7 @@ size_t dtfsal_message(const dtfsal_predictor *predictor, char *message, size_t m
         copy_message("", message, message_size);
         return 0;
     }
+    const Presence presence(*predictor);
     const std::lock_guard<std::mutex> guard(predictor->message_guard);
     copy_message(predictor->message, message, message_size);
     return predictor->message.size();
@@ -317,7 +330,7 @@ dtfsal_status dtfsal_push_audio(dtfsal_predictor *predictor, const dtfsal_audio 
 }
 
 dtfsal_status dtfsal_poll(dtfsal_predictor *predictor, dtfsal_map *map) {
-    return on(predictor, [&] { return poll_into(predictor->predictor, map); });
+    return on(predictor, [&] { return poll_into(predictor->predictor, predictor->predictor.model->clip(), map); });
 }
 
 dtfsal_status dtfsal_finish(dtfsal_predictor *predictor) {
@@ -352,9 +365,8 @@ dtfsal_status dtfsal_predict(dtfsal_predictor *handle, const dtfsal_frame *frame
     return on(handle, [&] {
         if (count < 0 || (count > 0 && (frames == nullptr || maps == nullptr)))
             bad("frames and maps must not be NULL, and count not negative");
-        Predictor &predictor = handle->predictor;
+        Predictor::Alone predictor(handle->predictor);
         predictor.reset();
-        const KeepAll keep(predictor);
         SoundView sound = {};
         if (audio != nullptr) sound = sound_of(known(audio, dtfsal_audio DTFSAL_AUDIO_INIT, "audio"));
         constexpr double ahead_seconds = 5;
@@ -372,7 +384,7 @@ dtfsal_status dtfsal_predict(dtfsal_predictor *handle, const dtfsal_frame *frame
                     status = DTFSAL_END;
                     return true;
                 }
-                status = poll_into(predictor, &maps[done]);
+                status = poll_into(predictor, handle->predictor.model->clip(), &maps[done]);
                 if (status != DTFSAL_OK) return true;
                 ++done;
                 if (progress != nullptr && progress(user_data, done) != 0) return false;

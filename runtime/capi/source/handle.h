@@ -1,6 +1,7 @@
 // What a program's opaque handle is.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <string>
 
@@ -12,6 +13,7 @@ struct dtfsal_predictor {
 
     dtfsal::Predictor predictor;
     std::string backend;
+    mutable std::atomic<int> calls{0};  // under way
     mutable std::mutex message_guard;
     mutable std::string message;
 };

@@ -12,23 +12,9 @@ namespace {
 
 constexpr double kSoundHeldSeconds = 40;    // in the ring
 constexpr double kMostAheadSeconds = 25;    // of sound, before the newest frame
+constexpr double kEarlySeconds = 10;        // of sound that is held before the first frame
 constexpr double kCapacityFactor = 4;
 constexpr double kLargestTime = 1e9;        // seconds; beyond, a double no longer tells samples apart
-
-// Marks a kind of call as under way in this thread.
-class Turn {
-public:
-    explicit Turn(std::atomic<bool> &taken) : taken_(taken) {
-        if (taken_.exchange(true, std::memory_order_acquire))
-            fail(Kind::busy, "another thread is in the same kind of call on this predictor; use one thread for each, or a clone");
-    }
-    ~Turn() { taken_.store(false, std::memory_order_release); }
-    Turn(const Turn &) = delete;
-    Turn &operator=(const Turn &) = delete;
-
-private:
-    std::atomic<bool> &taken_;
-};
 
 void check_time(double seconds, const char *what) {
     if (!(std::abs(seconds) <= kLargestTime))
@@ -54,12 +40,12 @@ public:
         for (auto &row : kept_) row.number = std::numeric_limits<int64_t>::min();
     }
 
-    // Take the window's samples. `end`: of the sound that is there, in samples from the first frame on; `line` may be null.
-    void take(SliceRange slices, const SoundLine *line, int64_t offset, int64_t end, bool ended) {
+    // Take the window's samples of the sound that is there; `line` may be null.
+    void take(SliceRange slices, const SoundLine *line, bool ended) {
         first_row_ = slices.first * audio_.slice_hop_frames;
-        end_ = ended ? std::numeric_limits<int64_t>::max() : end;
+        end_ = ended ? std::numeric_limits<int64_t>::max() : line == nullptr ? 0 : line->end();
         if (line != nullptr) {
-            line->copy(first_row_ * audio_.hop_length + offset, static_cast<int64_t>(samples_.size()), samples_.data());
+            line->copy(first_row_ * audio_.hop_length, static_cast<int64_t>(samples_.size()), samples_.data());
         } else {
             std::fill(samples_.begin(), samples_.end(), 0.0f);
         }
@@ -126,7 +112,7 @@ Predictor::Predictor(std::shared_ptr<Model> shared, const StreamOptions &stream)
     if (model->audio()) sound_ = std::make_unique<Sound>(*model->audio());
     const auto size = static_cast<size_t>(model->clip().height) * static_cast<size_t>(model->clip().width);
     before_.resize(size), now_.resize(size), between_.resize(size);
-    reset();
+    begin_stream();
 }
 
 Predictor::~Predictor() = default;
@@ -135,8 +121,32 @@ void Predictor::check_open() const {
     if (finished_) fail(Kind::finished, "the stream has been finished; dtfsal_reset begins another");
 }
 
-Taken Predictor::push_frame(const PictureView &picture, double pts) {
+Taken Predictor::push_frame(const PictureView &picture, double seconds) {
     const Turn turn(pushing_);
+    return add_frame(picture, seconds);
+}
+
+Taken Predictor::push_audio(const SoundView &sound) {
+    const Turn turn(hearing_);
+    return add_sound(sound);
+}
+
+Polled Predictor::poll(MapView &map) {
+    const Turn turn(polling_);
+    return next_map(map);
+}
+
+void Predictor::finish() {
+    const Turn pushing(pushing_), hearing(hearing_);
+    end_stream();
+}
+
+void Predictor::reset() {
+    const Turn pushing(pushing_), hearing(hearing_), polling(polling_);
+    begin_stream();
+}
+
+Taken Predictor::add_frame(const PictureView &picture, double pts) {
     check_time(pts, "a frame");
     Slot *slot;
     {
@@ -160,8 +170,11 @@ Taken Predictor::push_frame(const PictureView &picture, double pts) {
         throw;
     }
     const std::lock_guard<std::mutex> guard(state_);
-    if (!started_) start_ = pts;
-    started_ = true;
+    if (!started_) {
+        start_ = pts;
+        started_ = true;
+        hear_early();
+    }
     slot->index = counts_.frames++;
     slot->seconds = newest_ = pts - start_;
     held_.push(slot);
@@ -209,9 +222,7 @@ bool Predictor::is_ready(const Stamp &target) const {
     if (!rules_.complete(target.seconds, newest_) && !(newest_ + kEqualSeconds >= target.seconds + delay_)) return false;
     const double until = sound_until(target.seconds);
     if (newest_ >= until + options.sound_wait) return true;
-    if (!line_) return true;
-    const double heard = static_cast<double>(line_->end()) / model->audio()->sample_rate_hz + line_origin_ - start_;
-    return line_started_ ? heard + kEqualSeconds >= until : until <= 0;
+    return !line_ || static_cast<double>(line_->end()) / model->audio()->sample_rate_hz + kEqualSeconds >= until;
 }
 
 void Predictor::drop_old() {
@@ -228,8 +239,7 @@ void Predictor::drop_old() {
     }
 }
 
-Taken Predictor::push_audio(const SoundView &sound) {
-    const Turn turn(hearing_);
+Taken Predictor::add_sound(const SoundView &sound) {
     check_time(sound.seconds, "sound");
     {
         const std::lock_guard<std::mutex> guard(state_);
@@ -254,10 +264,32 @@ Taken Predictor::push_audio(const SoundView &sound) {
     }
     if (!finite) fail(Kind::bad_argument, "samples must be finite, and one of them is not a number or infinite");
     const std::lock_guard<std::mutex> guard(state_);
-    if (!line_started_) line_origin_ = started_ ? start_ : sound.seconds;
-    line_started_ = true;
-    line_->push(mono_.data(), sound.count, sound.rate_hz, sound.seconds - line_origin_);
+    if (started_) {
+        line_->push(mono_.data(), sound.count, sound.rate_hz, sound.seconds - start_);
+    } else {
+        hold_early(sound);
+    }
     return Taken::yes;
+}
+
+// Keep sound whose place is not known before the first frame comes; the newest of it, and not for ever.
+void Predictor::hold_early(const SoundView &sound) {
+    const double duration = static_cast<double>(sound.count) / sound.rate_hz, end = sound.seconds + duration;
+    early_.push_back({{mono_.data(), mono_.data() + sound.count}, sound.rate_hz, sound.seconds, duration});
+    early_seconds_ += duration;
+    while (!early_.empty() &&
+           (early_.front().seconds + early_.front().duration < end - kEarlySeconds || early_seconds_ > 2 * kEarlySeconds)) {
+        early_seconds_ -= early_.front().duration;
+        counts_.late_sound += early_.front().duration;
+        early_.pop_front();
+    }
+}
+
+void Predictor::hear_early() {
+    for (const Early &piece : early_)
+        line_->push(piece.mono.data(), static_cast<int64_t>(piece.mono.size()), piece.rate_hz, piece.seconds - start_);
+    early_.clear();
+    early_seconds_ = 0;
 }
 
 void Predictor::take(double &centre, bool &has_window, bool &ended) {
@@ -284,11 +316,9 @@ void Predictor::take(double &centre, bool &has_window, bool &ended) {
     centre = rules_.centre_of(target.seconds);
     if (sound_) {
         const AudioSpec &audio = *model->audio();
-        const int64_t offset = line_started_ ? std::llround((start_ - line_origin_) * audio.sample_rate_hz) : 0;
-        const int64_t end = line_ ? line_->end() - offset : 0;
         const bool all = !line_ || finished_;
-        sound_->take(slices_at(audio, centre), line_ && line_started_ ? line_.get() : nullptr, offset, end, all);
-        if (!all && static_cast<double>(end) / audio.sample_rate_hz + kEqualSeconds < sound_until(target.seconds))
+        sound_->take(slices_at(audio, centre), line_.get(), all);
+        if (!all && static_cast<double>(line_->end()) / audio.sample_rate_hz + kEqualSeconds < sound_until(target.seconds))
             ++counts_.missing_sound_maps;
     }
     prune();
@@ -313,8 +343,7 @@ void Predictor::make_map(double centre) {
     now_seconds_ = frames_.back().seconds;
 }
 
-Polled Predictor::poll(MapView &map) {
-    const Turn turn(polling_);
+Polled Predictor::next_map(MapView &map) {
     if (next_ >= frames_.size()) {
         double centre = 0;
         bool has_window = false, ended = false;
@@ -349,23 +378,22 @@ void Predictor::deliver(MapView &map) {
     ++counts_.maps;
 }
 
-void Predictor::finish() {
-    const Turn pushing(pushing_), hearing(hearing_);
+void Predictor::end_stream() {
     const std::lock_guard<std::mutex> guard(state_);
     if (finished_) return;
-    if (line_ && line_started_) line_->flush();
+    if (line_) line_->flush();
     if (arrived_ > 0 && (arrived_ - 1) % options.stride != 0) targets_.push({counts_.frames - 1, newest_});
     finished_ = true;
 }
 
-void Predictor::reset() {
-    const Turn pushing(pushing_), hearing(hearing_), polling(polling_);
+void Predictor::begin_stream() {
     const std::lock_guard<std::mutex> guard(state_);
     for (const auto &slot : slots_) slot->users = 0;
     held_.clear(), targets_.clear(), waiting_.clear(), frames_.clear();
     next_ = 0, arrived_ = 0;
-    start_ = newest_ = now_seconds_ = before_seconds_ = line_origin_ = 0;
-    started_ = finished_ = line_started_ = false;
+    start_ = newest_ = now_seconds_ = before_seconds_ = early_seconds_ = 0;
+    started_ = finished_ = false;
+    early_.clear();
     counts_ = Counts();
     line_.reset();
     if (sound_ && options.use_sound) {
@@ -395,16 +423,6 @@ double Predictor::delay() const {
         ahead = std::max(ahead, sound_until(0) + model->audio()->slice_hop_seconds() / 2);
     }
     return std::min(ahead, delay_);
-}
-
-bool Predictor::retire() {
-    std::atomic<bool> *const turns[] = {&pushing_, &hearing_, &polling_};
-    for (size_t taken = 0; taken < 3; ++taken) {
-        if (!turns[taken]->exchange(true, std::memory_order_acquire)) continue;
-        while (taken-- > 0) turns[taken]->store(false, std::memory_order_release);
-        return false;
-    }
-    return true;
 }
 
 }  // namespace dtfsal

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -11,6 +12,7 @@
 #include "ring.h"
 #include "runner.h"
 #include "sound.h"
+#include "turn.h"
 #include "windows.h"
 
 namespace dtfsal {
@@ -62,13 +64,28 @@ public:
     Counts counts() const;
     double delay() const;
 
-    // False while a call is under way; after true every call raises Failure (busy).
-    bool retire();
+    // The predictor for one caller: all that other threads ask of it meanwhile raises Failure (busy), and no map is
+    // dropped, however many are ready.
+    class Alone {
+    public:
+        explicit Alone(Predictor &predictor)
+            : predictor_(predictor), pushing_(predictor.pushing_), hearing_(predictor.hearing_), polling_(predictor.polling_) {
+            predictor.keep_all_ = true;
+        }
+        ~Alone() { predictor_.keep_all_ = false; }
+        Taken push_frame(const PictureView &picture, double seconds) { return predictor_.add_frame(picture, seconds); }
+        Taken push_audio(const SoundView &sound) { return predictor_.add_sound(sound); }
+        Polled poll(MapView &map) { return predictor_.next_map(map); }
+        void finish() { predictor_.end_stream(); }
+        void reset() { predictor_.begin_stream(); }
+
+    private:
+        Predictor &predictor_;
+        const Turn pushing_, hearing_, polling_;
+    };
 
     const std::shared_ptr<Model> model;
     const StreamOptions options;
-
-    void keep_all(bool all) { keep_all_ = all; }  // drop no map, however many are ready
 
 private:
     struct Slot {
@@ -82,7 +99,20 @@ private:
         double seconds;
     };
 
+    struct Early {  // sound that came before the first frame
+        std::vector<float> mono;
+        int rate_hz;
+        double seconds, duration;
+    };
+
     class Sound;
+
+    // What the calls do in their turn.
+    Taken add_frame(const PictureView &picture, double seconds);
+    Taken add_sound(const SoundView &sound);
+    Polled next_map(MapView &map);
+    void end_stream();
+    void begin_stream();
 
     void check_open() const;
     Slot *free_slot();
@@ -90,6 +120,8 @@ private:
     bool is_ready(const Stamp &target) const;
     double sound_until(double target_seconds) const;
     void drop_old();
+    void hold_early(const SoundView &sound);
+    void hear_early();
     void take(double &centre, bool &has_window, bool &ended);
     void make_map(double centre);
     void deliver(MapView &map);
@@ -114,8 +146,8 @@ private:
     bool started_ = false, finished_ = false;
     Counts counts_;
     std::unique_ptr<SoundLine> line_;  // none where no sound is waited for
-    double line_origin_ = 0;
-    bool line_started_ = false;
+    std::deque<Early> early_;
+    double early_seconds_ = 0;
     std::vector<float> mono_;  // of the thread that pushes sound
 
     // Of the thread that polls alone.

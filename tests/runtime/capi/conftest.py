@@ -1,6 +1,6 @@
 """libdtfsal, its parts and its programs, built once for all tests.
 
-DTFSAL_TEST_SANITIZE=address,undefined builds them with sanitizers; `make sanitize` sets it, and loads what Python needs.
+DTFSAL_TEST_SANITIZE=address,undefined builds them with sanitizers; `make sanitize` sets it, and what Python needs.
 """
 
 import ctypes
@@ -34,9 +34,7 @@ class Build:
 
 
 def run(command, **options):
-    done = subprocess.run(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, **options
-    )
+    done = subprocess.run([str(word) for word in command], capture_output=True, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-2000:]!r}\n{done.stderr[-4000:]!r}"
     return done.stdout
 

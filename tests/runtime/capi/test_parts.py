@@ -115,9 +115,7 @@ def test_odd_sizes_have_half_a_colour_more(parts):
     np.testing.assert_array_equal(odd, even[:35, :51])
 
 
-@given(
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)), target=st.tuples(st.integers(1, 90), st.integers(1, 90))
-)
+@given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)), target=st.tuples(st.integers(1, 90), st.integers(1, 90)))
 @settings(deadline=None)
 def test_maps_are_resized_as_pillow_does(parts, size, target):
     source = np.random.default_rng(size[0]).random(size, dtype=np.float32)
@@ -134,7 +132,9 @@ def test_sound_is_resampled_as_ffmpeg_does(parts, rate, step):
     resampler = av.AudioResampler(format="flt", layout="mono", rate=16000)
     frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
     frame.sample_rate = rate
-    wanted = np.concatenate([piece.to_ndarray()[0] for piece in [*resampler.resample(frame), *resampler.resample(None)]])
+    wanted = np.concatenate(
+        [piece.to_ndarray()[0] for piece in [*resampler.resample(frame), *resampler.resample(None)]]
+    )
     found = np.empty(len(samples) * 3 + 4000, np.float32)
     count = parts.part_resample(
         pointer(samples), ctypes.c_int64(len(samples)), ctypes.c_int64(step), rate, 16000, pointer(found)
@@ -228,15 +228,29 @@ def test_threads_are_as_many_as_in_python(parts):
 SOUND_MANIFEST = {
     "schema_version": 1,
     "model_name": "tiny",
-    "model_config": {"widths": [8, 16], "nested": {"rate": 0.5, "none": None, "flag": True, "text": "Ω\"\\/"}},
+    "model_config": {"widths": [8, 16], "nested": {"rate": 0.5, "none": None, "flag": True, "text": 'Ω"\\/'}},
     "weights": {"source": "tiny.safetensors", "sha256": "ab" * 32},
     "clip": {
-        **{"frames": 8, "height": 64, "width": 96, "frame_rate_hz": 30, "target": "last"},
-        **{"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]},
+        "frames": 8,
+        "height": 64,
+        "width": 96,
+        "frame_rate_hz": 30,
+        "target": "last",
+        "mean": [0.45, 0.45, 0.45],
+        "std": [0.225, 0.225, 0.225],
     },
     "audio": {
-        **{"slices": 9, "height": 32, "width": 48, "sample_rate_hz": 16000, "window_length": 400, "hop_length": 160},
-        **{"mel_bands": 64, "min_hz": 125.0, "max_hz": 7500.0, "log_offset": 0.01, "slice_frames": 64},
+        "slices": 9,
+        "height": 32,
+        "width": 48,
+        "sample_rate_hz": 16000,
+        "window_length": 400,
+        "hop_length": 160,
+        "mel_bands": 64,
+        "min_hz": 125.0,
+        "max_hz": 7500.0,
+        "log_offset": 0.01,
+        "slice_frames": 64,
         "slice_hop_frames": 11,
     },
     "graphs": {
@@ -244,14 +258,22 @@ SOUND_MANIFEST = {
             "file": "model.onnx",
             "inputs": [
                 {
-                    **{"name": "video", "dtype": "float32", "shape": [-1, 3, 8, 64, 96], "minimum": None},
-                    **{"maximum": None, "description": ""},
+                    "name": "video",
+                    "dtype": "float32",
+                    "shape": [-1, 3, 8, 64, 96],
+                    "minimum": None,
+                    "maximum": None,
+                    "description": "",
                 }
             ],
             "outputs": [
                 {
-                    **{"name": "saliency_map", "dtype": "float32", "shape": [-1, 1, 64, 96], "minimum": 0},
-                    **{"maximum": 1.0, "description": "one line"},
+                    "name": "saliency_map",
+                    "dtype": "float32",
+                    "shape": [-1, 1, 64, 96],
+                    "minimum": 0,
+                    "maximum": 1.0,
+                    "description": "one line",
                 }
             ],
         }
