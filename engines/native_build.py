@@ -61,6 +61,9 @@ def install_project(
         EngineError: the compilation failed.
         OutputError: the prefix cannot be written to.
     """
+    nearest = next(folder for folder in (prefix.absolute(), *prefix.absolute().parents) if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise OutputError(f"cannot install to {prefix}: {nearest} is no folder that can be written to; choose another")
     with _built(sources, sources.name, options, report) as folder:
         try:
             _run(["cmake", "--install", str(folder), "--prefix", str(prefix.absolute())], report)
