@@ -133,6 +133,7 @@ class Counts(_Struct):
         *((name, ctypes.c_int64) for name in ("frames", "maps", "dropped_maps", "late_frames", "refused_frames")),
         *((name, ctypes.c_double) for name in ("filled_sound_seconds", "late_sound_seconds", "refused_sound_seconds")),
         ("missing_sound_maps", ctypes.c_int64),
+        ("engine_seconds", ctypes.c_double),
     )
 
 

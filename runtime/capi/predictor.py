@@ -168,11 +168,15 @@ class NativePredictor:
     @property
     def counts(self) -> StreamCounts:
         """What became of what was pushed so far."""
-        found = Counts()
-        self._check(self.library.get_counts(self._handle, ctypes.byref(found)))
-        values = {name: getattr(found, name) for name, *_ in Counts._fields_[1:]}
+        found = self._counts()
+        values = {name: getattr(found, name) for name, *_ in Counts._fields_[1:] if name != "engine_seconds"}
         values["missing_sound_windows"] = values.pop("missing_sound_maps")
         return StreamCounts(**values)
+
+    @property
+    def engine_seconds(self) -> float:
+        """Seconds that the engine itself took for the maps so far."""
+        return float(self._counts().engine_seconds)
 
     def push_frame(
         self,
@@ -308,6 +312,11 @@ class NativePredictor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _counts(self) -> Counts:
+        found = Counts()
+        self._check(self.library.get_counts(self._handle, ctypes.byref(found)))
+        return found
 
     def _read_description(self) -> None:
         found = Description()

@@ -186,9 +186,10 @@ typedef struct dtfsal_counts {
     double late_sound_seconds;   /* sound that came after its time had been filled, or twice */
     double refused_sound_seconds; /* more than 25 s ahead of the frames */
     int64_t missing_sound_maps;  /* made before all of their sound had come */
+    double engine_seconds;       /* that the engine itself took for them */
 } dtfsal_counts;
 
-#define DTFSAL_COUNTS_INIT { (uint32_t)sizeof(dtfsal_counts), 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0 }
+#define DTFSAL_COUNTS_INIT { (uint32_t)sizeof(dtfsal_counts), 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0, 0.0 }
 
 /* The library's version, 1000 * major + minor. Any thread. */
 DTFSAL_API uint32_t dtfsal_version(void);

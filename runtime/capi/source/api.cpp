@@ -355,6 +355,7 @@ dtfsal_status dtfsal_get_counts(const dtfsal_predictor *predictor, dtfsal_counts
         told.late_frames = found.late_frames, told.refused_frames = found.refused_frames;
         told.filled_sound_seconds = found.filled_sound, told.late_sound_seconds = found.late_sound;
         told.refused_sound_seconds = found.refused_sound, told.missing_sound_maps = found.missing_sound_maps;
+        told.engine_seconds = found.engine_seconds;
         give(told, counts);
         return DTFSAL_OK;
     });

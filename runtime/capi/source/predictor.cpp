@@ -336,11 +336,14 @@ void Predictor::make_map(double centre) {
     taps_.clear();
     for (const Slot *slot : window_) taps_.push_back({slot->index, slot->pixels.data()});
     const SliceRange slices = sound_ ? slices_at(*model->audio(), centre) : SliceRange{0, 0};
+    const double spent = runner_->engine_seconds();
     const float *values = runner_->run(taps_, oldest_index_, slices, sound_.get());
     before_.swap(now_);
     before_seconds_ = now_seconds_;
     std::memcpy(now_.data(), values, now_.size() * sizeof(float));
     now_seconds_ = frames_.back().seconds;
+    const std::lock_guard<std::mutex> guard(state_);
+    counts_.engine_seconds += runner_->engine_seconds() - spent;
 }
 
 Polled Predictor::next_map(MapView &map) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "map_resizer.h"
 #include "picture.h"
 #include "ring.h"
 #include "runner.h"
@@ -28,7 +29,7 @@ struct StreamOptions {
 
 struct Counts {
     int64_t frames = 0, maps = 0, dropped_maps = 0, late_frames = 0, refused_frames = 0, missing_sound_maps = 0;
-    double filled_sound = 0, late_sound = 0, refused_sound = 0;
+    double filled_sound = 0, late_sound = 0, refused_sound = 0, engine_seconds = 0;
 };
 
 enum class Taken { yes, refused };

@@ -188,7 +188,7 @@ public:
                 store(slice_.data(), slice_.size(), audio_.at(static_cast<size_t>(place) * slice_.size()), audio_.element);
             }
         }
-        call_->run();
+        timed(*call_);
         return map_.values();
     }
 
@@ -282,7 +282,7 @@ public:
             for (int place = 0; place < slices.count; ++place)
                 copy(slice(slices.first + place, *sound).outputs[0], heard_, static_cast<size_t>(place));
         }
-        call_->run();
+        timed(*call_);
         return map_.values();
     }
 
@@ -338,9 +338,9 @@ private:
 
     void write_slice() { store(mel_.data(), mel_.size(), slice_.at(0), slice_.element); }
 
-    static Features &computed(Features &features) {
+    Features &computed(Features &features) {
         features.held = false;  // until it is there
-        features.call->run();
+        timed(*features.call);
         features.held = true;
         return features;
     }

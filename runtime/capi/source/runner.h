@@ -1,6 +1,7 @@
 // From a window's frames and sound to its map: whole windows in one graph, or features that neighbours share.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -43,6 +44,18 @@ public:
     // The map, (height, width), valid until the next call. `sound` may be null for a visual model.
     virtual const float *run(const std::vector<Tap> &taps, int64_t oldest_index, SliceRange slices, WindowSound *sound) = 0;
     virtual void reset() = 0;  // another stream begins
+
+    double engine_seconds() const { return engine_seconds_; }  // spent in the back end so far
+
+protected:
+    void timed(Call &call) {
+        const auto begun = std::chrono::steady_clock::now();
+        call.run();
+        engine_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    }
+
+private:
+    double engine_seconds_ = 0;
 };
 
 std::unique_ptr<Runner> make_runner(std::shared_ptr<Model> model);

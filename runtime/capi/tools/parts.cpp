@@ -5,6 +5,7 @@
 
 #include "../source/failure.h"
 #include "../source/half.h"
+#include "../source/map_resizer.h"
 #include "../source/picture.h"
 #include "../source/predictor.h"
 #include "../source/sha256.h"
@@ -31,11 +32,17 @@ PART int part_manifest(const char *text, size_t size, char *message, size_t mess
     }
 }
 
-PART void part_resize(int format, int width, int height, const uint8_t *const *planes, const int64_t *pitches, int matrix,
+namespace dtfsal {
+const Shrink &shrink_portable();
+}
+
+// `loops`: 0 for the best that the processor has, 1 for those of all x86 processors, 2 for those of any.
+PART void part_resize(int loops, int format, int width, int height, const uint8_t *const *planes, const int64_t *pitches, int matrix,
                       int full_range, int target_height, int target_width, uint8_t *target) {
     PictureView view = {static_cast<PixelFormat>(format), width, height, {}, {}, matrix, full_range != 0};
     for (int plane = 0; plane < 3; ++plane) view.planes[plane] = planes[plane], view.pitches[plane] = pitches[plane];
-    PictureResizer(target_height, target_width).resize(view, target);
+    const Shrink &shrink = loops == 0 ? shrink_best() : loops == 1 ? shrink_baseline() : shrink_portable();
+    PictureResizer(target_height, target_width, shrink).resize(view, target);
 }
 
 PART void part_resize_map(const float *source, int height, int width, float *target, int new_height, int new_width) {

@@ -45,11 +45,15 @@ def test_sha256(parts, data, step):
     pixel_format=st.sampled_from(PIXEL_FORMATS[:5]),
     padding=st.integers(0, 9),
     seed=st.integers(0, 99),
+    loops=st.integers(0, 2),
 )
-@example(size=(720, 1280), target=(224, 384), pixel_format="bgra", padding=0, seed=0)
-@example(size=(224, 384), target=(224, 384), pixel_format="rgb24", padding=0, seed=0)
-@settings(deadline=None)
-def test_pictures_are_resized_as_pillow_does(parts, size, target, pixel_format, padding, seed):
+@example(size=(720, 1280), target=(224, 384), pixel_format="bgra", padding=0, seed=0, loops=0)
+@example(size=(720, 1280), target=(224, 384), pixel_format="bgra", padding=0, seed=0, loops=1)
+@example(size=(720, 1280), target=(224, 384), pixel_format="bgra", padding=0, seed=0, loops=2)
+@example(size=(224, 384), target=(224, 384), pixel_format="rgb24", padding=0, seed=0, loops=0)
+@settings(deadline=None, max_examples=200)
+def test_pictures_are_resized_as_pillow_does(parts, size, target, pixel_format, padding, seed, loops):
+    """By the loops for this processor, for every x86 one, and for any."""
     height, width = size
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     if pixel_format == "gray":
@@ -60,15 +64,16 @@ def test_pictures_are_resized_as_pillow_does(parts, size, target, pixel_format, 
     rows = (ordered[:, :, :1] if pixel_format == "gray" else ordered).reshape(height, -1)
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
     wanted = np.asarray(Image.fromarray(rgb).resize((target[1], target[0]), Image.Resampling.BILINEAR))
-    found = resized(parts, pixel_format, size, [padded], target)
+    found = resized(parts, pixel_format, size, [padded], target, loops=loops)
     assert np.abs(found.astype(int) - wanted.astype(int)).max() <= LEVELS
     np.testing.assert_array_equal(resize_frame(rgb, *target), wanted)
 
 
-def resized(parts, pixel_format, size, planes, target, matrix=0, full_range=0):
+def resized(parts, pixel_format, size, planes, target, matrix=0, full_range=0, loops=0):
     planes = [np.ascontiguousarray(plane) for plane in planes]
     found = np.full((*target, 3), 0xAA, np.uint8)
     parts.part_resize(
+        loops,
         PIXEL_FORMATS.index(pixel_format),
         size[1],
         size[0],
