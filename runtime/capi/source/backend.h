@@ -32,6 +32,8 @@ public:
     virtual std::string name() const = 0;  // and version
     // Tensors of all of the graph's inputs and of the outputs that are wanted. Any thread.
     virtual std::unique_ptr<Call> bind(const std::string &graph, std::vector<Tensor> inputs, std::vector<Tensor> outputs) = 0;
+    // Whether a call is little more than its tensors' addresses, so that one may have many.
+    virtual bool has_cheap_calls() const { return true; }
 };
 
 using Log = std::function<void(bool warning, const std::string &message)>;

@@ -43,6 +43,7 @@ public:
     // Take the window's samples of the sound that is there; `line` may be null.
     void take(SliceRange slices, const SoundLine *line, bool ended) {
         first_row_ = slices.first * audio_.slice_hop_frames;
+        ++window_;
         end_ = ended ? std::numeric_limits<int64_t>::max() : line == nullptr ? 0 : line->end();
         if (line != nullptr) {
             line->copy(first_row_ * audio_.hop_length, static_cast<int64_t>(samples_.size()), samples_.data());
@@ -66,8 +67,8 @@ public:
 
 private:
     struct Row {
-        int64_t number = 0;
-        bool silent = true;
+        int64_t number = 0, window = 0;
+        bool silent = true, whole = false;
     };
 
     size_t row_size() const { return static_cast<size_t>(audio_.mel_bands); }
@@ -79,17 +80,18 @@ private:
     const Row &made(int64_t number) {
         const auto size = static_cast<int64_t>(kept_.size());
         Row &row = kept_[static_cast<size_t>((number % size + size) % size)];
-        if (row.number == number) return row;
+        // A row whose sound has not all come is made again for the next window.
+        if (row.number == number && (row.whole || row.window == window_)) return row;
         const float *samples = samples_.data() + (number - first_row_) * audio_.hop_length;
-        row.silent = std::all_of(samples, samples + audio_.window_length, [](float sample) { return sample == 0; });
+        row.number = number, row.window = window_;
+        row.whole = number * audio_.hop_length + audio_.window_length <= end_;
+        row.silent = number * audio_.hop_length >= end_ ||
+                     std::all_of(samples, samples + audio_.window_length, [](float sample) { return sample == 0; });
         if (row.silent) {
             std::fill_n(values_of(row), row_size(), log_mel_.silence());
         } else {
             log_mel_.row(samples, values_of(row));
         }
-        // A row whose sound has not all come is made again the next time.
-        const bool whole = number * audio_.hop_length + audio_.window_length <= end_;
-        row.number = whole ? number : std::numeric_limits<int64_t>::min();
         return row;
     }
 
@@ -98,7 +100,7 @@ private:
     int rows_in_window_;
     std::vector<Row> kept_;
     std::vector<float> values_, samples_, slice_;
-    int64_t first_row_ = 0, end_ = 0;
+    int64_t first_row_ = 0, end_ = 0, window_ = 0;
 };
 
 Predictor::Predictor(std::shared_ptr<Model> shared, const StreamOptions &stream)

@@ -178,7 +178,7 @@ LogMel::LogMel(const AudioSpec &audio)
             }
         }
     }
-    values_.resize(points), magnitudes_.resize(bins), reversed_.resize(points);
+    values_.resize(points), magnitudes_.resize(bins), reversed_.resize(points), between_.resize(bands);
     for (size_t place = 0; place < points / 2; ++place)
         roots_.push_back(std::polar(1.0, -2 * kPi * static_cast<double>(place) / points_));
     int bits = 0;
@@ -241,15 +241,14 @@ std::vector<LogMel::Between> LogMel::axis(int source, int target) {
     return result;
 }
 
-void LogMel::resize(const float *rows, float *target) const {
+void LogMel::resize(const float *rows, float *target) {
+    const auto bands = static_cast<size_t>(audio_.mel_bands);
     for (const auto &time : times_) {
-        const float *upper = rows + static_cast<int64_t>(time.before) * audio_.mel_bands;
-        const float *lower = rows + static_cast<int64_t>(time.after) * audio_.mel_bands;
-        for (const auto &pitch : pitches_) {
-            const float left = upper[pitch.before] * (1 - time.share) + lower[pitch.before] * time.share;
-            const float right = upper[pitch.after] * (1 - time.share) + lower[pitch.after] * time.share;
-            *target++ = left * (1 - pitch.share) + right * pitch.share;
-        }
+        const float *upper = rows + static_cast<size_t>(time.before) * bands, *lower = rows + static_cast<size_t>(time.after) * bands;
+        for (size_t band = 0; band < bands; ++band) between_[band] = upper[band] * (1 - time.share) + lower[band] * time.share;
+        for (const auto &pitch : pitches_)
+            *target++ = between_[static_cast<size_t>(pitch.before)] * (1 - pitch.share) +
+                        between_[static_cast<size_t>(pitch.after)] * pitch.share;
     }
 }
 

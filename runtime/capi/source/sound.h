@@ -71,7 +71,7 @@ public:
     // One row (mel_bands) of `window_length` samples.
     void row(const float *samples, float *target);
     // (slice_frames, mel_bands) to (height, width).
-    void resize(const float *rows, float *target) const;
+    void resize(const float *rows, float *target);
     float silence() const { return silence_; }
 
 private:
@@ -89,7 +89,7 @@ private:
     std::vector<float> filters_;  // (points / 2 + 1, mel_bands)
     std::vector<std::complex<double>> roots_, values_;
     std::vector<int> reversed_;
-    std::vector<float> magnitudes_;
+    std::vector<float> magnitudes_, between_;
     std::vector<int> first_bin_, end_bin_;  // of each band
     std::vector<Between> times_, pitches_;
 };
