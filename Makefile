@@ -13,11 +13,11 @@ STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
 
 # Tests that a GPU runs and other machines skip, and where the check's figures go.
-GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py tests/engines/frontend/test_gpu.py
+GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py tests/engines/frontend/test_gpu.py tests/runtime/capi/test_gpu.py
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test test-slow gpu-check plugin lint format types bench tables clean
+.PHONY: help demo weights test test-slow sanitize fuzz gpu-check plugin lint format types bench tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,26 @@ test: $(VENV)/.dev  ## run the tests
 
 test-slow: $(VENV)/.dev  ## run the slow tests: full-size models, long videos
 	@$(BIN)/pytest -m slow
+
+# Python has to load the sanitizer before the library that is built with it; its own leaks are not ours.
+SANITIZED := LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0
+
+sanitize: $(VENV)/.dev  ## run the C library's tests under the address, undefined-behaviour and thread sanitizers
+	@$(BIN)/pytest -m "slow or not slow" tests/runtime/capi/test_programs.py
+	@$(SANITIZED) DTFSAL_TEST_SANITIZE=address,undefined $(BIN)/pytest tests/runtime/capi/test_parts.py \
+		tests/runtime/capi/test_border.py tests/runtime/capi/test_maps.py
+
+FUZZ ?= build/fuzz
+FUZZ_SECONDS ?= 300
+
+fuzz:  ## run the C library's fuzzers with clang's libFuzzer, FUZZ_SECONDS each
+	@CC=clang CXX=clang++ cmake -S runtime/capi -B $(FUZZ) -DDTFSAL_FUZZ=ON -DDTFSAL_SANITIZE="address,undefined" > /dev/null
+	@cmake --build $(FUZZ) --parallel
+	@mkdir -p $(FUZZ)/manifest $(FUZZ)/frames
+	@cp runtime/capi/fuzz/manifest.json $(FUZZ)/manifest/
+	@for name in manifest frames; do \
+		$(FUZZ)/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -max_len=8000 -print_final_stats=1 \
+			-artifact_prefix=$(FUZZ)/$$name- $(FUZZ)/$$name || exit 1; done
 
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/performance.md)
 	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)

@@ -138,6 +138,10 @@ def streamed(
     return Cost(tuple(engine), tuple(outside), tuple(push_frame), tuple(push_audio))
 
 
+def _engine_seconds(stream: StreamPredictor | NativePredictor) -> float:
+    return stream.engine_seconds if isinstance(stream, NativePredictor) else stream.clock.seconds.get("engine", 0.0)
+
+
 def stream(
     engine: Path,
     video: Path,
@@ -171,23 +175,24 @@ def stream(
     library = library or NativeLibrary()
     costs: dict[str, list[Cost]] = {name: [] for name in ("Python, file", "C, file", "Python, stream", "C, stream")}
     others = OtherCores()
-    rate = {"frame_rate_hz": clip.rate_hz}
+    rate = clip.rate_hz
     with (
         open_engine(engine, device="cpu", threads=threads) as opened,
-        NativePredictor(engine, library=library, threads=threads, **rate) as whole,
-        NativePredictor(engine, library=library, threads=threads, delay_seconds=0, **rate) as causal,
+        NativePredictor(engine, library=library, threads=threads, frame_rate_hz=rate) as whole,
+        NativePredictor(engine, library=library, threads=threads, frame_rate_hz=rate, delay_seconds=0) as causal,
     ):
         for _ in range(runs):
             costs["Python, file"].append(python_file(opened, clip, frames))
             progress()
             costs["C, file"].append(native_file(whole, clip, frames))
             progress()
-            with StreamPredictor(opened, delay_seconds=0, **rate) as python:
-                seconds = functools.partial(python.clock.seconds.get, "engine", 0.0)
-                costs["Python, stream"].append(streamed(python, seconds, clip, frames))
+            with StreamPredictor(opened, delay_seconds=0, frame_rate_hz=rate) as python:
+                costs["Python, stream"].append(
+                    streamed(python, functools.partial(_engine_seconds, python), clip, frames)
+                )
             progress()
             causal.reset()
-            costs["C, stream"].append(streamed(causal, lambda: causal.engine_seconds, clip, frames))
+            costs["C, stream"].append(streamed(causal, functools.partial(_engine_seconds, causal), clip, frames))
             progress()
         manifest, backend = opened.manifest, opened.describe()["backend"]
         native_backend = whole.description.backend
@@ -236,12 +241,13 @@ def markdown(report: dict[str, Any]) -> str:
         high = cell(row, "outside", "p95_ms") if row["push_frame"] else ""
         cells = (cell(row, "engine"), cell(row, "outside"), high, cell(row, "push_frame"), cell(row, "push_audio"))
         lines.append(f"| {form} | {' | '.join(cells)} | {share:.3f} |")
-    height, width = report["video"]["size"]
+    video = report["video"]
+    height, width = video["size"]
     host, backend = report["machine"], report["backend"]
     lines += [
         "",
         f"Medians for a map; of whole files, medians of the runs' means. Frames of {width}x{height} from "
-        f"{report['video']['name']}, {report['video']['frame_rate_hz']:.4g} Hz, with sound of {SOUND_RATE_HZ} Hz. Streams "
+        f"{video['name']}, {video['frame_rate_hz']:.4g} Hz, with sound of {SOUND_RATE_HZ} Hz. Streams "
         "are causal: all else is then the time from a frame's push to its map beyond the engine's own. "
         f"{report['frames']} frames in each of {report['runs']} interleaved runs; {backend['name']} (in C: "
         f"{report['native_backend']}), {backend['threads']} threads; {host['cpu']}, {host['cores']} cores; "

@@ -127,15 +127,12 @@ def memory(
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
     lines = [
-        f"| {report['frames']} frames | memory after {SETTLED:.0%} | most after that | at the end | maps "
-        "| frames a second |",
-        "|---|---|---|---|---|---|",
+        f"| {report['frames']} frames | memory after {SETTLED:.0%} | most after that | at the end | maps |",
+        "|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         sizes = (f"{row[name] / 2**20:.1f} MiB" for name in ("settled_bytes", "most_bytes", "last_bytes"))
-        lines.append(
-            f"| {row['form']} | {' | '.join(sizes)} | {row['maps']} | {report['frames'] / row['seconds']:.0f} |"
-        )
+        lines.append(f"| {row['form']} | {' | '.join(sizes)} | {row['maps']} |")
     host = report["machine"]
     lines += [
         "",

@@ -215,9 +215,30 @@ def read_clip(path, count, rate=48000):
     return np.stack(frames), 1 / info.frame_interval_seconds, sound
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tiny", "tiny-v", "lite"])
+def test_the_presets_see_the_same_in_a_real_clip(library, sample_clips, tmp_path, preset):
+    """Engines of full size: of the paper's architecture with and without sound, and the shipped model."""
+    from dtfsal.export.builder import BuildRequest, build_engine
+
+    seed = None if preset == "lite" else 0
+    engine = tmp_path / "preset.engine"
+    build_engine(BuildRequest(preset=preset, seed=seed, output=engine, target="onnxruntime", precision="fp32"))
+    frames, fps, sound = read_clip(sample_clips / "bigbuckbunny.mp4", 20)
+    options = {"samples": sound, "sample_rate_hz": 48000}
+    with (
+        SaliencyPredictor(engine) as predictor,
+        predictor.predict_frames(frames, frame_rate_hz=fps, **options) as prediction,
+    ):
+        wanted = np.stack([frame.saliency_map for frame in prediction])
+    with NativePredictor(engine, library=library, frame_rate_hz=fps) as native:
+        found = native.predict(frames, np.arange(len(frames)) / fps, **options)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["lite_engine", "lite_window_engine"])
 @pytest.mark.parametrize("with_sound", [True, False])
-def test_c_cpp_and_python_see_the_same_in_a_real_clip(
+def test_c_and_python_see_the_same_in_a_real_clip(
     build, library, request, sample_clips, tmp_path, kind, with_sound
 ):
     """A network as it is shipped, small; as three graphs and as one. By file, by stream, and by a C program."""
