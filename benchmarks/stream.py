@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -218,7 +219,7 @@ def _row(form: str, costs: list[Cost]) -> dict[str, Any]:
         if not values:
             return None
         ordered = sorted(values)
-        return {"median_ms": statistics.median(values), "p95_ms": ordered[int(0.95 * (len(ordered) - 1))]}
+        return {"median_ms": statistics.median(values), "p95_ms": ordered[math.ceil(0.95 * (len(ordered) - 1))]}
 
     return {"form": form, **{name: figures(name) for name in ("engine", "outside", "push_frame", "push_audio")}}
 

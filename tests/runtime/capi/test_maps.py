@@ -238,9 +238,7 @@ def test_the_presets_see_the_same_in_a_real_clip(library, sample_clips, tmp_path
 
 @pytest.mark.parametrize("kind", ["lite_engine", "lite_window_engine"])
 @pytest.mark.parametrize("with_sound", [True, False])
-def test_c_and_python_see_the_same_in_a_real_clip(
-    build, library, request, sample_clips, tmp_path, kind, with_sound
-):
+def test_c_and_python_see_the_same_in_a_real_clip(build, library, request, sample_clips, tmp_path, kind, with_sound):
     """A network as it is shipped, small; as three graphs and as one. By file, by stream, and by a C program."""
     engine = request.getfixturevalue(kind)
     frames, fps, sound = read_clip(sample_clips / "bigbuckbunny.mp4", 24)
