@@ -1,0 +1,44 @@
+"""`dtfsal benchmark KIND`: one module of this package for each kind, with HELP, configure(parser) and run(args)."""
+
+import argparse
+import importlib
+from types import ModuleType
+
+HELP = "measure FLOPs, latency, live speed, how steady maps are, and all of it on a GPU"
+# In the order of the help; importing a kind's module must be quick.
+KINDS = ("flops", "latency", "live", "stream", "stream-memory", "stability", "gpu")
+EXAMPLES = """\
+examples:
+  dtfsal benchmark flops --preset dtfsal
+  dtfsal benchmark latency --preset tiny --runs 20
+  dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
+  dtfsal benchmark live --engine lite.engine --video clip.mp4
+  dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
+  dtfsal benchmark stream --engine lite.engine --video clip.mp4
+  dtfsal benchmark stream-memory --engine lite.engine --video clip.mp4 --frames 100000 --output memory.json
+  dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
+  dtfsal benchmark gpu --output benchmarks/results/gpu-rtx4090.json
+  dtfsal benchmark gpu --preset tiny --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kinds and their arguments."""
+    parser.description = "Measure a model."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar=f"{{{','.join(KINDS)}}}")
+    for name in KINDS:
+        module = _module(name)
+        kind = kinds.add_parser(name, help=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+        kind.description = module.HELP[0].upper() + module.HELP[1:] + "."
+        module.configure(kind)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; errors are for the caller to print."""
+    return int(_module(args.kind).run(args))
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"dtfsal.benchmarks.cli.{kind.replace('-', '_')}")

@@ -1,0 +1,86 @@
+"""What the kinds of `dtfsal benchmark` have in common: shared arguments, result files, the end of a report."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --output and --json."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.json",
+        help="also write the JSON there, and its table beside it as .md",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_threads_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --threads."""
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the physical cores)")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --engine."""
+    parser.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+
+
+def add_native_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --engine, --video and --library, of what is measured in Python and in C."""
+    add_engine_argument(parser)
+    parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip with sound")
+    parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: that of the cache)")
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Refuse counts below one."""
+    from dtfsal.engines.errors import UsageError
+
+    for name in ("runs", "frames", "threads"):
+        count = getattr(args, name, None)
+        if count is not None and count < 1:
+            raise UsageError(f"--{name} must be at least 1, not {count}")
+
+
+@contextlib.contextmanager
+def result_files(output: Path | None) -> Iterator[Callable[[dict[str, Any], str], None]]:
+    """What writes a report and its table; opened before minutes of measuring, so that a bad place is said at once."""
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.runtime.writer import atomic_output
+
+    if output and output.suffix != ".json":
+        raise UsageError(f"--output must end in .json, not {output.name!r}: its table goes beside it as .md")
+    with contextlib.ExitStack() as stack:
+        paths = [output.with_suffix(suffix) for suffix in (".json", ".md")] if output else []
+        files = [stack.enter_context(atomic_output(path)) for path in paths]
+
+        def write(report: dict[str, Any], table: str) -> None:
+            for file, text in zip(files, (json.dumps(report, indent=2) + "\n", table), strict=False):
+                file.write_text(text)
+
+        yield write
+
+
+def show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> int:
+    """Print a report and warn if the machine was busy meanwhile; what that `slows`, in words. Returns 0."""
+    from dtfsal.benchmarks.host import BUSY_CORES
+
+    if (report["other_cores"] or 0) > BUSY_CORES:
+        print(
+            f"dtfsal: warning: other processes used {report['other_cores']:.2f} cores meanwhile, which {slows}: "
+            "measure again on a quiet machine",
+            file=sys.stderr,
+        )
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if as_json else table)
+    return 0

