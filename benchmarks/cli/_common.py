@@ -1,12 +1,17 @@
 """What the kinds of `dtfsal benchmark` have in common: shared arguments, result files, the end of a report."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,21 +58,43 @@ def check_counts(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} must be at least 1, not {count}")
 
 
+class ResultWriter(Protocol):
+    """What `result_files` gives."""
+
+    def __call__(self, report: dict[str, Any], table: str, figure: Figure | None = None) -> None:
+        """Write a report, its table, and its picture if there is one; nothing where no output was asked for."""
+        ...
+
+
 @contextlib.contextmanager
-def result_files(output: Path | None) -> Iterator[Callable[[dict[str, Any], str], None]]:
-    """What writes a report and its table; opened before minutes of measuring, so that a bad place is said at once."""
+def result_files(output: Path | None, *, picture: bool = False) -> Iterator[ResultWriter]:
+    """What writes a report, its table and its picture; made before minutes of measuring, so that a bad place is said
+    at once.
+
+    Args:
+        output: FILE.json; the table goes beside it as FILE.md, the picture as FILE.png and FILE.svg.
+        picture: whether there is going to be one.
+    """
     from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.writer import atomic_output
 
     if output and output.suffix != ".json":
         raise UsageError(f"--output must end in .json, not {output.name!r}: its table goes beside it as .md")
     with contextlib.ExitStack() as stack:
-        paths = [output.with_suffix(suffix) for suffix in (".json", ".md")] if output else []
-        files = [stack.enter_context(atomic_output(path)) for path in paths]
+        suffixes = (".json", ".md", *((".png", ".svg") if picture else ()))
+        paths = [output.with_suffix(suffix) for suffix in suffixes] if output else []
+        files = {path.suffix: stack.enter_context(atomic_output(path)) for path in paths}
 
-        def write(report: dict[str, Any], table: str) -> None:
-            for file, text in zip(files, (json.dumps(report, indent=2) + "\n", table), strict=False):
-                file.write_text(text)
+        def write(report: dict[str, Any], table: str, figure: Figure | None = None) -> None:
+            if output is None:
+                return
+            files[".json"].write_text(json.dumps(report, indent=2) + "\n")
+            files[".md"].write_text(table)
+            if figure is not None:
+                from dtfsal.benchmarks.figures import save
+
+                for suffix in (".png", ".svg"):
+                    save(figure, files[suffix], source=output.name)
 
         yield write
 

@@ -42,6 +42,9 @@ _EXTRAS = {
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt-rtx",
     "h5py": "hdf5",
+    "matplotlib": "benchmarks",
+    "openvino": "openvino",
+    "scipy": "benchmarks",
 }
 _EPILOG = """\
 examples:
