@@ -68,8 +68,7 @@ class ResultWriter(Protocol):
 
 @contextlib.contextmanager
 def result_files(output: Path | None, *, picture: bool = False) -> Iterator[ResultWriter]:
-    """What writes a report, its table and its picture; made before minutes of measuring, so that a bad place is said
-    at once.
+    """What writes a report, its table and its picture; it is opened first, so that a bad place is said at once.
 
     Args:
         output: FILE.json; the table goes beside it as FILE.md, the picture as FILE.png and FILE.svg.
