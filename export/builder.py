@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 
 from dtfsal.engines.bundle import sha256_file, write_bundle
+from dtfsal.engines.cpu_kernels import cpu_kernels_library
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
@@ -25,6 +26,7 @@ from dtfsal.export.request import FORMS, BuildRequest, graph_forms
 from dtfsal.export.tensorrt_builder import build_tensorrt
 from dtfsal.export.tensorrt_flavours import Version, check_machine, version_of
 from dtfsal.export.tensorrt_schedule import Step
+from dtfsal.export.winograd import with_winograd
 from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model
@@ -58,11 +60,19 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
     if request.target != "onnxruntime":
         trt = check_machine(request.target, refittable=request.refittable or request.strip_weights)
         library = version_of(trt)
-    forms = graph_forms(request.target, request.precision, pooling=request.pooling, version=library)
+    forms = graph_forms(
+        request.target,
+        request.precision,
+        pooling=request.pooling,
+        version=library,
+        cpu_kernels=request.cpu_kernels,
+    )
     with scratch_folder(request.output) as folder:
         report("weights", 0, 0)
         model, weights = requested_model(request)
         parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
+        if request.cpu_kernels:
+            report("CPU kernels", 0, 0)
         plugins = _plugin_library(request, model, forms)
         built = [_build_part(model, part, request, forms, plugins, folder, report) for part in parts]
         report("bundle", 0, 0)
@@ -114,7 +124,10 @@ def export_graph(
         part: which graph; None for the whole model on one window.
         forms: of its operators; None for the target's.
     """
-    graph = to_onnx(model, forms or graph_forms(target, precision), part)
+    forms = forms or graph_forms(target, precision)
+    graph = to_onnx(model, forms, part)
+    if forms.convolution == "winograd":
+        graph = with_winograd(graph)
     return graph if precision == "fp32" else to_reduced(graph, precision)
 
 
@@ -223,7 +236,9 @@ def _write_report(
 
 
 def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path | None:
-    """The library with our operator, for graphs that have it: found before the first graph is exported."""
+    """The library with our operators, for graphs that have them: found before the first graph is exported."""
+    if request.cpu_kernels:
+        return cpu_kernels_library()
     if request.target != "tensorrt" or forms.deform_conv != "plugin" or model.config.audio is None:
         return None
     from dtfsal.engines.plugins import find_plugin_library

@@ -81,6 +81,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="conv3d",
         help="the transformer's pooling as the 3-D convolution that it is (default), or as equal 2-D ones",
     )
+    parser.add_argument(
+        "--cpu-kernels",
+        action="store_true",
+        help="onnxruntime, fp32: attention and 3x3 convolutions from a library of our own, which is compiled here "
+        "(cmake, g++) and goes into the engine; faster, but for this kind of system only",
+    )
     parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
     parser.add_argument(
         "--inspect",
@@ -232,6 +238,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
         hardware_compatibility=args.hardware_compatibility,
         compute_capabilities=() if capabilities is None else tuple(part.strip() for part in capabilities.split(",")),
         report=args.report,
+        cpu_kernels=args.cpu_kernels,
     )
 
 

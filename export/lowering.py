@@ -15,16 +15,18 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.export.fused_attention import FusedAttention, can_fuse
 from dtfsal.export.planar_pool import PlanarPool
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.deform_conv import ModulatedDeformConv2d, deform_conv2d
 from dtfsal.training.efficientnet import ConvNorm
 from dtfsal.training.model import LTEB, ConvNormAct, Decoder, DTFSal, TemporalConv
-from dtfsal.training.mvit import HeadPool, MultiscaleAttention, attend_fused
+from dtfsal.training.mvit import HeadPool, MultiscaleAttention, MultiscaleBlock, attend_fused
 
 DeformConvForm = Literal["native", "plugin", "gather"]
-AttentionForm = Literal["whole", "padded", "chunked", "decomposed"]
+AttentionForm = Literal["whole", "padded", "chunked", "decomposed", "pooled"]
 PoolingForm = Literal["conv3d", "conv2d"]
+ConvolutionForm = Literal["direct", "winograd"]
 
 # The type that torch.onnx.ops.symbolic gives its attributes.
 Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
@@ -42,14 +44,17 @@ class Forms:
         attention: `whole` is one Attention node over all queries; `padded` is one whose values are padded to the
             keys' head dimension, which TensorRT's attention wants; `chunked` splits the queries of a head into groups
             that share its keys and values, as grouped-query attention does; `decomposed` is two matrix products and
-            a softmax, for targets without an Attention kernel.
+            a softmax, for targets without an Attention kernel; `pooled` is our own operator for all between the two
+            linear layers, see `dtfsal.export.fused_attention`.
         pooling: MViTv2's pooling of queries, keys and values as the depthwise 3-D convolution that it is, or as 2-D
             convolutions of each frame; see `dtfsal.export.planar_pool`.
+        convolution: `winograd` is our own operator for 3x3 convolutions, see `dtfsal.export.winograd`.
     """
 
     deform_conv: DeformConvForm
     attention: AttentionForm = "whole"
     pooling: PoolingForm = "conv3d"
+    convolution: ConvolutionForm = "direct"
 
 
 def lowered(model: DTFSal, forms: Forms) -> DTFSal:
@@ -65,6 +70,10 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             "for comparisons in training; engines are built of the paper's own, amfb and multi"
         )
     model = copy.deepcopy(model).eval()
+    if forms.attention == "pooled":
+        for block in [module for module in model.modules() if isinstance(module, MultiscaleBlock)]:
+            if can_fuse(block.attn):
+                block.attn = FusedAttention(block.attn)  # type: ignore[assignment]
     for module in model.modules():
         if isinstance(module, ConvNormAct | ConvNorm):
             _fold_norm(module)
@@ -220,4 +229,5 @@ ATTENTION_FORMS: dict[AttentionForm, Callable[..., Tensor]] = {
     "padded": attend_fused,
     "chunked": _attend_chunked,
     "decomposed": _attend_decomposed,
+    "pooled": _attend_chunked,  # of heads that the operator does not take
 }

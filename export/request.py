@@ -65,6 +65,8 @@ class BuildRequest:
         hardware_compatibility: which GPUs a TensorRT engine is for, beside the machine's own.
         compute_capabilities: which GPUs a TensorRT-RTX engine is for, e.g. ("8.6", "12.0"); empty for its own choice.
         report: write the layer report and its picture into the bundle.
+        cpu_kernels: use the CPU's operators of our own (the target onnxruntime in fp32), whose library goes into the
+            engine; see `dtfsal.engines.cpu_kernels`.
     """
 
     output: Path
@@ -84,6 +86,7 @@ class BuildRequest:
     hardware_compatibility: HardwareCompatibility = "none"
     compute_capabilities: tuple[str, ...] = ()
     report: bool = False
+    cpu_kernels: bool = False
 
     def __post_init__(self) -> None:
         if self.preset is None and self.weights is None:
@@ -107,6 +110,8 @@ class BuildRequest:
         self._check_engine_options()
 
     def _check_engine_options(self) -> None:
+        if self.cpu_kernels and (self.target, self.precision) != ("onnxruntime", "fp32"):
+            raise UsageError("--cpu-kernels are for the target onnxruntime and --precision fp32: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
         if self.target == "onnxruntime":
@@ -147,7 +152,12 @@ class BuildRequest:
 
 
 def graph_forms(
-    target: EngineTarget, precision: Precision, *, pooling: PoolingForm = "conv3d", version: Version | None = None
+    target: EngineTarget,
+    precision: Precision,
+    *,
+    pooling: PoolingForm = "conv3d",
+    version: Version | None = None,
+    cpu_kernels: bool = False,
 ) -> Forms:
     """The operator forms of a target's graph.
 
@@ -156,8 +166,11 @@ def graph_forms(
         precision: one of the target's.
         pooling: see `Forms`.
         version: of the library that is to read the graph; None for one that reads all that we write.
+        cpu_kernels: use the CPU's operators of our own.
     """
     forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
+    if cpu_kernels:
+        return dataclasses.replace(forms, attention="pooled", convolution="winograd")
     if target == "onnxruntime" or version is None or reads_attention(target, version):
         return forms
     return dataclasses.replace(forms, attention="decomposed")
