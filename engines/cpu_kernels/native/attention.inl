@@ -5,7 +5,7 @@ namespace dtfsal::DTFSAL_ISA {
 namespace {
 
 constexpr int kQueries = 48;   // of a piece: a multiple of every kRows
-constexpr int kKeys = 256;     // at a time: their scores, with a panel of keys or values, stay in the nearest caches
+constexpr int kKeys = 384;     // at a time: their scores, with a panel of keys or values, stay in the nearest caches
 constexpr int kMostKeys = 1024;  // rows or columns of keys
 constexpr float kNever = -1e30f;  // the score of a key that is none
 
@@ -33,7 +33,17 @@ void pool(const PooledAttention &op, const float *x, std::ptrdiff_t row_stride, 
                     rows[count] = x + (1 + (static_cast<std::ptrdiff_t>(at) * op.grid.rows + ay) * op.grid.columns + az) * row_stride;
                     weights[count++] = taps + (dt * 9 + dy * 3 + dz) * d;
                 }
-        for (int c = 0; c < d; c += kLanes) {
+        // Some vectors at once: each sum waits for its last addition.
+        int c = 0;
+        for (; c + 4 * kLanes <= d; c += 4 * kLanes) {
+            Vector sums[4] = {};
+            for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+                for (int part = 0; part < 4; part++) sums[part] += load(rows[i] + c + part * kLanes) * load(weights[i] + c + part * kLanes);
+#pragma GCC unroll 4
+            for (int part = 0; part < 4; part++) store(out + c + part * kLanes, sums[part]);
+        }
+        for (; c < d; c += kLanes) {
             Vector total{};
             for (int i = 0; i < count; i++) total += load(rows[i] + c) * load(weights[i] + c);
             store(out + c, total);
@@ -153,9 +163,11 @@ void biases(const PooledAttention &op, const KeysAndValues &all, const float *q,
         float *out = axis == 0 ? time : axes[axis - 1];
         const float *table = all.positions.data() + all.table[axis] + static_cast<std::ptrdiff_t>(at[axis]) * op.head_dim * n;
         for (int j = 0; j < n; j += kLanes) {
-            Vector total{};
-            for (int c = 0; c < op.head_dim; c++) total += q[c] * load(table + static_cast<std::ptrdiff_t>(c) * n + j);
-            store(out + j, total);
+            Vector sums[4] = {};  // head_dim is a multiple of 16
+            for (int c = 0; c < op.head_dim; c += 4)
+#pragma GCC unroll 4
+                for (int part = 0; part < 4; part++) sums[part] += q[c + part] * load(table + static_cast<std::ptrdiff_t>(c + part) * n + j);
+            store(out + j, (sums[0] + sums[1]) + (sums[2] + sums[3]));
         }
     }
     for (int row = 0; row < to.rows; row++)
@@ -191,7 +203,7 @@ float take_shares(float *scores, int n, float &most, float &total) {
         store(scores + j, share);
         added += share;
     }
-    const float kept = expf(before - most);
+    const float kept = before == most ? 1.0f : expf(before - most);
     total = total * kept + sum(added);
     return kept;
 }

@@ -1,6 +1,7 @@
 // ONNX Runtime on the CPU, loaded while the program runs.
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "backend.h"
@@ -10,6 +11,8 @@
 
 namespace dtfsal {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char *kWhat = "ONNX Runtime";
 
@@ -149,6 +152,9 @@ private:
         // Several sessions' threads, which spin after each run, would take the cores from each other.
         if (status == nullptr && bundle.manifest.graphs.size() > 1)
             status = api.AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
+        for (const auto &[name, record] : bundle.manifest.files)  // the CPU's operators of our own
+            if (status == nullptr && fs::path(name).extension() == ".so")
+                status = api.RegisterCustomOpsLibrary_V2(options, bundle.file(name).c_str());
         if (status == nullptr) status = api.CreateSession(runtime_->env, file.c_str(), options, &session);
         api.ReleaseSessionOptions(options);
         runtime_->check(status, Kind::bad_engine, doing);

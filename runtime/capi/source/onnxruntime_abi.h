@@ -2,7 +2,7 @@
 //
 // The table only ever grows at its end, and each entry keeps its place and its type through all versions (the rule that
 // ONNX Runtime states for it), so that places are all that a program needs to know: no header has to be there to build,
-// and any ONNX Runtime since 1.4 can be loaded. Where the header is there, -DDTFSAL_ONNXRUNTIME_INCLUDE_DIR=... holds the
+// and any ONNX Runtime since 1.17 can be loaded. Where the header is there, -DDTFSAL_ONNXRUNTIME_INCLUDE_DIR=... holds the
 // places to it.
 #pragma once
 
@@ -66,9 +66,10 @@ struct Base {
     F(ReleaseValue, 96, void, (Value *))                                                                                \
     F(ReleaseTypeInfo, 98, void, (TypeInfo *))                                                                          \
     F(ReleaseSessionOptions, 100, void, (SessionOptions *))                                                             \
-    F(AddSessionConfigEntry, 130, Status *, (SessionOptions *, const char *, const char *))
+    F(AddSessionConfigEntry, 130, Status *, (SessionOptions *, const char *, const char *))                              \
+    F(RegisterCustomOpsLibrary_V2, 228, Status *, (SessionOptions *, const char *))
 
-constexpr uint32_t kOldestVersion = 12;  // of the table; entry 130 is in those since 5
+constexpr uint32_t kOldestVersion = 17;  // of the table: the oldest that the CPU's operators of our own run on
 
 struct Api {
     explicit Api(const void *const *table) {
