@@ -110,6 +110,15 @@ def need_programs():
 
 
 @pytest.fixture(scope="session")
+def kernel_library(tmp_path_factory, need_programs) -> Path:
+    """The CPU's operators of our own for ONNX Runtime, compiled once."""
+    from dtfsal.engines.cpu_kernels import build_cpu_kernels
+
+    need_programs("cmake", "c++")
+    return build_cpu_kernels(tmp_path_factory.mktemp("cpu_kernels"))
+
+
+@pytest.fixture(scope="session")
 def make_toy_engine(tmp_path_factory: pytest.TempPathFactory):
     """Make an engine in closed form; see `_write_toy_engine`."""
 

@@ -12,13 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dtfsal.engines.cpu_kernels import DOMAIN, build_cpu_kernels, register_cpu_kernels
-
-
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory, need_programs) -> Path:
-    need_programs("cmake", "c++")
-    return build_cpu_kernels(tmp_path_factory.mktemp("cpu_kernels"))
+from dtfsal.engines.cpu_kernels import DOMAIN, register_cpu_kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Operator:
 
 
 @pytest.fixture
-def operator(kernels) -> Callable[..., Operator]:
+def operator(kernel_library) -> Callable[..., Operator]:
     """Make a model of an operator: its name, the first input's shape, the constants after it, the output's rank."""
 
     def make(name, shape, constants, rank, **attributes):
@@ -79,6 +73,6 @@ def operator(kernels) -> Callable[..., Operator]:
             [numpy_helper.from_array(np.ascontiguousarray(c), n) for c, n in zip(constants, names, strict=True)],
         )
         opsets = [helper.make_opsetid("", 23), helper.make_opsetid(DOMAIN, 1)]
-        return Operator(helper.make_model(graph, opset_imports=opsets, ir_version=10), kernels)
+        return Operator(helper.make_model(graph, opset_imports=opsets, ir_version=10), kernel_library)
 
     return make

@@ -166,12 +166,14 @@ def test_wrong_shapes_are_refused_with_what_was_wanted(operator):
         winograd(operator, x, weight, bias[:7]).run(x.numpy())
 
 
-def test_the_library_asks_for_nothing_but_the_c_library_and_exports_two_names(kernels, need_programs):
+def test_the_library_asks_for_nothing_but_the_c_library_and_exports_two_names(kernel_library, need_programs):
     need_programs("readelf", "nm")
-    needed = subprocess.run(["readelf", "-d", kernels], capture_output=True, text=True, check=True).stdout
+    needed = subprocess.run(["readelf", "-d", kernel_library], capture_output=True, text=True, check=True).stdout
     libraries = {line.split("[")[1].rstrip("]") for line in needed.splitlines() if "(NEEDED)" in line}
     assert {name.split(".")[0] for name in libraries} <= {"libc", "libm", "ld-linux-x86-64", "ld-linux-aarch64"}
-    symbols = subprocess.run(["nm", "-D", "--defined-only", kernels], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", kernel_library], capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[-1] for line in symbols.splitlines()} == {"RegisterCustomOps", "dtfsal_cpu_kernels_name"}
 
 

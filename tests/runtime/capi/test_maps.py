@@ -1,5 +1,6 @@
 """C, C++ and Python give the same maps for the same clip; and streams of all kinds are the same in C as in Python."""
 
+import dataclasses
 import threading
 
 import av
@@ -401,3 +402,36 @@ def test_what_it_says_of_itself(library, engine):
     ((text, is_warning),) = said
     assert text.startswith(about.backend)
     assert not is_warning
+
+
+def test_an_engine_with_operators_of_our_own(library, make_toy_engine, kernel_library, tmp_path):
+    """The toy's map through dtfsal::WinogradConv with a kernel that changes nothing; the engine has the library."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from dtfsal.engines import read_bundle, write_bundle
+    from dtfsal.engines.cpu_kernels import DOMAIN, WINOGRAD_CONV
+
+    plain = read_bundle(make_toy_engine(CLIP, None))
+    model = onnx.load(plain.file("model.onnx"))
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == "saliency_map" else name for name in node.output]
+    delta = np.zeros((1, 1, 3, 3), np.float32)
+    delta[0, 0, 1, 1] = 1
+    model.graph.initializer.append(numpy_helper.from_array(delta, "delta"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "none"))
+    node = helper.make_node(
+        WINOGRAD_CONV, ["before", "delta", "none"], ["saliency_map"], domain=DOMAIN, activation=0, spatial_mean=0
+    )
+    model.graph.node.append(node)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    onnx.save(model, tmp_path / "model.onnx")
+    engine = tmp_path / "kernels.engine"
+    files = {"model.onnx": tmp_path / "model.onnx", kernel_library.name: kernel_library}
+    write_bundle(engine, dataclasses.replace(plain.manifest, files={}), files)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 24, 40, 3), np.uint8)
+    found, _ = assert_same_stream(library, engine, in_order(frames))
+    with StreamPredictor(plain.path, threads=1) as python:
+        wanted, _ = played(python, in_order(frames))
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours.saliency_map, theirs.saliency_map, atol=TOLERANCE)
