@@ -10,9 +10,8 @@ import numpy as np
 
 from dtfsal.benchmarks.flops import count
 from dtfsal.benchmarks.gpu_forms import timing_row
-from dtfsal.benchmarks.latency import Timing
 from dtfsal.benchmarks.parity import BARS, compare_engine, model_of, synthetic_windows, worst
-from dtfsal.benchmarks.stopwatch import HostStopwatch, measure_forms
+from dtfsal.benchmarks.stopwatch import HostStopwatch, Timing, measure_forms
 from dtfsal.engines import Device, open_engine
 from dtfsal.engines.manifest import EngineTarget, Precision
 from dtfsal.export.builder import BuildRequest, build_engine

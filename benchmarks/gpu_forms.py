@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from dtfsal.benchmarks.flops import count
 from dtfsal.benchmarks.gpu_machine import tf32
-from dtfsal.benchmarks.latency import Timing
 from dtfsal.benchmarks.parity import compare, synthetic_windows
 from dtfsal.benchmarks.plain import plain
-from dtfsal.benchmarks.stopwatch import first_line, measure_forms, stopwatch_for
+from dtfsal.benchmarks.stopwatch import Timing, first_line, measure_forms, stopwatch_for
 from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model

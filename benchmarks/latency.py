@@ -1,186 +1,198 @@
 """Latency of the same model in several forms, interleaved in one run, with the machine it was measured on.
 
+Every form has a process of its own (see `dtfsal.benchmarks.form_worker`), so that its cold start is cold, its memory is
+its own, and no form's threads take another's cores. Latency is from arrays in memory to maps in memory.
+
 Interleaving does not make a busy machine fair. PyTorch's threads wait for each other at every operator, so a process
 that takes one of their cores can slow a small model tens of times, while ONNX Runtime's own threads lose little: the
 speed-up comes out too high. So the report holds what other processes used meanwhile.
 """
 
+import contextlib
 import dataclasses
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from dtfsal.benchmarks.energy import find_meters, joules_per_run
 from dtfsal.benchmarks.flops import count
-from dtfsal.benchmarks.host import OtherCores, machine, software
-from dtfsal.benchmarks.parity import synthetic_windows
-from dtfsal.benchmarks.plain import plain
-from dtfsal.engines import open_engine
+from dtfsal.benchmarks.forms import PLAIN, AnyForm, BundleForm, Workload, seeded_weights
+from dtfsal.benchmarks.host import OtherCores, machine
+from dtfsal.benchmarks.interleaved import Job, Opened, Progress, cold_start, open_jobs, take_turns
+from dtfsal.benchmarks.intervals import CONFIDENCE, difference_p_value, median_coverage, median_interval, ratio_interval
+from dtfsal.benchmarks.parity import compare
+from dtfsal.benchmarks.stopwatch import quartiles
+from dtfsal.engines import read_bundle
+from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.engines.threads import default_threads
-from dtfsal.export.builder import BuildRequest, build_engine
-from dtfsal.training.config import resolve_config
-from dtfsal.training.seeded import seeded_model
+from dtfsal.training.config import ModelConfig, resolve_config
 
-BASELINE = "eager plain"
-PACKAGES = ("dtfsal", "torch", "onnx", "onnxruntime", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """One form's runs.
-
-    Attributes:
-        name: of the form.
-        seconds: each run's time, warm-up not among them, in the order they were made.
-        first_seconds: the first run's time, warm-up included.
-    """
-
-    name: str
-    seconds: tuple[float, ...]
-    first_seconds: float
-
-    @property
-    def median_seconds(self) -> float:
-        """The median run."""
-        return statistics.median(self.seconds)
-
-    @property
-    def quartiles_seconds(self) -> tuple[float, float]:
-        """First and third quartile, inclusive method; of one run, that run twice."""
-        if len(self.seconds) == 1:
-            return self.seconds[0], self.seconds[0]
-        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
-        return low, high
-
-
-def measure(forms: dict[str, Callable[[], object]], *, runs: int, progress: Callable[[], None]) -> list[Timing]:
-    """Time each form `runs` times in turn (A B C A B C ...), after one warm-up of each."""
-    first, seconds = {}, {name: list[float]() for name in forms}
-    for turn in range(runs + 1):
-        for name, run in forms.items():
-            started = time.perf_counter()
-            run()
-            elapsed = time.perf_counter() - started
-            if turn == 0:
-                first[name] = elapsed
-            else:
-                seconds[name].append(elapsed)
-            progress()
-    return [Timing(name, tuple(seconds[name]), first[name]) for name in forms]
+PACKAGES = ("dtfsal", "torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "numpy")
+SILENT = "the machine does not tell"
 
 
 def latency(
-    preset: str, *, runs: int, threads: int | None, command: Sequence[str], progress: Callable[[], None]
+    model: str | ModelConfig,
+    forms: Sequence[AnyForm],
+    *,
+    runs: int,
+    batch_size: int = 1,
+    threads: int | None = None,
+    baseline: str | None = None,
+    command: Sequence[str] = (),
+    progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure a preset on the CPU: plain eager, eager with the exact rewrites, ONNX Runtime FP32.
+    """Measure a model with random weights in those forms that can run here.
 
     Args:
-        preset: the model.
+        model: a preset or a configuration.
+        forms: from `choose_forms`.
         runs: timed runs of each form.
-        threads: of PyTorch and ONNX Runtime alike; None takes the machine's physical cores. PyTorch's number is put
-            back afterwards.
+        batch_size: windows at once.
+        threads: of every form alike; None takes the machine's physical cores.
+        baseline: the form that ratios are to; None for "eager plain", or else the first that runs.
         command: the command line, to be kept with the result.
-        progress: called after each of the 3 * (runs + 1) runs.
+        progress: told of steps, `len(forms) * (runs + 1)` in all.
 
     Returns:
         The report as JSON types.
+
+    Raises:
+        UsageError: the baseline is none of the forms, or an engine that exists is for another workload.
+        UnavailableError: no form can run here, or not the baseline.
     """
-    threads, before = threads or default_threads(), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return _latency(preset, runs, threads, command, progress)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _latency(
-    preset: str, runs: int, threads: int, command: Sequence[str], progress: Callable[[], None]
-) -> dict[str, Any]:
-    config = resolve_config(preset)
-    inputs = next(iter(synthetic_windows(config, 1)))
-    tensors = [torch.from_numpy(inputs[name]) for name in ("video", "audio") if name in inputs]
-    model = seeded_model(config)
-    written = plain(model)
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder) / "engine"
-        build_engine(
-            BuildRequest(output=bundle, target="onnxruntime", precision="fp32", preset=preset, graphs="window")
+    config, threads = resolve_config(model), threads or default_threads()
+    if baseline is not None and baseline not in [form.name for form in forms]:
+        raise UsageError(f"the baseline {baseline!r} is none of the forms: {', '.join(form.name for form in forms)}")
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        folder = Path(temporary)
+        workload = Workload(
+            config=config,
+            weights=seeded_weights(config, folder),
+            folder=folder,
+            batch_size=batch_size,
+            threads=threads,
         )
-        with open_engine(bundle, device="cpu", threads=threads) as engine, torch.no_grad():
-            forms: dict[str, Callable[[], object]] = {
-                BASELINE: lambda: written(*tensors),
-                "eager": lambda: model(*tensors),
-                "ONNX Runtime fp32": lambda: engine.run(inputs),
+        jobs = [Job(form.name, form, workload) for form in forms]
+        opened, left_out = open_jobs(stack, jobs, steps=runs, progress=progress)
+        reference = _reference(opened, left_out, baseline)
+        others = OtherCores([form.process.pid for form in opened])
+        seconds = take_turns({form.job.name: form.process.run for form in opened}, rounds=runs, progress=progress)
+        other_cores = others.mean()
+        flops = {form: batch_size * count(config, form=form).total.true_flops for form in ("deployed", "written")}
+        meters, why_not = find_meters()
+        rows = [
+            {
+                "form": form.job.name,
+                "device": form.job.form.device,
+                "precision": form.job.form.precision,
+                **statistics_of(seconds[form.job.name], seconds[reference.job.name]),
+                "true_gflop_per_second": flops[form.job.form.flops] / statistics.median(seconds[form.job.name]) / 1e9,
+                "agreement": _agreement(reference, form),
+                "warm_up_seconds": form.warm_up_seconds,
+                "cold": cold_start(form),
+                "build_seconds": form.prepared.build_seconds,
+                "size_bytes": form.prepared.size_bytes,
+                "joules_per_run": _joules(form, meters) if meters else None,
+                "seconds": seconds[form.job.name],
             }
-            others = OtherCores()
-            timings = measure(forms, runs=runs, progress=progress)
-            other_cores = others.mean()
-    deployed, plainly = (count(config, form=form).total.true_flops / 1e9 for form in ("deployed", "written"))
-    baseline = timings[0].median_seconds
-    rows = [
-        {
-            "form": timing.name,
-            "median_seconds": timing.median_seconds,
-            "quartiles_seconds": timing.quartiles_seconds,
-            "first_seconds": timing.first_seconds,
-            "ratio_to_baseline": baseline / timing.median_seconds,
-            "true_gflop_per_second": (plainly if timing.name == BASELINE else deployed) / timing.median_seconds,
-            "seconds": timing.seconds,
-        }
-        for timing in timings
-    ]
+            for form in opened
+        ]
     return {
-        "preset": preset,
-        "runs": runs,
+        "kind": "latency",
+        "preset": config.name,
+        "clip": {"frames": config.clip.frames, "height": config.clip.height, "width": config.clip.width},
+        "sound": config.audio is not None,
+        "batch_size": batch_size,
         "threads": threads,
-        "baseline": BASELINE,
-        "true_gflop": {"deployed": deployed, "written": plainly},
-        "matrix_product_gflop_per_second": matrix_product_rate(),
+        "runs": runs,
+        "confidence": CONFIDENCE,
+        "interval_coverage": median_coverage(runs),
+        "baseline": reference.job.name,
+        "true_gflop": {form: value / 1e9 for form, value in flops.items()},
+        "matrix_product_gflop_per_second": matrix_product_rate(threads),
+        "meters": [meter.name for meter in meters],
+        "no_energy": f"{SILENT}: {'; '.join(why_not)}" if not meters else None,
         "other_cores": other_cores,
         "rows": rows,
+        "left_out": left_out,
         "machine": machine(PACKAGES),
         "command": list(command),
     }
 
 
-def matrix_product_rate(size: int = 2048, repeats: int = 7) -> float:
-    """The machine's FP32 matrix product rate in GFLOP/s: the best of some products in PyTorch."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        torch.mm(a, b)
-        best = min(best, time.perf_counter() - started)
+def statistics_of(seconds: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
+    """What a form's runs say, alone and beside those of a baseline that took turns with it, as JSON values.
+
+    Returns:
+        Medians, quartiles and intervals; `ratio_to_baseline` is how many times faster than the baseline the form is,
+        and `p_value` how likely runs like these are if neither were faster. The baseline itself has neither interval
+        nor p-value of a ratio.
+    """
+    same = seconds is baseline
+    return {
+        "median_seconds": statistics.median(seconds),
+        "median_interval_seconds": median_interval(seconds),
+        "quartiles_seconds": quartiles(seconds),
+        "ratio_to_baseline": statistics.median(baseline) / statistics.median(seconds),
+        "ratio_interval": None if same else ratio_interval(baseline, seconds, paired=True),
+        "p_value": None if same else difference_p_value(baseline, seconds),
+    }
+
+
+def matrix_product_rate(threads: int, size: int = 2048, repeats: int = 7) -> float:
+    """The machine's FP32 matrix product rate in GFLOP/s: the best of some products in PyTorch.
+
+    Args:
+        threads: of PyTorch, whose number is put back afterwards.
+        size: rows and columns.
+        repeats: products.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        a, b = torch.randn(size, size), torch.randn(size, size)
+        best = float("inf")
+        for _ in range(repeats):
+            started = time.perf_counter()
+            torch.mm(a, b)
+            best = min(best, time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(before)
     return 2 * size**3 / best / 1e9
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as a table with the facts it stands on."""
-    lines = [
-        f"| {report['preset']} on the CPU | median | quartiles | first run | speed-up | GFLOP/s (true) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in report["rows"]:
-        low, high = row["quartiles_seconds"]
-        cells = (
-            row["form"],
-            f"{row['median_seconds']:.3g} s",
-            f"{low:.3g}-{high:.3g} s",
-            f"{row['first_seconds']:.3g} s",
-            f"{row['ratio_to_baseline']:.2f}x",
-            f"{row['true_gflop_per_second']:.0f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    host = report["machine"]
-    peak = f"{report['matrix_product_gflop_per_second']:.0f} GFLOP/s"
-    lines += [
-        "",
-        f"{report['runs']} interleaved runs each, {report['threads']} threads; {host['cpu']}, {host['cores']} cores, "
-        f"whose FP32 matrix products reach {peak}; {software(host, report['other_cores'])}. "
-        f"`{' '.join(report['command'])}`",
-    ]
-    return "\n".join(lines) + "\n"
+def _reference(opened: Sequence[Opened], left_out: Mapping[str, str], baseline: str | None) -> Opened:
+    if not opened:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise UnavailableError(f"none of the forms can run here ({reasons})")
+    if baseline is not None and baseline in left_out:
+        raise UnavailableError(f"the baseline {baseline!r} cannot run here ({left_out[baseline]}): choose another")
+    by_name = {form.job.name: form for form in opened}
+    return by_name.get(baseline or PLAIN, opened[0])
+
+
+def _agreement(reference: Opened, form: Opened) -> dict[str, Any] | None:
+    """How the form's first map compares with the baseline's; None where the two have different weights."""
+    if not (_has_our_weights(reference) and _has_our_weights(form)):
+        return None
+    maps = [np.load(opened.prepared.spec.maps)[0, 0] for opened in (reference, form)]
+    if not np.isfinite(maps[1]).all():
+        return {"finite": False}
+    return {"finite": True, **dataclasses.asdict(compare(*maps))}
+
+
+def _has_our_weights(opened: Opened) -> bool:
+    """Whether a form runs the random weights of seed 0, as all do but engines that were made of others."""
+    form = opened.job.form
+    return not isinstance(form, BundleForm) or read_bundle(form.bundle).manifest.weights["source"] == "random, seed 0"
+
+
+def _joules(form: Opened, meters: Sequence[Any]) -> dict[str, float]:
+    return dict(zip((meter.name for meter in meters), joules_per_run(form.process.run, meters), strict=True))

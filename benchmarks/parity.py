@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from dtfsal.benchmarks.engine_runs import FloatArray, Inputs, Run, run_graphs
 from dtfsal.engines import Engine, Manifest
 from dtfsal.engines.bundle import sha256_file
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
@@ -21,10 +22,6 @@ from dtfsal.training.config import ModelConfig
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model, synthetic_window
 from dtfsal.training.weights import load_weights, shipped_weights
-
-FloatArray = npt.NDArray[np.float32]
-Inputs = dict[str, FloatArray]
-Run = Callable[[Inputs], FloatArray]
 
 EPSILON = 1e-7  # keeps logarithms and quotients of empty maps finite
 SEEDED_SOURCE = re.compile(r"random, seed (\d+)")
@@ -138,20 +135,6 @@ def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> 
         return compare_maps(model, lambda x: run_graphs(engine, x), windows)
     (video,) = (spec for spec in window.inputs if spec.name == "video")
     return compare_maps(model, lambda x: engine.run(x)["saliency_map"], windows, batch_size=video.shape[0])
-
-
-def run_graphs(engine: Engine, inputs: Inputs) -> FloatArray:
-    """The map (1, 1, H, W) of one window from an engine with the graphs "frame", "slice" and "head"."""
-    frames = [
-        engine.run({"frame": np.ascontiguousarray(frame)}, graph="frame")
-        for frame in np.moveaxis(inputs["video"], 2, 0)
-    ]
-    taken = {name: np.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}  # (1, T, C*, h, w)
-    if "audio" in inputs:
-        mels = inputs["audio"].swapaxes(0, 1)  # (S, 1, 1, h, w)
-        slices = [engine.run({"slice": mel}, graph="slice")["slice_features"] for mel in mels]
-        taken["slice_features"] = np.stack(slices, axis=1)  # (1, S, C, h, w)
-    return engine.run(taken, graph="head")["saliency_map"]
 
 
 def compare_onnx(model: DTFSal, path: Path, windows: Iterator[Inputs]) -> Iterator[Parity]:

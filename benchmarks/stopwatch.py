@@ -1,16 +1,48 @@
 """Timing of work on a device: CUDA events around each call on a GPU, the clock on a CPU."""
 
+import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 
-from dtfsal.benchmarks.latency import Timing
-
 WARM_UP_SECONDS = 0.3  # so long that clocks have risen, and no fewer runs than WARM_UP_RUNS
 WARM_UP_RUNS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """One form's runs.
+
+    Attributes:
+        name: of the form.
+        seconds: each run's time, warm-up not among them, in the order they were made.
+        first_seconds: the first run's time, warm-up included.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    first_seconds: float
+
+    @property
+    def median_seconds(self) -> float:
+        """The median run."""
+        return statistics.median(self.seconds)
+
+    @property
+    def quartiles_seconds(self) -> tuple[float, float]:
+        """See `quartiles`."""
+        return quartiles(self.seconds)
+
+
+def quartiles(seconds: Sequence[float]) -> tuple[float, float]:
+    """First and third quartile, inclusive method; of one run, that run twice."""
+    if len(seconds) == 1:
+        return seconds[0], seconds[0]
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return low, high
 
 
 class Stopwatch(Protocol):

@@ -52,10 +52,10 @@ def check_counts(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
     from dtfsal.engines.errors import UsageError
 
-    for name in ("runs", "frames", "threads"):
+    for name in ("runs", "frames", "threads", "batch_size"):
         count = getattr(args, name, None)
         if count is not None and count < 1:
-            raise UsageError(f"--{name} must be at least 1, not {count}")
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {count}")
 
 
 class ResultWriter(Protocol):

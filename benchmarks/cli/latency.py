@@ -1,16 +1,31 @@
 """`dtfsal benchmark latency`."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
 
-HELP = "CPU latency against the plain eager form, in one interleaved run"
+if TYPE_CHECKING:
+    from dtfsal.training.config import ModelConfig
+
+HELP = "latency of every form that runs here, interleaved: steady state with intervals, cold start, memory, energy"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    parser.add_argument("--preset", default="tiny", metavar="NAME", help="the model (default: tiny)")
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="timed runs of each form (default: 5)")
+    parser.add_argument("--preset", metavar="NAME", help="the model (default: that of the first --engine, else tiny)")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="timed runs of each form (default: 10)")
+    parser.add_argument(
+        "--form", action="append", default=[], metavar="NAME", help="a form, e.g. eager; can be repeated (default: all)"
+    )
+    parser.add_argument(
+        "-e", "--engine", action="append", default=[], type=Path, metavar="DIR", help="an engine; can be repeated"
+    )
+    parser.add_argument("--baseline", metavar="NAME", help="the form that ratios are to (default: eager plain)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
+    parser.add_argument("--frames", type=int, metavar="N", help="a window's frames (default: the preset's)")
+    parser.add_argument("--size", metavar="HxW", help="the frames' size, e.g. 96x160 (default: the preset's)")
     add_threads_argument(parser)
     add_result_arguments(parser)
 
@@ -19,21 +34,64 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.latency import latency, markdown
+    from dtfsal.benchmarks.forms import choose_forms
+    from dtfsal.benchmarks.latency import latency
+    from dtfsal.benchmarks.latency_report import draw, markdown
 
     check_counts(args)
-    command = ["dtfsal", "benchmark", "latency", "--preset", args.preset, "--runs", str(args.runs)]
-    if args.threads is not None:
-        command += ["--threads", str(args.threads)]
-    with result_files(args.output) as write:
-        with tqdm(total=3 * (args.runs + 1), disable=None, desc="latency", unit="run") as bar:
-            report = latency(
-                args.preset,
-                runs=args.runs,
-                threads=args.threads,
-                command=command,
-                progress=lambda: bar.update() and None,
-            )
-        write(report, markdown(report))
+    config, forms = _config(args), choose_forms(args.form, args.engine)
+    with (
+        result_files(args.output, picture=True) as write,
+        tqdm(total=len(forms) * (args.runs + 1), disable=None, desc="latency", unit="run") as bar,
+    ):
+        report = latency(
+            config,
+            forms,
+            runs=args.runs,
+            batch_size=args.batch_size,
+            threads=args.threads,
+            baseline=args.baseline,
+            command=_command(args),
+            progress=lambda steps: bar.update(steps) and None,
+        )
+        write(report, markdown(report), draw(report) if args.output else None)
     slows = "slows PyTorch far more than ONNX Runtime"
     return show(report, markdown(report), slows, as_json=args.json)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of "HxW".
+
+    Raises:
+        UsageError: it is no such text.
+    """
+    from dtfsal.engines.errors import UsageError
+
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"--size must be HxW, e.g. 96x160, not {text!r}")
+    return int(height), int(width)
+
+
+def _config(args: argparse.Namespace) -> "ModelConfig":
+    from dtfsal.engines import read_bundle
+    from dtfsal.training.config import ModelConfig, resolve_config
+
+    if args.preset is None and args.engine:
+        config = ModelConfig.from_dict(read_bundle(args.engine[0], verify=False).manifest.model_config)
+    else:
+        config = resolve_config(args.preset or "tiny")
+    height, width = parse_size(args.size) if args.size is not None else (None, None)
+    return config.resized(frames=args.frames, height=height, width=width)
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """The command line again, with engines by their names."""
+    command = ["dtfsal", "benchmark", "latency"]
+    for name in ("preset", "runs", "form", "engine", "baseline", "batch_size", "frames", "size", "threads"):
+        value = getattr(args, name)
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None and not (name == "batch_size" and item == 1):
+                text = item.resolve().name if isinstance(item, Path) else str(item)
+                command += [f"--{name.replace('_', '-')}", text]
+    return command
