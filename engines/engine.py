@@ -230,6 +230,10 @@ def open_engine(
         from dtfsal.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(bundle, device=device, threads=threads)
+    if bundle.manifest.target == "openvino":
+        from dtfsal.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, device=device, threads=threads)
     if kind == "cpu":
         raise UnavailableError(
             f"{bundle.path} is a {bundle.manifest.target} engine, which runs on an NVIDIA GPU only: leave the device "

@@ -23,8 +23,10 @@ MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 DYNAMIC = -1
 
-EngineTarget = Literal["onnxruntime", "tensorrt-rtx", "tensorrt"]
-Precision = Literal["fp32", "fp16", "bf16"]
+EngineTarget = Literal["onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"]
+# Targets whose model file is the ONNX graph itself, and which run on the CPU.
+GRAPH_TARGETS: frozenset[EngineTarget] = frozenset({"onnxruntime", "openvino"})
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 DeformConvLowering = Literal["native", "plugin", "gather", "none"]
 TensorType = Literal[
     "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"

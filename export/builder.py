@@ -14,7 +14,7 @@ import onnx
 from dtfsal.engines.bundle import sha256_file, write_bundle
 from dtfsal.engines.cpu_kernels import cpu_kernels_library
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
+from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.graph import count_operators, to_onnx
 from dtfsal.export.graph_costs import NodeCost, node_costs
@@ -57,7 +57,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
     """
     report = progress or no_progress
     library: Version | None = None
-    if request.target != "onnxruntime":
+    if request.target not in GRAPH_TARGETS:
         trt = check_machine(request.target, refittable=request.refittable or request.strip_weights)
         library = version_of(trt)
     forms = graph_forms(
@@ -128,7 +128,9 @@ def export_graph(
     graph = to_onnx(model, forms, part)
     if forms.convolution == "winograd":
         graph = with_winograd(graph)
-    return graph if precision == "fp32" else to_reduced(graph, precision)
+    if target == "openvino" or precision == "fp32":  # OpenVINO rounds itself
+        return graph
+    return to_reduced(graph, precision)
 
 
 def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:
@@ -186,7 +188,7 @@ def _build_part(
     signature = graph_signature(graph)
     costs = node_costs(graph, windows=request.tuned_batch) if request.report else []
     title = model.config.name + ("" if part.name == "window" else f" {part.name}")
-    if request.target == "onnxruntime":
+    if request.target in GRAPH_TARGETS:
         files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)

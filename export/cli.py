@@ -50,13 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="take random weights, of this seed")
     parser.add_argument(
         "--target",
-        choices=("onnxruntime", "tensorrt-rtx", "tensorrt"),
+        choices=("onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"),
         help="what is to run the engine (default: onnxruntime)",
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16", "bf16"),
-        help="default: fp32 for onnxruntime, which has no bf16; fp16 for tensorrt-rtx and tensorrt",
+        choices=("fp32", "fp16", "bf16", "int8"),
+        help="default: fp32 for onnxruntime (no bf16) and openvino (no fp16); fp16 for tensorrt-rtx and tensorrt",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
@@ -214,11 +214,11 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> "BuildRequest":
-    from dtfsal.engines.manifest import EngineTarget, Precision
+    from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Precision
     from dtfsal.export.request import BuildRequest
 
     target: EngineTarget = args.target or "onnxruntime"
-    precision: Precision = args.precision or ("fp32" if target == "onnxruntime" else "fp16")
+    precision: Precision = args.precision or ("fp32" if target in GRAPH_TARGETS else "fp16")
     capabilities = args.compute_capability
     return BuildRequest(
         preset=args.preset or (None if args.weights else DEFAULT_PRESET),

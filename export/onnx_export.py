@@ -14,7 +14,7 @@ import onnx
 
 from dtfsal.engines.bundle import sha256_file
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import WeightsRecord
+from dtfsal.engines.manifest import GRAPH_TARGETS, WeightsRecord
 from dtfsal.export.build_record import graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -81,7 +81,7 @@ def _summary(
     request: BuildRequest, model: DTFSal, weights: WeightsRecord, forms: dict[str, Any], graphs: dict[str, Any]
 ) -> dict[str, Any]:
     library = None
-    if request.target != "onnxruntime":
+    if request.target not in GRAPH_TARGETS:
         flavour = FLAVOURS[request.target]
         uses_attention = any("Attention" in graph["operators"] for graph in graphs.values())
         oldest = flavour.attention_from if uses_attention else flavour.oldest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dtfsal.engines.bundle import Bundle, read_bundle, sha256_file, write_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
-from dtfsal.engines.manifest import GraphSpec, Manifest
+from dtfsal.engines.manifest import GRAPH_TARGETS, GraphSpec, Manifest
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -66,7 +66,7 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
     report = progress or no_progress
     bundle = read_bundle(request.engine)
     manifest, record = bundle.manifest, BuildRecord.of_bundle(bundle)
-    if manifest.target != "onnxruntime":
+    if manifest.target not in GRAPH_TARGETS:
         if not (record.refittable or record.strip_weights):
             raise UsageError(f"{request.engine} was built to keep its weights: build it anew with --refittable")
         check_refit(manifest.target)
@@ -135,7 +135,7 @@ def _refit_part(model: DTFSal, part: GraphPart, bundle: Bundle, record: BuildRec
             f"the weights export to another graph {part.name!r} than that of {bundle.path}, which another version of "
             "dtfsal or PyTorch made: build a new engine"
         )
-    if manifest.target == "onnxruntime":
+    if manifest.target in GRAPH_TARGETS:
         return save_onnx(graph, folder, part.stem)
     return (
         refit_tensorrt(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import DYNAMIC, EngineTarget, Precision
+from dtfsal.engines.manifest import DYNAMIC, GRAPH_TARGETS, EngineTarget, Precision
 from dtfsal.export.lowering import Forms, PoolingForm
 from dtfsal.export.parts import Graphs
 from dtfsal.export.tensorrt_builder import BatchProfile, EngineOptions
@@ -18,6 +18,12 @@ FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     "onnxruntime": {
         "fp32": Forms(deform_conv="native", attention="chunked"),
         "fp16": Forms(deform_conv="native", attention="chunked"),
+    },
+    # OpenVINO reads no DeformConv, and its attention takes all queries at once. It rounds to BF16 itself: graphs of
+    # either precision are in FP32.
+    "openvino": {
+        "fp32": Forms(deform_conv="gather", attention="whole"),
+        "bf16": Forms(deform_conv="gather", attention="whole"),
     },
     # TensorRT-RTX takes no plugins, has no DeformConv, and no FP32 kernel for Attention.
     "tensorrt-rtx": {
@@ -103,9 +109,10 @@ class BuildRequest:
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.precision not in FORMS[self.target]:
+            others = ", ".join(target for target, forms in FORMS.items() if self.precision in forms)
             raise UsageError(
-                f"ONNX Runtime has no kernels for {self.precision}: build with --precision fp16 or fp32, or for the "
-                "target tensorrt-rtx or tensorrt"
+                f"the target {self.target!r} has no kernels for {self.precision}: build with --precision "
+                f"{' or '.join(FORMS[self.target])}, or for the target {others}"
             )
         self._check_engine_options()
 
@@ -114,14 +121,14 @@ class BuildRequest:
             raise UsageError("--cpu-kernels are for the target onnxruntime and --precision fp32: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
-        if self.target == "onnxruntime":
+        if self.target in GRAPH_TARGETS:
             if self.refittable or self.strip_weights:
                 raise UsageError(
-                    "engines for onnxruntime keep their weights beside the graph and can always be refitted: leave "
+                    f"engines for {self.target} keep their weights beside the graph and can always be refitted: leave "
                     "--refittable and --strip-weights out"
                 )
             if self.hardware_compatibility != "none" or self.compute_capabilities:
-                raise UsageError("engines for onnxruntime run on any device: leave the choice of GPUs out")
+                raise UsageError(f"engines for {self.target} are built for no GPU: leave the choice of GPUs out")
             return
         check_devices(self.target, self.hardware_compatibility, self.compute_capabilities)
 
@@ -171,7 +178,7 @@ def graph_forms(
     forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
     if cpu_kernels:
         return dataclasses.replace(forms, attention="pooled", convolution="winograd")
-    if target == "onnxruntime" or version is None or reads_attention(target, version):
+    if target in GRAPH_TARGETS or version is None or reads_attention(target, version):
         return forms
     return dataclasses.replace(forms, attention="decomposed")
 

@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Collection
 from typing import Any, Literal
 
+from dtfsal.engines.cpu_features import BF16_FEATURES, cpu_features
 from dtfsal.engines.errors import UnavailableError
 from dtfsal.engines.gpu_driver import GpuDriver, find_gpu_driver
 from dtfsal.engines.onnxruntime_engine import (
@@ -20,6 +22,7 @@ from dtfsal.engines.onnxruntime_engine import (
     import_onnxruntime,
     installed_distributions,
 )
+from dtfsal.engines.openvino_engine import INSTALL as INSTALL_OPENVINO
 from dtfsal.engines.threads import default_threads
 
 Status = Literal["ok", "absent", "error"]
@@ -71,10 +74,11 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """All checks and what follows from them."""
+    """All checks and what follows from them; `advice` is a sentence on which engine suits the CPU."""
 
     checks: tuple[Check, ...]
     targets: tuple[Target, ...]
+    advice: str
 
 
 def check_environment() -> Environment:
@@ -82,7 +86,7 @@ def check_environment() -> Environment:
     driver = find_gpu_driver()
     checks = (
         Check("system", "Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Check("system", "CPU", "ok", f"{default_threads()} physical cores for this process"),
+        Check("system", "CPU", "ok", f"{default_threads()} physical cores for this process{_features_detail()}"),
         _driver_check(driver),
         Check("runtime", "dtfsal", "ok", _version("dtfsal") or "not installed as a package"),
         *(_package_check("runtime", name, "error", _INSTALL_RUNTIME) for name in ("numpy", "pillow", "tqdm")),
@@ -93,10 +97,39 @@ def check_environment() -> Environment:
             _package_check("export", name, "absent", "to build engines run `pip install 'dtfsal[export]'`")
             for name in _EXPORT_PACKAGES
         ),
+        _openvino_check(),
         _any_package_check("TensorRT for RTX", _TENSORRT_RTX, "tensorrt-rtx"),
         _any_package_check("TensorRT", _TENSORRT, "tensorrt"),
     )
-    return Environment(checks, _targets(driver))
+    has_openvino = _version("openvino") is not None
+    return Environment(checks, _targets(driver), advice(cpu_features(), has_openvino=has_openvino))
+
+
+def _features_detail() -> str:
+    features = cpu_features()
+    return f", {', '.join(features)}" if features else ""
+
+
+def _openvino_check() -> Check:
+    return _package_check("export", "openvino", "absent", f"for engines of --target openvino run `{INSTALL_OPENVINO}`")
+
+
+def advice(features: Collection[str], *, has_openvino: bool) -> str:
+    """Which engine of the full model to build for predicting on this CPU, and why, in a sentence.
+
+    Measured (docs/speed.md): on AVX2 OpenVINO is no faster than ONNX Runtime, and our own operators are faster than
+    both; on AVX-512 OpenVINO took half of ONNX Runtime's time, and a third with BF16 instructions.
+
+    Args:
+        features: of the CPU, as `cpu_features` names them.
+        has_openvino: whether OpenVINO is installed.
+    """
+    install = "" if has_openvino else f" (first `{INSTALL_OPENVINO}`)"
+    if BF16_FEATURES & set(features):
+        return f"this CPU multiplies BF16: build with `--target openvino --precision bf16`{install}"
+    if "avx512f" in features:
+        return f"this CPU has AVX-512: build with `--target openvino`{install}, or with `--cpu-kernels`, and compare"
+    return "on this CPU the target onnxruntime is fastest; for dtfsal add `--cpu-kernels` (needs cmake and g++)"
 
 
 def _version(name: str) -> str | None:
@@ -197,6 +230,13 @@ def _targets(driver: GpuDriver) -> tuple[Target, ...]:
             export_detail,
             runtime.status == "ok",
             f"on the CPU, {runtime.detail}" if runtime.status == "ok" else f"{runtime.detail}: {runtime.remedy}",
+        ),
+        Target(
+            "openvino",
+            can_export,
+            export_detail,
+            (openvino := _version("openvino")) is not None,
+            f"on the CPU, openvino {openvino}" if openvino else f"openvino is not installed: run `{INSTALL_OPENVINO}`",
         ),
         Target("onnxruntime (GPU)", can_export, export_detail, can_cuda, cuda_detail),
         _tensorrt_target("tensorrt-rtx", _TENSORRT_RTX, can_export, export_detail, driver),

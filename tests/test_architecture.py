@@ -29,7 +29,7 @@ EVERYWHERE_FORBIDDEN = {"skvideo", "pickle", "torchvision", "torchaudio"}
 MEASURED_AGAINST = {("dtfsal.benchmarks.gpu_kernels", "torchvision")}
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
-    "PIL", "av", "cuda", "cv2", "dtfsal", "h5py", "hypothesis", "lightning_fabric", "matplotlib", "ml_dtypes",
+    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "hypothesis", "lightning_fabric", "matplotlib", "ml_dtypes",
     "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy",
     "pytest", "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_lean",
     "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm", "yaml",

@@ -54,4 +54,5 @@ def run(args: argparse.Namespace) -> int:
             ("run", target.can_run, target.run_detail),
         ):
             print(f"    {verb:<6}{'yes' if able else 'no':<5}{why}")
+    print(f"advice\n  {report.advice}")
     return code

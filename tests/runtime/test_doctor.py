@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from dtfsal.engines.cpu_features import cpu_features
 from dtfsal.engines.gpu_driver import GpuDriver, find_gpu_driver
 from dtfsal.engines.onnxruntime_engine import INSTALL_FOR_CUDA
 from dtfsal.runtime import environment
@@ -18,7 +19,7 @@ from dtfsal.runtime.environment import check_environment
 GPU = GpuDriver("13.0", (("NVIDIA L4", "8.9"),))
 RUNTIME = ("dtfsal", "numpy", "pillow", "tqdm", "av", "onnxruntime", "h5py")
 EXPORT = ("torch", "safetensors", "onnx", "onnxscript", "onnx-ir", "tensorrt-rtx-cu13", "tensorrt-cu13")
-FULL = dict.fromkeys((*RUNTIME, *EXPORT, "cuda-core"), "1.0")
+FULL = dict.fromkeys((*RUNTIME, *EXPORT, "openvino", "cuda-core"), "1.0")
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def test_a_full_machine_without_a_gpu(machine):
     machine(FULL)
     assert {check.status for check in check_environment().checks} == {"ok", "absent"}
     assert check_named("GPU").status == "absent"
-    cpu, gpu, rtx, tensorrt = check_environment().targets
-    assert (cpu.can_build, cpu.can_run) == (True, True)
+    cpu, openvino, gpu, rtx, tensorrt = check_environment().targets
+    for target in (cpu, openvino):
+        assert (target.can_build, target.can_run) == (True, True)
     assert (gpu.can_build, gpu.can_run) == (True, False)
     assert INSTALL_FOR_CUDA in gpu.run_detail
     for target in (rtx, tensorrt):
@@ -197,3 +199,37 @@ def test_nothing_heavy_is_imported():
         "heavy = {'torch', 'onnx', 'tensorrt', 'tensorrt_rtx', 'h5py'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted"),
+    [
+        (("avx2", "fma"), "--cpu-kernels"),
+        (("avx2", "fma", "avx512f"), "--target openvino`"),
+        (("avx2", "avx512f", "avx512_bf16"), "--target openvino --precision bf16"),
+        (("avx2", "avx512f", "amx_bf16"), "--target openvino --precision bf16"),
+        ((), "onnxruntime"),
+    ],
+)
+def test_the_advice_follows_the_processor(features, wanted):
+    said = environment.advice(features, has_openvino=True)
+    assert wanted in said
+    assert "pip install" not in said
+    if "openvino" in wanted:
+        assert "pip install 'dtfsal[openvino]'" in environment.advice(features, has_openvino=False)
+
+
+def test_features_are_read_from_the_system(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_bf16 fma sse\nbugs\t: none\n")
+    assert cpu_features(cpuinfo) == ("avx2", "fma", "amx_bf16")
+    assert cpu_features(tmp_path / "none") == ()
+    cpuinfo.write_text("Processor\t: AArch64\nFeatures\t: fp asimd\n")
+    assert cpu_features(cpuinfo) == ()
+
+
+def test_openvino_absent(machine):
+    machine(without("openvino"))
+    assert not target_named("openvino").can_run
+    assert "pip install 'dtfsal[openvino]'" in target_named("openvino").run_detail
+    assert check_named("openvino").status == "absent"

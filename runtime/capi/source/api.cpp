@@ -143,6 +143,9 @@ std::unique_ptr<Backend> open_backend(const Bundle &bundle, const dtfsal_options
         };
     if (name == "onnxruntime") return open_onnxruntime(bundle, settings);
     if (name == "tensorrt" || name == "tensorrt-rtx") return open_tensorrt(bundle, settings, name == "tensorrt-rtx");
+    if (name == "openvino" && name == bundle.manifest.target)
+        fail(Kind::bad_engine, bundle.path + " was built for OpenVINO, which only Python's runtime runs: build another with `dtfsal build "
+                                             "--target onnxruntime`");
     bad("options.backend must be \"onnxruntime\", \"tensorrt-rtx\" or \"tensorrt\"");
 }
 

@@ -191,7 +191,7 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         manifest.graphs[name] = read_graph(node);
     }
     if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
-    manifest.target = choice_of(root["target"], {"onnxruntime", "tensorrt-rtx", "tensorrt"});
+    manifest.target = choice_of(root["target"], {"onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"});
     manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16"});
     manifest.deform_conv = choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
     manifest.builder = text_of(root["builder"]);
