@@ -26,6 +26,7 @@ from dtfsal.benchmarks.forms import PLAIN, AnyForm, BundleForm, Workload, seeded
 from dtfsal.benchmarks.host import OtherCores, machine
 from dtfsal.benchmarks.interleaved import Job, Opened, Progress, cold_start, open_jobs, take_turns
 from dtfsal.benchmarks.intervals import CONFIDENCE, difference_p_value, median_coverage, median_interval, ratio_interval
+from dtfsal.benchmarks.latency_report import draw, markdown
 from dtfsal.benchmarks.parity import compare
 from dtfsal.benchmarks.stopwatch import quartiles
 from dtfsal.engines import read_bundle
@@ -196,3 +197,6 @@ def _has_our_weights(opened: Opened) -> bool:
 
 def _joules(form: Opened, meters: Sequence[Any]) -> dict[str, float]:
     return dict(zip((meter.name for meter in meters), joules_per_run(form.process.run, meters), strict=True))
+
+
+__all__ = ["draw", "latency", "markdown", "matrix_product_rate", "statistics_of"]

@@ -35,8 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dtfsal.benchmarks.forms import choose_forms
-    from dtfsal.benchmarks.latency import latency
-    from dtfsal.benchmarks.latency_report import draw, markdown
+    from dtfsal.benchmarks.latency import draw, latency, markdown
 
     check_counts(args)
     config, forms = _config(args), choose_forms(args.form, args.engine)
