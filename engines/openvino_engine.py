@@ -136,8 +136,9 @@ def _check_tensors(where: str, specs: tuple[TensorSpec, ...], found: list[Any]) 
     # A value that an operator leaves as it is has that operator's name as well.
     by_name = {spec.name: tensor for spec in specs for tensor in found if spec.name in tensor.get_names()}
     if not len(by_name) == len(specs) == len(found):
+        have = sorted(min(tensor.get_names(), default="?") for tensor in found)
         raise EngineMismatchError(
-            f"{where}s are {', '.join(sorted(min(tensor.get_names(), default='?') for tensor in found))} and the manifest says {', '.join(spec.name for spec in specs)}; "
+            f"{where}s are {', '.join(have)} and the manifest says {', '.join(spec.name for spec in specs)}; "
             "build the engine again"
         )
     for spec in specs:

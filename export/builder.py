@@ -20,13 +20,13 @@ from dtfsal.export.graph import count_operators, to_onnx
 from dtfsal.export.graph_costs import NodeCost, node_costs
 from dtfsal.export.layer_report import Evidence, layer_report
 from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms
+from dtfsal.export.own_operators import with_own_operators
 from dtfsal.export.parts import GraphPart, graph_parts
 from dtfsal.export.precision import to_reduced
 from dtfsal.export.request import FORMS, BuildRequest, graph_forms
 from dtfsal.export.tensorrt_builder import build_tensorrt
 from dtfsal.export.tensorrt_flavours import Version, check_machine, version_of
 from dtfsal.export.tensorrt_schedule import Step
-from dtfsal.export.winograd import with_winograd
 from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.seeded import seeded_model
@@ -126,8 +126,8 @@ def export_graph(
     """
     forms = forms or graph_forms(target, precision)
     graph = to_onnx(model, forms, part)
-    if forms.convolution == "winograd":
-        graph = with_winograd(graph)
+    if forms.products == "own":
+        graph = with_own_operators(graph)
     if target == "openvino" or precision == "fp32":  # OpenVINO rounds itself
         return graph
     return to_reduced(graph, precision)

@@ -84,8 +84,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cpu-kernels",
         action="store_true",
-        help="onnxruntime, fp32: attention and 3x3 convolutions from a library of our own, which is compiled here "
-        "(cmake, g++) and goes into the engine; faster, but for this kind of system only",
+        help="onnxruntime, fp32: attention, linear layers and 3x3 convolutions from a library of our own, which is "
+        "compiled here (cmake, g++) and goes into the engine; faster, but for this kind of system only",
     )
     parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
     parser.add_argument(

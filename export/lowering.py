@@ -26,7 +26,7 @@ from dtfsal.training.mvit import HeadPool, MultiscaleAttention, MultiscaleBlock,
 DeformConvForm = Literal["native", "plugin", "gather"]
 AttentionForm = Literal["whole", "padded", "chunked", "decomposed", "pooled"]
 PoolingForm = Literal["conv3d", "conv2d"]
-ConvolutionForm = Literal["direct", "winograd"]
+ProductForm = Literal["standard", "own"]
 
 # The type that torch.onnx.ops.symbolic gives its attributes.
 Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
@@ -48,13 +48,13 @@ class Forms:
             linear layers, see `dtfsal.export.fused_attention`.
         pooling: MViTv2's pooling of queries, keys and values as the depthwise 3-D convolution that it is, or as 2-D
             convolutions of each frame; see `dtfsal.export.planar_pool`.
-        convolution: `winograd` is our own operator for 3x3 convolutions, see `dtfsal.export.winograd`.
+        products: `own` are our own operators for linear layers and 3x3 convolutions, see `dtfsal.export.own_operators`.
     """
 
     deform_conv: DeformConvForm
     attention: AttentionForm = "whole"
     pooling: PoolingForm = "conv3d"
-    convolution: ConvolutionForm = "direct"
+    products: ProductForm = "standard"
 
 
 def lowered(model: DTFSal, forms: Forms) -> DTFSal:

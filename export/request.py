@@ -177,7 +177,7 @@ def graph_forms(
     """
     forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
     if cpu_kernels:
-        return dataclasses.replace(forms, attention="pooled", convolution="winograd")
+        return dataclasses.replace(forms, attention="pooled", products="own")
     if target in GRAPH_TARGETS or version is None or reads_attention(target, version):
         return forms
     return dataclasses.replace(forms, attention="decomposed")

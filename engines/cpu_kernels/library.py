@@ -15,6 +15,7 @@ SOURCES = Path(__file__).parent / "native"
 DOMAIN = "dtfsal"
 POOLED_ATTENTION = "PooledAttention"
 WINOGRAD_CONV = "WinogradConv"
+LINEAR = "Linear"
 HEAD_DIM_MULTIPLE = 16  # of PooledAttention: the floats of an AVX-512 register
 
 

@@ -3,6 +3,7 @@
 #include "simd.h"
 
 #include "attention.inl"
+#include "linear.inl"
 #include "winograd.inl"
 
 #define DTFSAL_TEXT_OF(name) #name
@@ -11,6 +12,6 @@
 namespace dtfsal::DTFSAL_ISA {
 
 extern const Kernels table;
-const Kernels table{DTFSAL_TEXT(DTFSAL_ISA), pooled_attention, transformed_size, transform_weights, convolve};
+const Kernels table{DTFSAL_TEXT(DTFSAL_ISA), pooled_attention, transformed_size, transform_weights, convolve, packed_size, pack_weights, linear};
 
 }  // namespace dtfsal::DTFSAL_ISA

@@ -59,6 +59,12 @@ struct Convolution {
     bool spatial_mean;  // give each image's and channel's mean and not the values
 };
 
+// A linear layer over rows: x (rows, depth) w (depth, columns) + bias, and GELU behind it where it is wanted.
+struct Linear {
+    int rows, depth, columns;
+    bool gelu;
+};
+
 // The kernels, compiled for one instruction set.
 struct Kernels {
     const char *name;  // of the set
@@ -70,6 +76,11 @@ struct Kernels {
     // x (images, channels, rows, columns) -> out (images, out_channels, rows, columns), or (images, out_channels)
     void (*convolve)(const Convolution &, const float *x, const float *transformed, const float *bias, float *out,
                      const Threads &);
+    // (depth, columns) -> what `linear` takes, of as many floats as `packed_size` says
+    std::size_t (*packed_size)(int depth, int columns);
+    void (*pack_weights)(const float *weights, int depth, int columns, float *packed);
+    // x (rows, depth) -> out (rows, columns)
+    void (*linear)(const Linear &, const float *x, const float *packed, const float *bias, float *out, const Threads &);
 };
 
 // The fastest that this processor runs, or the one that DTFSAL_CPU_KERNELS names (baseline, avx2, avx512).

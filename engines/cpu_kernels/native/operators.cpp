@@ -1,4 +1,5 @@
-// The kernels as operators of ONNX Runtime, domain "dtfsal": dtfsal::PooledAttention and dtfsal::WinogradConv, version 1.
+// The kernels as operators of ONNX Runtime, domain "dtfsal": dtfsal::PooledAttention, dtfsal::WinogradConv and
+// dtfsal::Linear, version 1.
 // ONNX Runtime finds RegisterCustomOps by its name when it is told to register this library.
 #include <atomic>
 #include <memory>
@@ -135,6 +136,11 @@ void expect(const Shape &found, const Shape &wanted, const char *what) {
     if (found != wanted) throw Wrong(std::string(what) + " must be " + text(wanted) + ", not " + text(found));
 }
 
+struct Released {
+    void operator()(float *memory) const { release(memory); }
+};
+using Memory = std::unique_ptr<float, Released>;
+
 // dtfsal::PooledAttention: qkv (B, 1 + cells, 3 * heads * head_dim), pools, norms, and positions over time, rows and
 // columns, as PooledAttention has them -> (B, 1 + q cells, heads * head_dim).
 class PooledAttentionKernel {
@@ -221,11 +227,42 @@ public:
     }
 
 private:
-    struct Released {
-        void operator()(float *memory) const { release(memory); }
-    };
     Convolution op_{};
-    std::unique_ptr<float, Released> transformed_;
+    Memory transformed_;
+};
+
+// dtfsal::Linear: x (..., K), weights (K, N), bias (N), the last two constants -> (..., N).
+class LinearKernel {
+public:
+    static constexpr const char *kName = "Linear";
+    static constexpr size_t kInputs = 3;
+
+    LinearKernel(const Host &host, const ort::KernelInfo *info) {
+        op_.gelu = host.integer(info, "gelu") != 0;
+        const ort::Value *weights = host.constant(info, 1);
+        const Shape shape = host.shape(weights);
+        if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1) throw Wrong("weights must be (K, N)");
+        op_.depth = narrow(shape[0]);
+        op_.columns = narrow(shape[1]);
+        packed_.reset(allocate(kernels().packed_size(op_.depth, op_.columns)));
+        kernels().pack_weights(host.data(weights), op_.depth, op_.columns, packed_.get());
+    }
+
+    void compute(const Host &host, ort::KernelContext *context, const Threads &threads) const {
+        Linear op = op_;
+        Shape x = host.shape(host.input(context, 0));
+        if (x.empty() || x.back() != op.depth) throw Wrong("the last axis of x must be " + std::to_string(op.depth) + ", not " + text(x));
+        expect(host.shape(host.input(context, 2)), {op.columns}, "bias");
+        int64_t rows = 1;
+        for (size_t axis = 0; axis + 1 < x.size(); axis++) rows *= x[axis];
+        op.rows = narrow(rows);
+        x.back() = op.columns;
+        kernels().linear(op, host.data(host.input(context, 0)), packed_.get(), host.data(host.input(context, 2)), host.output(context, x), threads);
+    }
+
+private:
+    Linear op_{};
+    Memory packed_;
 };
 
 template <typename Kernel>
@@ -299,6 +336,7 @@ extern "C" __attribute__((visibility("default"))) dtfsal::ort::Status *RegisterC
         status = api.CreateCustomOpDomain("dtfsal", &made);
         if (status == nullptr) status = api.CustomOpDomainAdd(made, custom_op<PooledAttentionKernel>());
         if (status == nullptr) status = api.CustomOpDomainAdd(made, custom_op<WinogradKernel>());
+        if (status == nullptr) status = api.CustomOpDomainAdd(made, custom_op<LinearKernel>());
         if (status == nullptr) domain = made;
     }
     making.clear();

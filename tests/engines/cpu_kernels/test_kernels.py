@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dtfsal.benchmarks.plain import attend_with_bias
-from dtfsal.engines.cpu_kernels import POOLED_ATTENTION, WINOGRAD_CONV, register_cpu_kernels
+from dtfsal.engines.cpu_kernels import LINEAR, POOLED_ATTENTION, WINOGRAD_CONV, register_cpu_kernels
 from dtfsal.engines.cpu_kernels.__main__ import main
 from dtfsal.engines.errors import EngineError
 from dtfsal.export.fused_attention import FusedAttention
@@ -140,6 +140,28 @@ def test_a_sigmoid_of_anything_is_between_zero_and_one(operator):
     assert y.max() == 1
 
 
+LINEARS = {
+    "whole panels": (96, 96, 64),
+    "one row": (1, 64, 100),
+    "odd sizes": (53, 70, 33),
+    "deeper than is summed at a time": (7, 800, 48),
+    "more columns than a piece has": (50, 32, 600),
+}
+
+
+@pytest.mark.parametrize("gelu", [False, True], ids=["plain", "gelu"])
+@pytest.mark.parametrize("case", LINEARS.values(), ids=LINEARS)
+def test_linear_layers_are_the_product_in_float64(case, gelu, operator):
+    rows, depth, columns = case
+    torch.manual_seed(2)
+    x, weight, bias = torch.randn(2, rows, depth), torch.randn(depth, columns) / depth**0.5, torch.randn(columns)
+    wanted = x.double() @ weight.double() + bias.double()
+    wanted = F.gelu(wanted) if gelu else wanted
+    y = operator(LINEAR, list(x.shape), [weight.numpy(), bias.numpy()], 3, gelu=int(gelu)).run(x.numpy())
+    # Sums of up to 800 terms of size 1/28, one after the other, and GELU's own error of 4e-7.
+    np.testing.assert_allclose(y, wanted.numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
 def test_each_instruction_set_that_is_here(instruction_set, operator, tmp_path):
     layer, qkv, wanted = attention_case(*ATTENTIONS["narrow heads, odd sizes"])
@@ -152,6 +174,10 @@ def test_each_instruction_set_that_is_here(instruction_set, operator, tmp_path):
     name, y = winograd(operator, x, weight, bias).run_with(instruction_set, x.numpy(), tmp_path)
     assert name == instruction_set
     np.testing.assert_allclose(y, wanted.numpy(), atol=WINOGRAD_TOLERANCE)
+    x, weight = torch.randn(13, 70), torch.randn(70, 33) / 8
+    layer = operator(LINEAR, list(x.shape), [weight.numpy(), np.zeros(33, np.float32)], 2, gelu=1)
+    _, y = layer.run_with(instruction_set, x.numpy(), tmp_path)
+    np.testing.assert_allclose(y, F.gelu(x.double() @ weight.double()).numpy(), atol=1e-5)
 
 
 def test_wrong_shapes_are_refused_with_what_was_wanted(operator):
