@@ -137,7 +137,10 @@ class AnyForm(abc.ABC):
     def open(self, prepared: Prepared, folder: Path) -> FormProcess:
         """The form's process, to be entered; compilers start with an empty cache, which lies in the folder."""
         scratch = folder / f"cache-{self.name.replace(' ', '-')}"
-        environment = {"TORCHINDUCTOR_CACHE_DIR": str(scratch), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        environment = {
+            "TORCHINDUCTOR_CACHE_DIR": str(scratch),
+            "TORCHINDUCTOR_COMPILE_THREADS": str(prepared.spec.threads),
+        }
         return FormProcess(prepared.spec, Path(prepared.spec.maps).with_suffix(".log"), environment)
 
     def maps(self, workload: Workload) -> Path:

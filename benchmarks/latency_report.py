@@ -53,7 +53,10 @@ def markdown(report: dict[str, Any]) -> str:
     if report["no_energy"]:
         notes.append(f"Energy: {report['no_energy']}.")
     if report["left_out"]:
-        notes.append("Left out: " + "; ".join(f"{name} ({why})" for name, why in report["left_out"].items()) + ".")
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in report["left_out"].items():
+            by_reason.setdefault(reason, []).append(name)
+        notes.append("Left out: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items()) + ".")
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
 
@@ -119,11 +122,12 @@ def draw(report: dict[str, Any]) -> Figure:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Give an axis a logarithmic scale with plain numbers at 1, 2 and 5 times powers of ten."""
+    """Give a drawn axis a logarithmic scale with plain numbers at powers of ten, and between them if those are few."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

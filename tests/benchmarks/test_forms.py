@@ -1,5 +1,6 @@
 """The forms that there are, what they lack, and how a form's process starts, warms up, runs and fails."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from dtfsal.engines import read_bundle
 from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.engines.gpu_driver import GpuDriver
 from dtfsal.export.request import FORMS
-from dtfsal.training.config import PRESETS
+from dtfsal.training.config import PRESETS, ModelConfig
 
 
 def test_every_engine_that_can_be_built_is_a_form():
@@ -160,3 +161,18 @@ def test_an_engine_of_the_batch_is_built_once_for_both_devices(tmp_path, monkeyp
         3,
         "window",
     )
+    # One engine for several batch sizes.
+    varied = [dataclasses.replace(workload, batch_size=batch, largest_batch=4) for batch in (1, 4)]
+    assert len({choose_forms(["ONNX Runtime fp16"])[0].prepare(each) for each in varied}) == 1
+    assert [request.max_batch_size for request in requests] == [None, 4]
+
+
+def test_an_engine_for_another_clip_or_batch_is_refused(toy_engine, lite_engine, tmp_path):
+    workload = Workload(config=PRESETS["tiny"], weights=tmp_path / "w", folder=tmp_path, batch_size=2, threads=1)
+    with pytest.raises(UsageError, match="engine is for clips of 4x24x40 with sound, not 16x96x160 with sound"):
+        engine_form(toy_engine).prepare(workload)
+    config = ModelConfig.from_dict(read_bundle(lite_engine).manifest.model_config)
+    with pytest.raises(UsageError, match="runs 1 windows at once, not 2"):
+        engine_form(lite_engine).prepare(dataclasses.replace(workload, config=config))
+    with pytest.raises(UsageError, match="not 8x64x96 without sound"):
+        engine_form(lite_engine).prepare(dataclasses.replace(workload, config=dataclasses.replace(config, audio=None)))

@@ -168,12 +168,16 @@ def test_the_table_of_made_numbers():
     assert "other processes used 0.91 cores meanwhile" in table
     lines = table.splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
-    quiet = markdown(made_report(None, interval_coverage=0.96, meters=[], no_energy="it is mute", left_out={"x": "y"}))
+    quiet = markdown(
+        made_report(
+            None, interval_coverage=0.96, meters=[], no_energy="it is mute", left_out={"x": "y", "v": "w", "z": "y"}
+        )
+    )
     assert "meanwhile" not in quiet
     assert "covers" not in quiet
     assert " J" not in quiet
     assert "Energy: it is mute." in quiet
-    assert "Left out: x (y)." in quiet
+    assert "Left out: x, z (y); v (w)." in quiet
 
 
 def test_the_picture_shows_every_run():
@@ -249,18 +253,3 @@ def test_folders_are_cut_from_what_is_told():
     assert without_folders("cannot read /tmp/a b/c.so") == "cannot read a b/c.so"
     assert without_folders("cannot read /tmp/x-1/c.so: no") == "cannot read c.so: no"
     assert without_folders("1/2 of a/b, and 3 / 4") == "1/2 of a/b, and 3 / 4"
-
-
-def test_an_engine_for_another_clip_is_refused(lite_engine):
-    forms = choose_forms([], [lite_engine])
-    with pytest.raises(UsageError, match="8x64x96 with sound, not 8x96x96 with sound"):
-        latency(_config(lite_engine).resized(height=96), forms, runs=1)
-    with pytest.raises(UsageError, match="runs 1 windows at once, not 2"):
-        latency(_config(lite_engine), forms, runs=1, batch_size=2)
-
-
-def _config(engine):
-    from dtfsal.engines import read_bundle
-    from dtfsal.training.config import ModelConfig
-
-    return ModelConfig.from_dict(read_bundle(engine).manifest.model_config)

@@ -1,0 +1,63 @@
+"""`dtfsal benchmark scaling`."""
+
+import argparse
+
+from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
+
+HELP = "how a form's latency grows with clip length, frame size, batch or threads, and the law that fits it"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kind's arguments."""
+    parser.add_argument("--preset", default="tiny", metavar="NAME", help="the model (default: tiny)")
+    parser.add_argument("--form", default="eager", metavar="NAME", help="the form, as in latency (default: eager)")
+    parser.add_argument(
+        "--vary", choices=("frames", "size", "batch", "threads"), required=True, help="what grows; sizes are HxW"
+    )
+    parser.add_argument("--grid", metavar="A,B,...", help="its values, e.g. 8,16,32 (default: some around the preset)")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="timed runs at each point (default: 10)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
+    add_threads_argument(parser)
+    add_result_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; errors are for the caller to print."""
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.forms import choose_forms
+    from dtfsal.benchmarks.scaling import draw, markdown, scaling
+
+    check_counts(args)
+    (form,) = choose_forms([args.form])
+    with (
+        result_files(args.output, picture=True) as write,
+        tqdm(disable=None, desc="scaling", unit="run") as bar,
+    ):
+
+        def progress(steps: int, total: int) -> None:
+            bar.total = total
+            bar.update(steps)
+
+        report = scaling(
+            args.preset,
+            form,
+            args.vary,
+            [value.strip() for value in args.grid.split(",")] if args.grid else (),
+            runs=args.runs,
+            batch_size=args.batch_size,
+            threads=args.threads,
+            command=_command(args),
+            progress=progress,
+        )
+        write(report, markdown(report), draw(report) if args.output else None)
+    return show(report, markdown(report), "bends the law", as_json=args.json)
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    command = ["dtfsal", "benchmark", "scaling", "--preset", args.preset, "--form", args.form, "--vary", args.vary]
+    for name in ("grid", "runs", "batch_size", "threads"):
+        value = getattr(args, name)
+        if value is not None and not (name == "batch_size" and value == 1):
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    return command
