@@ -2,7 +2,9 @@
 
 What the paper calls FLOPs (Table 2) are multiply-accumulates of convolutions and linear layers, as a counter that
 hooks modules sees them: attention's products are in no module and are left out. `true_gflops` counts two operations
-per multiply-accumulate, attention's products included. Counting runs on the meta device: no memory, no time.
+per multiply-accumulate, attention's products included; the arithmetic beside products (normalisation, activations,
+softmax, resizing, sampling) is counted from the operators that really run and stands apart, so that rates in GFLOP/s
+are those of products. Counting runs on the meta device: no memory, no time.
 """
 
 import copy
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dtfsal.benchmarks.plain import plain
+from dtfsal.benchmarks.torch_operations import other_operations_of
+from dtfsal.export.operation_counts import SOFTMAX
 from dtfsal.export.parts import window_part
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.config import ModelConfig, resolve_config
@@ -57,6 +61,38 @@ class PaperRow:
     gflops: float
 
 
+@dataclasses.dataclass(frozen=True)
+class TableRow:
+    """A row of the paper's Table 2: input (width, height), GFLOPs as counted there (None: not given), size in MB."""
+
+    model: str
+    kind: Literal["visual", "audio-visual"]
+    input_size: tuple[int, int]
+    gflops: float | None
+    size_mb: float
+
+
+PAPER_TABLE_2 = (
+    TableRow("DeepVS", "visual", (448, 448), 819.5, 344),
+    TableRow("STRA-Net", "visual", (256, 224), 55, 324),
+    TableRow("TASED-Net", "visual", (256, 224), 91.5, 82),
+    TableRow("UNISAL", "visual", (288, 224), 14.4, 146),
+    TableRow("HD2S", "visual", (192, 128), 22, 155),
+    TableRow("ViNet", "visual", (192, 128), 115, 152),
+    TableRow("STSA-Net", "visual", (384, 224), 493, 245),
+    TableRow("TMFI-Net", "visual", (384, 224), 358, 234),
+    TableRow("THTD-Net", "visual", (384, 224), None, 220),
+    TableRow("TM2SP-Net", "visual", (384, 224), 1330, 700),
+    TableRow("ViNet-E", "visual", (384, 224), None, 183.84),
+    TableRow("HSFI-Net", "visual", (384, 224), None, 253),
+    TableRow("DTFSal(V)", "visual", (384, 224), 259.57, 155.37),
+    TableRow("ACLNet", "audio-visual", (224, 224), 164, 250),
+    TableRow("TSFP-Net", "audio-visual", (352, 192), 316, 192),
+    TableRow("STAViS", "audio-visual", (384, 224), 15.31, 79.19),
+    TableRow("CASP-Net", "audio-visual", (384, 224), 283.35, 196.91),
+    TableRow("DiffSal", "audio-visual", (384, 224), 834, 351),
+    TableRow("DTFSal", "audio-visual", (384, 224), 297.91, 187.26),
+)
 PAPER_DECODERS_MILLIONS = 1.74  # Table 5, the four decoders of either model
 PAPER_ROWS = {
     "dtfsal-v": PaperRow(40.73, 155.37, 259.57),
@@ -75,11 +111,13 @@ class FlopReport:
             its figures fit `deployed`. With eq. 7's convolution once for each time, `written` is 15 % (visual) and
             10 % (audio-visual) above them.
         parts: by the model's top-level parts, in order.
+        other_operations: arithmetic beside products, of the whole model; see `dtfsal.benchmarks.torch_operations`.
     """
 
     model: str
     form: Form
     parts: dict[str, Cost]
+    other_operations: int = 0
 
     @property
     def total(self) -> Cost:
@@ -112,6 +150,7 @@ class FlopReport:
             "model": self.model,
             "form": self.form,
             "size_mib": self.size_mib,
+            "other_operations": self.other_operations,
             "parts": {name: {**dataclasses.asdict(cost), "true_flops": cost.true_flops} for name, cost in rows.items()},
             "paper": paper and {**dataclasses.asdict(paper), "decoder_parameters_millions": PAPER_DECODERS_MILLIONS},
             "deviation_percent": {name: 100 * (ours / theirs - 1) for name, ours, theirs in self.beside_paper()},
@@ -132,12 +171,15 @@ def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch
         parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
         model = plain(model) if form == "written" else _deployed(model)
         counters = {name: _count_modules(part) for name, part in model.named_children()}
-        model(*(tensor.to("meta") for tensor in window_part(config, batch_size).example_inputs()))
+        inputs = tuple(tensor.to("meta") for tensor in window_part(config, batch_size).example_inputs())
+        # The encoder's attentions are counted and not run: their softmax is added.
+        other = other_operations_of(model, inputs)
+        other += SOFTMAX * sum(counter["scores"] for counter in counters.values())
     parts = {
         name: Cost(parameters[name], counter["module"], counter["attention"], counter["position"])
         for name, counter in counters.items()
     }
-    return FlopReport(config.name, form, parts)
+    return FlopReport(config.name, form, parts, other)
 
 
 def _deployed(model: DTFSal) -> DTFSal:
@@ -187,6 +229,7 @@ def _counting_attend(attend: Callable[..., Tensor], counter: Counter[str]) -> Ca
     def counting(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
         batch, heads, queries, head_dim = q.shape
         counter["attention"] += batch * heads * queries * k.shape[2] * (head_dim + v.shape[3])
+        counter["scores"] += batch * heads * queries * k.shape[2]
         counter["position"] += sum(bias.numel() for bias in biases) * head_dim
         if attend.__name__ != "attend_with_bias":  # the positions are part of the inner product
             counter["position"] += batch * heads * queries * k.shape[2] * coordinates.shape[1]

@@ -1,7 +1,8 @@
 """What each node of a graph costs: operations and bytes, from the shapes alone.
 
-Operations count two for each multiply-accumulate of convolutions, matrix products and attentions, as
-`dtfsal.benchmarks.flops` does; everything else counts as none. Bytes are those of a node's inputs and outputs read and
+`flops` count two for each multiply-accumulate of convolutions, matrix products and attentions, as
+`dtfsal.benchmarks.flops` does; `other_operations` is the rest, by `dtfsal.export.operation_counts`. An operator of our
+own counts what it stands for, not what it spares. Bytes are those of a node's inputs and outputs read and
 written once each, so a kernel that fuses nodes moves fewer.
 """
 
@@ -15,6 +16,7 @@ from onnx import NodeProto
 
 from dtfsal.export.graph import ExportError
 from dtfsal.export.lowering import PLUGIN_DOMAIN
+from dtfsal.export.operation_counts import attention_sizes, other_operations
 
 CostKind = Literal[
     "attention", "matrix product", "convolution", "depthwise convolution", "deformable convolution", "other"
@@ -59,6 +61,8 @@ class NodeCost:
         output: the first output's shape.
         groups: of a convolution, else 1.
         strides: of a convolution, else empty.
+        other_operations: arithmetic that is no product.
+        output_bytes: of all outputs.
     """
 
     name: str
@@ -72,6 +76,8 @@ class NodeCost:
     output: Shape
     groups: int = 1
     strides: Shape = ()
+    other_operations: int = 0
+    output_bytes: int = 0
 
 
 def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
@@ -91,7 +97,10 @@ def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
 def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]]:
     """Shape and bytes per element of each value."""
     closed = _copy(model)
-    del closed.graph.value_info[:]  # its symbols stand in the way of the number
+    # Symbols stand in the way of the number; what no schema tells, our own operators' outputs, must stay.
+    known = [v for v in closed.graph.value_info if not any(s.dim_param for s in v.type.tensor_type.shape.dim)]
+    del closed.graph.value_info[:]
+    closed.graph.value_info.extend(known)
     for value in [*closed.graph.input, *closed.graph.output]:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
@@ -116,7 +125,7 @@ def value_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         found = {value.name: value.type.tensor_type for value in [*graph.value_info, *graph.input, *graph.output]}
         weights = {tensor.name: tensor for tensor in graph.initializer}
-        own = [node for node in graph.node if node.domain == PLUGIN_DOMAIN]
+        own = [node for node in graph.node if node.domain == PLUGIN_DOMAIN and node.op_type == "DeformConv2d"]
         node = next((n for n in own if n.output[0] not in found and n.input[2] in found), None)
         if node is None:
             return found
@@ -154,6 +163,8 @@ def _cost(node: NodeProto, values: Mapping[str, tuple[Shape, int]]) -> NodeCost:
         output=output,
         groups=groups,
         strides=tuple(attributes.get("strides", ())),
+        other_operations=other_operations(node.op_type, inputs, output, attributes),
+        output_bytes=sum(_bytes(values[name]) for name in node.output if name),
     )
 
 
@@ -168,6 +179,16 @@ def _multiply_accumulates(
         return "deformable convolution", math.prod(output) * math.prod(inputs[1][1:])
     if operator == "MatMul":
         return "matrix product", math.prod(output) * inputs[0][-1]
+    if operator == "Linear":
+        return "matrix product", math.prod(output) * inputs[0][-1]
+    if operator == "WinogradConv":
+        images, _, rows, columns = inputs[0]
+        return "convolution", images * rows * columns * math.prod(inputs[1])
+    if operator == "PooledAttention":
+        queries, keys, heads, dim = attention_sizes(inputs, output, attributes)
+        positions = sum(table[1] for table in inputs[3:6])  # b_t, b_h, b_w = q R
+        pooling = 27 * heads * dim * (queries + 2 * keys)
+        return "attention", 2 * heads * queries * keys * dim + heads * queries * positions * dim + pooling
     if operator == "Gemm":
         return "matrix product", math.prod(output) * inputs[0][0 if attributes.get("transA") else 1]
     if operator == "Attention":

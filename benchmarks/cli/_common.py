@@ -108,5 +108,10 @@ def show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> in
             "measure again on a quiet machine",
             file=sys.stderr,
         )
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if as_json else table)
+    print_report(report, table, as_json=as_json)
     return 0
+
+
+def print_report(report: dict[str, Any], table: str, *, as_json: bool) -> None:
+    """Print a report for programs or for people."""
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if as_json else table)

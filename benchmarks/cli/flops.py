@@ -1,7 +1,9 @@
 """`dtfsal benchmark flops`."""
 
 import argparse
-import json
+from pathlib import Path
+
+from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, print_report, result_files
 
 HELP = "parameters and operations, part by part, beside the paper's"
 
@@ -15,27 +17,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="deployed",
         help="what an engine runs, or the definitional form (default: deployed)",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("-e", "--engine", type=Path, metavar="DIR", help="also count an engine's graphs, part by part")
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="measure this machine's peak and bandwidth and set the engine's parts beside them; needs --engine",
+    )
+    add_threads_argument(parser)
+    add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure; errors are for the caller to print."""
-    from dtfsal.benchmarks.flops import count
+    """Count; errors are for the caller to print."""
+    from dtfsal.benchmarks.flops_report import draw, flops_report, markdown
+    from dtfsal.engines.errors import UsageError
 
-    report = count(args.preset, form=args.form)
-    if args.json:
-        print(json.dumps(report.to_dict(), indent=2))
-        return 0
-    print(f"{report.model}, one window, {report.form} form")
-    print(f"{'part':<12}{'parameters, M':>15}{'GMAC, as the paper':>20}{'attention GMAC':>16}{'true GFLOP':>12}")
-    for name, cost in {**report.parts, "total": report.total}.items():
-        attention = (cost.attention_macs + cost.position_macs) / 1e9
-        print(
-            f"{name:<12}{cost.parameters / 1e6:>15.3f}{cost.macs / 1e9:>20.2f}{attention:>16.2f}"
-            f"{cost.true_flops / 1e9:>12.2f}"
+    if args.roofline and args.engine is None:
+        raise UsageError("--roofline sets an engine's parts beside the machine: give one with --engine")
+    command = ["dtfsal", "benchmark", "flops", "--preset", args.preset, "--form", args.form]
+    command += ["--engine", args.engine.name] if args.engine is not None else []
+    command += ["--roofline"] if args.roofline else []
+    with result_files(args.output, picture=args.roofline) as write:
+        report = flops_report(
+            args.preset,
+            form=args.form,
+            engine=args.engine,
+            roofline=args.roofline,
+            threads=args.threads,
+            command=command,
         )
-    if rows := report.beside_paper():
-        print("beside the paper (Tables 1, 2 and 5), whose GFLOPs fit the deployed form:")
-        for name, ours, theirs in rows:
-            print(f"  {name:<24}{ours:>10.2f}  paper {theirs:>8.2f}  {100 * (ours / theirs - 1):+.2f} %")
+        write(report, markdown(report), draw(report) if args.roofline and args.output else None)
+    print_report(report, markdown(report), as_json=args.json)
     return 0
