@@ -26,12 +26,14 @@ class ColdStart:
         load_seconds: from its files to a form that can run.
         first_seconds: the first run, with all that is put off until then: compiling, choosing kernels, memory.
         memory_before_bytes: the most that the process had held before loading; None where the system does not say.
+        backend: what the engine's back end says of itself, providers and threads among it; None for PyTorch.
     """
 
     import_seconds: float
     load_seconds: float
     first_seconds: float
     memory_before_bytes: int | None
+    backend: dict[str, Any] | None
 
 
 class FormProcess:

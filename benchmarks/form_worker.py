@@ -76,11 +76,11 @@ def warm_up(run_seconds: Callable[[], float]) -> list[float]:
 
 
 @contextlib.contextmanager
-def opened(spec: WorkerSpec) -> Iterator[Run]:
-    """The form, loaded and ready for its first run."""
+def opened(spec: WorkerSpec) -> Iterator[tuple[Run, dict[str, Any] | None]]:
+    """The form, loaded and ready for its first run, and for an engine what its back end says of itself."""
     if spec.bundle is not None:
         with open_engine(Path(spec.bundle), device=spec.device, threads=spec.threads) as engine:
-            yield window_run(engine)
+            yield window_run(engine), engine.describe()["backend"]
         return
     import torch
 
@@ -98,7 +98,7 @@ def opened(spec: WorkerSpec) -> Iterator[Run]:
             maps: FloatArray = network(*(torch.from_numpy(inputs[name]) for name in inputs)).numpy()
         return maps
 
-    yield run
+    yield run, None
 
 
 def work(spec: WorkerSpec, orders: TextIO, answers: TextIO) -> None:
@@ -114,7 +114,7 @@ def work(spec: WorkerSpec, orders: TextIO, answers: TextIO) -> None:
     for module in spec.imports:
         importlib.import_module(module)
     imported, memory = time.perf_counter(), peak_memory_bytes()
-    with opened(spec) as run:
+    with opened(spec) as (run, backend):
         loaded = time.perf_counter()
         maps = run(inputs)
         first = time.perf_counter()
@@ -124,6 +124,7 @@ def work(spec: WorkerSpec, orders: TextIO, answers: TextIO) -> None:
             load_seconds=loaded - imported,
             first_seconds=first - loaded,
             memory_before_bytes=memory,
+            backend=backend,
         )
         for order in orders:
             if order.strip() == "warm-up":

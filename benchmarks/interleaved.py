@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -93,5 +94,7 @@ def without_folders(text: str) -> str:
 
 
 def cold_start(opened: Opened) -> dict[str, Any]:
-    """How an opened job started and what its process has held, as JSON values."""
-    return {**dataclasses.asdict(opened.process.cold_start), "peak_memory_bytes": opened.process.peak_memory_bytes()}
+    """How an opened job started and what its process has held, as JSON values without folders of this machine."""
+    facts = dataclasses.asdict(opened.process.cold_start)
+    backend = json.loads(without_folders(json.dumps(facts["backend"])))
+    return {**facts, "backend": backend, "peak_memory_bytes": opened.process.peak_memory_bytes()}

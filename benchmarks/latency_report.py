@@ -68,8 +68,9 @@ def _cells(row: dict[str, Any], metered: bool) -> list[str]:
     correlation = "-"
     if agreement is not None:
         correlation = f"{agreement['cc']:.4f}" if agreement["finite"] else "not finite"
+    computes_in = (cold.get("backend") or {}).get("computes_in")  # OpenVINO takes FP32 where the CPU has no BF16
     cells = [
-        row["form"],
+        f"{row['form']} (in {computes_in})" if computes_in else row["form"],
         f"{row['median_seconds']:.3g} s",
         _span(row["median_interval_seconds"]),
         _span(row["quartiles_seconds"]),

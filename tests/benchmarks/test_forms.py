@@ -95,6 +95,7 @@ def test_a_form_in_its_process(toy_engine, tmp_path):
     with FormProcess(spec, tmp_path / "log") as process:
         cold = process.cold_start
         assert min(cold.import_seconds, cold.load_seconds, cold.first_seconds) > 0
+        assert cold.backend["name"] == "onnxruntime"
         assert process.warm_up()
         assert process.run() > 0
         assert process.peak_memory_bytes() >= cold.memory_before_bytes

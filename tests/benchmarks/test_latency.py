@@ -52,7 +52,8 @@ def test_a_form_beside_its_baseline_by_hand():
     assert alone["p_value"] is None
 
 
-def test_the_command(tmp_path, capsys, lite_engine):
+def test_the_command(tmp_path, capsys, lite_engine, monkeypatch):
+    monkeypatch.setattr(module, "matrix_product_rate", lambda _: 100.0)  # seconds on one core, and tested below
     output = tmp_path / "results" / "lite.json"
     # One thread: two that wait for each other can take tens of times longer where another process has a core.
     options = ["--runs", "2", "--form", "eager plain", "--form", "eager", "--engine", str(lite_engine)]
@@ -80,6 +81,8 @@ def test_the_command(tmp_path, capsys, lite_engine):
     # The definitions and the exact rewrites see the same weights: their maps agree. The engine has others.
     assert rows["eager plain"]["agreement"]["max_abs_error"] < 1e-4
     assert rows[lite_engine.name]["agreement"] is None
+    assert rows[lite_engine.name]["cold"]["backend"]["threads"] == 1
+    assert rows["eager"]["cold"]["backend"] is None
     # A process of its own: what runs an engine has not loaded PyTorch, which alone takes more than this.
     assert rows[lite_engine.name]["cold"]["memory_before_bytes"] < 0.5 * rows["eager"]["cold"]["memory_before_bytes"]
     assert {"cpu", "cores", "date", "versions", "commit", "fingerprint"} <= report["machine"].keys()
@@ -115,6 +118,7 @@ def made_report(other_cores=None, **changes):
         "first_seconds": 3.0,
         "memory_before_bytes": 2**20,
         "peak_memory_bytes": 7 * 2**20,
+        "backend": None,
     }
     row = {
         "form": "eager plain",
@@ -136,6 +140,7 @@ def made_report(other_cores=None, **changes):
         "ratio_to_baseline": 2.0,
         "ratio_interval": (1.5, 2.25),
         "agreement": {"finite": False},
+        "cold": {**cold, "backend": {"computes_in": "f32"}},
     }
     host = {"cpu": "C", "cores": 2, "system": "S", "python": "3", "versions": {"torch": "2", "onnx": None}, "date": "D"}
     return {
@@ -162,7 +167,7 @@ def made_report(other_cores=None, **changes):
 def test_the_table_of_made_numbers():
     table = markdown(made_report(0.914))
     assert "| eager plain | 2 s | 1.2-2.8 s | 1.5-2.5 s | 1.00x | 5 | 1.0000 | 0.25 s | 3 s | 7 MiB | 12.5 J" in table
-    assert "| fast | 1 s | 1.2-2.8 s | 1.5-2.5 s | 2.00x (1.50-2.25) | 5 | not finite |" in table
+    assert "| fast (in f32) | 1 s | 1.2-2.8 s | 1.5-2.5 s | 2.00x (1.50-2.25) | 5 | not finite |" in table
     assert "`dtfsal --form 'eager plain'`" in table
     assert "which covers the true one with 75 %" in table
     assert "other processes used 0.91 cores meanwhile" in table
