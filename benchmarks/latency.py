@@ -12,13 +12,11 @@ import contextlib
 import dataclasses
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dtfsal.benchmarks.energy import find_meters, joules_per_run
 from dtfsal.benchmarks.flops import count
@@ -27,6 +25,7 @@ from dtfsal.benchmarks.host import OtherCores, machine
 from dtfsal.benchmarks.interleaved import Job, Opened, Progress, cold_start, open_jobs, take_turns
 from dtfsal.benchmarks.intervals import CONFIDENCE, difference_p_value, median_coverage, median_interval, ratio_interval
 from dtfsal.benchmarks.latency_report import draw, markdown
+from dtfsal.benchmarks.machine_rates import matrix_product_rate
 from dtfsal.benchmarks.parity import compare
 from dtfsal.benchmarks.stopwatch import quartiles
 from dtfsal.engines import read_bundle
@@ -145,28 +144,6 @@ def statistics_of(seconds: Sequence[float], baseline: Sequence[float]) -> dict[s
         "ratio_interval": None if same else ratio_interval(baseline, seconds, paired=True),
         "p_value": None if same else difference_p_value(baseline, seconds),
     }
-
-
-def matrix_product_rate(threads: int, size: int = 2048, repeats: int = 7) -> float:
-    """The machine's FP32 matrix product rate in GFLOP/s: the best of some products in PyTorch.
-
-    Args:
-        threads: of PyTorch, whose number is put back afterwards.
-        size: rows and columns.
-        repeats: products.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        a, b = torch.randn(size, size), torch.randn(size, size)
-        best = float("inf")
-        for _ in range(repeats):
-            started = time.perf_counter()
-            torch.mm(a, b)
-            best = min(best, time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(before)
-    return 2 * size**3 / best / 1e9
 
 
 def _reference(opened: Sequence[Opened], left_out: Mapping[str, str], baseline: str | None) -> Opened:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 HELP = "measure FLOPs, latency, live speed, how steady maps are, and all of it on a GPU"
 # In the order of the help; importing a kind's module must be quick.
-KINDS = ("flops", "latency", "scaling", "live", "stream", "stream-memory", "stability", "gpu")
+KINDS = ("flops", "latency", "scaling", "live", "stream", "stream-memory", "stability", "gpu", "reproduce")
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal

