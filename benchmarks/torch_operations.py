@@ -28,7 +28,7 @@ class OtherOperations(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.by_operator: Counter[str] = Counter()
 
     @property

@@ -14,7 +14,7 @@ import onnx
 from dtfsal.engines.bundle import sha256_file, write_bundle
 from dtfsal.engines.cpu_kernels import cpu_kernels_library
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Manifest, Precision, WeightsRecord
+from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.graph import count_operators, to_onnx
 from dtfsal.export.graph_costs import NodeCost, node_costs
@@ -25,7 +25,7 @@ from dtfsal.export.parts import GraphPart, graph_parts
 from dtfsal.export.precision import to_reduced
 from dtfsal.export.request import FORMS, BuildRequest, graph_forms
 from dtfsal.export.tensorrt_builder import build_tensorrt
-from dtfsal.export.tensorrt_flavours import Version, check_machine, version_of
+from dtfsal.export.tensorrt_flavours import Version, check_machine, tensorrt_target, version_of
 from dtfsal.export.tensorrt_schedule import Step
 from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
@@ -57,8 +57,8 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
     """
     report = progress or no_progress
     library: Version | None = None
-    if request.target not in GRAPH_TARGETS:
-        trt = check_machine(request.target, refittable=request.refittable or request.strip_weights)
+    if (tensorrt := tensorrt_target(request.target)) is not None:
+        trt = check_machine(tensorrt, refittable=request.refittable or request.strip_weights)
         library = version_of(trt)
     forms = graph_forms(
         request.target,
@@ -188,14 +188,14 @@ def _build_part(
     signature = graph_signature(graph)
     costs = node_costs(graph, windows=request.tuned_batch) if request.report else []
     title = model.config.name + ("" if part.name == "window" else f" {part.name}")
-    if request.target in GRAPH_TARGETS:
+    if (tensorrt := tensorrt_target(request.target)) is None:
         files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)
         return _BuiltGraph(files, "torch.onnx", version("torch"), signature)
     report(f"engine{suffix}", 0, 0)
     built = build_tensorrt(
-        graph, request.target, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
+        graph, tensorrt, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
     )
     layers = folder / layers_file(part.stem)
     layers.write_text(json.dumps(built.layers, indent=1) + "\n")

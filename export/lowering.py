@@ -71,9 +71,9 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
         )
     model = copy.deepcopy(model).eval()
     if forms.attention == "pooled":
-        for block in [module for module in model.modules() if isinstance(module, MultiscaleBlock)]:
-            if can_fuse(block.attn):
-                block.attn = FusedAttention(block.attn)  # type: ignore[assignment]
+        for layer in list(model.modules()):
+            if isinstance(layer, MultiscaleBlock) and can_fuse(layer.attn):
+                layer.attn = FusedAttention(layer.attn)  # type: ignore[assignment]
     for module in model.modules():
         if isinstance(module, ConvNormAct | ConvNorm):
             _fold_norm(module)

@@ -14,7 +14,7 @@ import onnx
 
 from dtfsal.engines.bundle import sha256_file
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import GRAPH_TARGETS, WeightsRecord
+from dtfsal.engines.manifest import WeightsRecord
 from dtfsal.export.build_record import graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -30,7 +30,7 @@ from dtfsal.export.graph_costs import value_types
 from dtfsal.export.lowering import PLUGIN_DOMAIN
 from dtfsal.export.parts import GraphPart, graph_parts
 from dtfsal.export.request import BuildRequest, graph_forms
-from dtfsal.export.tensorrt_flavours import FLAVOURS
+from dtfsal.export.tensorrt_flavours import FLAVOURS, tensorrt_target
 from dtfsal.training.model import DTFSal
 
 EXPORT_FILE = "export.json"
@@ -81,8 +81,8 @@ def _summary(
     request: BuildRequest, model: DTFSal, weights: WeightsRecord, forms: dict[str, Any], graphs: dict[str, Any]
 ) -> dict[str, Any]:
     library = None
-    if request.target not in GRAPH_TARGETS:
-        flavour = FLAVOURS[request.target]
+    if (tensorrt := tensorrt_target(request.target)) is not None:
+        flavour = FLAVOURS[tensorrt]
         uses_attention = any("Attention" in graph["operators"] for graph in graphs.values())
         oldest = flavour.attention_from if uses_attention else flavour.oldest
         library = {"module": flavour.module, "oldest": ".".join(map(str, oldest))}

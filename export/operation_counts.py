@@ -47,8 +47,9 @@ def other_operations(operator: str, inputs: Sequence[Shape], output: Shape, attr
     if operator in ("ReduceMean", "GlobalAveragePool"):
         return math.prod(inputs[0])
     if operator == "MaxPool":
-        kernel = attributes.get("kernel_shape", ())
-        return math.prod(output) * math.prod(kernel)  # type: ignore[arg-type]
+        kernel = attributes["kernel_shape"]
+        assert isinstance(kernel, list | tuple)
+        return math.prod(output) * math.prod(kernel)
     if operator == "Resize":
         return BILINEAR * math.prod(output)
     if operator == "Conv" and len(inputs) > 2:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dtfsal.engines.bundle import Bundle, read_bundle, sha256_file, write_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
-from dtfsal.engines.manifest import GRAPH_TARGETS, GraphSpec, Manifest
+from dtfsal.engines.manifest import GraphSpec, Manifest
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -21,6 +21,7 @@ from dtfsal.export.builder import (
     scratch_folder,
 )
 from dtfsal.export.parts import GraphPart, Graphs, graph_parts
+from dtfsal.export.tensorrt_flavours import tensorrt_target
 from dtfsal.export.tensorrt_refit import check_refit, refit_tensorrt
 from dtfsal.training.config import ModelConfig
 from dtfsal.training.model import DTFSal
@@ -66,10 +67,10 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
     report = progress or no_progress
     bundle = read_bundle(request.engine)
     manifest, record = bundle.manifest, BuildRecord.of_bundle(bundle)
-    if manifest.target not in GRAPH_TARGETS:
+    if (tensorrt := tensorrt_target(manifest.target)) is not None:
         if not (record.refittable or record.strip_weights):
             raise UsageError(f"{request.engine} was built to keep its weights: build it anew with --refittable")
-        check_refit(manifest.target)
+        check_refit(tensorrt)
     with scratch_folder(request.output) as folder:
         report("weights", 0, 0)
         model = _model(request, manifest)
@@ -135,13 +136,13 @@ def _refit_part(model: DTFSal, part: GraphPart, bundle: Bundle, record: BuildRec
             f"the weights export to another graph {part.name!r} than that of {bundle.path}, which another version of "
             "dtfsal or PyTorch made: build a new engine"
         )
-    if manifest.target in GRAPH_TARGETS:
+    if (tensorrt := tensorrt_target(manifest.target)) is None:
         return save_onnx(graph, folder, part.stem)
     return (
         refit_tensorrt(
             bundle.file(manifest.graphs[part.name].file),
             graph,
-            manifest.target,
+            tensorrt,
             folder,
             stem=part.stem,
             plugin_library=next((bundle.file(name) for name in manifest.files if name.endswith(".so")), None),

@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import get_args
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import DYNAMIC, GRAPH_TARGETS, EngineTarget, Precision
+from dtfsal.engines.manifest import DYNAMIC, EngineTarget, Precision
 from dtfsal.export.lowering import Forms, PoolingForm
 from dtfsal.export.parts import Graphs
 from dtfsal.export.tensorrt_builder import BatchProfile, EngineOptions
-from dtfsal.export.tensorrt_flavours import HardwareCompatibility, Version, check_devices, reads_attention
+from dtfsal.export.tensorrt_flavours import (
+    HardwareCompatibility,
+    Version,
+    check_devices,
+    reads_attention,
+    tensorrt_target,
+)
 from dtfsal.training.config import ModelConfig
 
 FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
@@ -121,7 +127,7 @@ class BuildRequest:
             raise UsageError("--cpu-kernels are for the target onnxruntime and --precision fp32: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
-        if self.target in GRAPH_TARGETS:
+        if (tensorrt := tensorrt_target(self.target)) is None:
             if self.refittable or self.strip_weights:
                 raise UsageError(
                     f"engines for {self.target} keep their weights beside the graph and can always be refitted: leave "
@@ -130,7 +136,7 @@ class BuildRequest:
             if self.hardware_compatibility != "none" or self.compute_capabilities:
                 raise UsageError(f"engines for {self.target} are built for no GPU: leave the choice of GPUs out")
             return
-        check_devices(self.target, self.hardware_compatibility, self.compute_capabilities)
+        check_devices(tensorrt, self.hardware_compatibility, self.compute_capabilities)
 
     @property
     def tuned_batch(self) -> int:
@@ -178,7 +184,8 @@ def graph_forms(
     forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
     if cpu_kernels:
         return dataclasses.replace(forms, attention="pooled", products="own")
-    if target in GRAPH_TARGETS or version is None or reads_attention(target, version):
+    tensorrt = tensorrt_target(target)
+    if tensorrt is None or version is None or reads_attention(tensorrt, version):
         return forms
     return dataclasses.replace(forms, attention="decomposed")
 

@@ -21,8 +21,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.engines.manifest import EngineTarget
 
 TensorRtTarget = Literal["tensorrt-rtx", "tensorrt"]
+
+
+def tensorrt_target(target: EngineTarget) -> TensorRtTarget | None:
+    """The target, if TensorRT's builder makes its engines; else the ONNX graph is the engine's file."""
+    return target if target == "tensorrt-rtx" or target == "tensorrt" else None
+
+
 HardwareCompatibility = Literal["none", "ampere+", "same-capability"]
 Version = tuple[int, int]
 
