@@ -1,5 +1,6 @@
 """The statistics and the report of made timings, and one run of the command; nothing here asserts a time."""
 
+import itertools
 import json
 import os
 import statistics
@@ -19,16 +20,27 @@ from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.runtime.cli import main
 
 
-def test_forms_take_turns():
+def test_forms_take_turns_and_each_follows_each_other():
     calls, ticks = [], []
 
     def form(name, seconds):
-        return lambda: calls.append(name) or seconds
+        return lambda: calls.append(name) or next(seconds)
 
-    taken = take_turns({"a": form("a", 1.0), "b": form("b", 2.0)}, rounds=3, progress=ticks.append)
-    assert calls == ["a", "b"] * 3
-    assert ticks == [1] * 6
-    assert taken == {"a": [1.0] * 3, "b": [2.0] * 3}
+    def turns():
+        runs = {name: form(name, itertools.count(start)) for name, start in (("a", 0), ("b", 100), ("c", 200))}
+        return take_turns(runs, rounds=30, progress=ticks.append)
+
+    taken = turns()
+    assert taken == {name: list(range(start, start + 30)) for name, start in (("a", 0), ("b", 100), ("c", 200))}
+    assert ticks == [1] * 90
+    rounds = [tuple(calls[start : start + 3]) for start in range(0, 90, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    # No form has always the same one before it: all six orders occur.
+    assert set(rounds) == set(itertools.permutations("abc"))
+    first = calls.copy()
+    calls.clear()
+    turns()
+    assert calls == first
 
 
 def test_statistics_by_hand():
