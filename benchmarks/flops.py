@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.module_tracker import ModuleTracker
 
 from dtfsal.benchmarks.plain import plain
-from dtfsal.benchmarks.torch_operations import other_operations_of
-from dtfsal.export.operation_counts import SOFTMAX
+from dtfsal.benchmarks.torch_memory import FusedOnMeta, TorchMemory, part_of, running_place, torch_memory
+from dtfsal.benchmarks.torch_operations import OtherOperations
 from dtfsal.export.parts import window_part
 from dtfsal.training.audio import TemporalEnhancement
 from dtfsal.training.config import ModelConfig, resolve_config
@@ -39,16 +40,18 @@ class Cost:
         macs: multiply-accumulates of convolutions and linear layers, the paper's "FLOPs".
         attention_macs: multiply-accumulates of Q K^T and A V.
         position_macs: multiply-accumulates of the relative positions, q R.
+        other_operations: arithmetic beside products, of the operators that run; see `dtfsal.export.operation_counts`.
     """
 
     parameters: int = 0
     macs: int = 0
     attention_macs: int = 0
     position_macs: int = 0
+    other_operations: int = 0
 
     @property
     def true_flops(self) -> int:
-        """Two operations for each multiply-accumulate of any kind."""
+        """Two operations for each multiply-accumulate of any kind; what is no product stands apart."""
         return 2 * (self.macs + self.attention_macs + self.position_macs)
 
 
@@ -111,19 +114,24 @@ class FlopReport:
             its figures fit `deployed`. With eq. 7's convolution once for each time, `written` is 15 % (visual) and
             10 % (audio-visual) above them.
         parts: by the model's top-level parts, in order.
-        other_operations: arithmetic beside products, of the whole model; see `dtfsal.benchmarks.torch_operations`.
+        rest_operations: arithmetic beside products in none of the parts, but in the model's own `forward`.
     """
 
     model: str
     form: Form
     parts: dict[str, Cost]
-    other_operations: int = 0
+    rest_operations: int = 0
 
     @property
     def total(self) -> Cost:
         """The sum of the parts."""
         columns = zip(*(dataclasses.astuple(part) for part in self.parts.values()), strict=True)
         return Cost(*(sum(column) for column in columns))
+
+    @property
+    def other_operations(self) -> int:
+        """Arithmetic beside products, of the whole model."""
+        return self.total.other_operations + self.rest_operations
 
     @property
     def size_mib(self) -> float:
@@ -166,20 +174,47 @@ def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch
         batch_size: windows.
     """
     config = resolve_config(preset_or_config)
-    with torch.device("meta"), torch.no_grad():
-        model = build_model(config).eval()
-        parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-        model = plain(model) if form == "written" else _deployed(model)
-        counters = {name: _count_modules(part) for name, part in model.named_children()}
-        inputs = tuple(tensor.to("meta") for tensor in window_part(config, batch_size).example_inputs())
-        # The encoder's attentions are counted and not run: their softmax is added.
-        other = other_operations_of(model, inputs)
-        other += SOFTMAX * sum(counter["scores"] for counter in counters.values())
+    model, inputs = _on_meta(config, form, batch_size)
+    parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    counters = {name: _count_modules(part) for name, part in model.named_children()}
+    tracker = ModuleTracker()
+    with torch.no_grad(), FusedOnMeta(), tracker, _OtherByPart(tracker) as other:
+        model(*inputs)
     parts = {
-        name: Cost(parameters[name], counter["module"], counter["attention"], counter["position"])
+        name: Cost(parameters[name], counter["module"], counter["attention"], counter["position"], other.parts[name])
         for name, counter in counters.items()
     }
-    return FlopReport(config.name, form, parts, other)
+    return FlopReport(config.name, form, parts, other.total - sum(other.parts[name] for name in parts))
+
+
+def memory(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch_size: int = 1) -> TorchMemory:
+    """What a run in eager PyTorch on the CPU holds at once and moves; arguments as `count`."""
+    return torch_memory(*_on_meta(resolve_config(preset_or_config), form, batch_size))
+
+
+def _on_meta(config: ModelConfig, form: Form, batch_size: int) -> tuple[DTFSal, tuple[Tensor, ...]]:
+    """The model in a form, and what it takes."""
+    with torch.device("meta"):
+        model = build_model(config).eval()
+        model = plain(model) if form == "written" else _deployed(model)
+        return model, tuple(tensor.to("meta") for tensor in window_part(config, batch_size).example_inputs())
+
+
+class _OtherByPart(OtherOperations):
+    """Counts by top-level part, too."""
+
+    def __init__(self, tracker: ModuleTracker) -> None:
+        super().__init__()
+        self._tracker = tracker
+        self.parts: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        before = self.total
+        output = super().__torch_dispatch__(func, types, args, kwargs)
+        self.parts[part_of(running_place(self._tracker))] += self.total - before
+        return output
 
 
 def _deployed(model: DTFSal) -> DTFSal:
@@ -229,11 +264,10 @@ def _counting_attend(attend: Callable[..., Tensor], counter: Counter[str]) -> Ca
     def counting(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
         batch, heads, queries, head_dim = q.shape
         counter["attention"] += batch * heads * queries * k.shape[2] * (head_dim + v.shape[3])
-        counter["scores"] += batch * heads * queries * k.shape[2]
         counter["position"] += sum(bias.numel() for bias in biases) * head_dim
         if attend.__name__ != "attend_with_bias":  # the positions are part of the inner product
             counter["position"] += batch * heads * queries * k.shape[2] * coordinates.shape[1]
-        return torch.empty_like(q)
+        return attend(q, k, v, biases, coordinates)
 
     return counting
 

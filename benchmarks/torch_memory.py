@@ -57,7 +57,7 @@ def torch_memory(model: nn.Module, inputs: tuple[Tensor, ...]) -> TorchMemory:
     weights = {id(storage): storage for storage in _storages((*model.parameters(), *model.buffers()))}
     tracker = ModuleTracker()
     memory = _Memory(tracker, weights, inputs)
-    with torch.no_grad(), _FusedOnMeta(), tracker, memory:
+    with torch.no_grad(), FusedOnMeta(), tracker, memory:
         model(*inputs)
     return TorchMemory(
         memory.peak_bytes,
@@ -87,11 +87,11 @@ class _Memory(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         read, made = _tensors((args, kwargs)), _tensors(output)
         self._hold(made)
-        place = self._place()
+        place = running_place(self._tracker)
         if (live := sum(self._live.values())) > self.peak_bytes:
             self.peak_bytes, self.peak_operator, self.peak_place = live, func._schema.name.removeprefix("aten::"), place
         if not _is_view(func, read, made):
-            self.moved[place.split(".")[0] or REST] += sum(map(_bytes, (*read, *made)))
+            self.moved[part_of(place)] += sum(map(_bytes, (*read, *made)))
         return output
 
     def _hold(self, tensors: tuple[Tensor, ...]) -> None:
@@ -101,13 +101,19 @@ class _Memory(TorchDispatchMode):
                 self._live[key] = storage.nbytes()
                 weakref.finalize(storage, self._live.pop, key).atexit = False
 
-    def _place(self) -> str:
-        """The innermost module that runs, below the model."""
-        names = [name.partition(".")[2] for name in self._tracker.parents if name != "Global"]
-        return max(names, key=len, default="")
+
+def running_place(tracker: ModuleTracker) -> str:
+    """The innermost module that runs, below the model; "" for the model itself."""
+    names = [name.partition(".")[2] for name in tracker.parents if name != "Global"]
+    return max(names, key=len, default="")
 
 
-class _FusedOnMeta(TorchFunctionMode):
+def part_of(place: str) -> str:
+    """The top-level part that a place lies in, or `REST`."""
+    return place.split(".")[0] or REST
+
+
+class FusedOnMeta(TorchFunctionMode):
     """Attention on the meta device is one fused operator, as on the CPU, where meta would form the scores."""
 
     def __torch_function__(

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dtfsal.export.operation_counts import BILINEAR, GELU, LAYER_NORM, SIGMOID, SOFTMAX
+from dtfsal.export.operation_counts import BATCH_NORM, BILINEAR, GELU, LAYER_NORM, SIGMOID, SOFTMAX
 
 # What a value of the output costs, for pointwise operators made of several operations.
 _POINTWISE = {"gelu": GELU, "sigmoid": SIGMOID, "clamp": 2}
@@ -70,6 +70,7 @@ def _scores(args: tuple[Any, ...], y: Tensor) -> int:
 
 _RULES: dict[str, Callable[[tuple[Any, ...], Tensor], int]] = {
     "native_layer_norm": lambda _, y: LAYER_NORM * y.numel(),
+    "native_batch_norm": lambda _, y: BATCH_NORM * y.numel(),
     "_softmax": lambda _, y: SOFTMAX * y.numel(),
     "mean": lambda args, _: args[0].numel(),
     "upsample_bilinear2d": lambda _, y: BILINEAR * y.numel(),
@@ -81,10 +82,3 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Tensor], int]] = {
     "_scaled_dot_product_flash_attention_for_cpu": _scores,
     "_scaled_dot_product_fused_attention_overrideable": _scores,
 }
-
-
-def other_operations_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """Operations of one run that are no products; inputs and model on any device."""
-    with OtherOperations() as counter, torch.no_grad():
-        model(*inputs)
-    return counter.total

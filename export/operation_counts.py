@@ -6,6 +6,7 @@ elsewhere. Here one operation is one addition, multiplication, comparison, divis
 - pointwise operators: one for each value of their output, unless they are made of several;
 - sigmoid 4 (negate, exponential, add, divide); GELU 5 (scale, erf, add, two multiplications);
 - softmax 5 for each score (greatest, subtract, exponential, add up, divide);
+- batch normalisation 2 for each value (scale and shift), none where an exporter folds it into a convolution;
 - layer normalisation 7 for each value (mean, subtract, square and add up, scale, two of scale and shift);
 - a mean 1 for each value that goes in; a greatest value of a window 1 for each of its places;
 - bilinear resizing 9 for each value: three straight lines, a + (b - a) t;
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 Shape = tuple[int, ...]
 
-SIGMOID, GELU, SOFTMAX, LAYER_NORM, BILINEAR, DEFORMABLE_SAMPLE = 4, 5, 5, 7, 9, 8
+SIGMOID, GELU, SOFTMAX, LAYER_NORM, BATCH_NORM, BILINEAR, DEFORMABLE_SAMPLE = 4, 5, 5, 7, 2, 9, 8
 
 # ONNX's pointwise operators, by what each value of the output costs.
 _POINTWISE: Mapping[str, int] = {
@@ -30,6 +31,7 @@ _POINTWISE: Mapping[str, int] = {
     "Softmax": SOFTMAX,
     "Gelu": GELU,
     "LayerNormalization": LAYER_NORM,
+    "BatchNormalization": BATCH_NORM,
 }
 
 
@@ -52,7 +54,7 @@ def other_operations(operator: str, inputs: Sequence[Shape], output: Shape, attr
         return math.prod(output) * math.prod(kernel)
     if operator == "Resize":
         return BILINEAR * math.prod(output)
-    if operator == "Conv" and len(inputs) > 2:
+    if operator in ("Conv", "Gemm") and len(inputs) > 2:
         return math.prod(output)  # the bias
     if operator == "Attention":
         q, k = inputs[0], inputs[1]
