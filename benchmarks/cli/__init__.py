@@ -6,7 +6,19 @@ from types import ModuleType
 
 HELP = "measure FLOPs, latency, live speed, how steady maps are, and all of it on a GPU"
 # In the order of the help; importing a kind's module must be quick.
-KINDS = ("flops", "latency", "layers", "scaling", "live", "stream", "stream-memory", "stability", "gpu", "reproduce")
+KINDS = (
+    "flops",
+    "latency",
+    "layers",
+    "scaling",
+    "stages",
+    "live",
+    "stream",
+    "stream-memory",
+    "stability",
+    "gpu",
+    "reproduce",
+)
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
@@ -15,6 +27,7 @@ examples:
   dtfsal benchmark latency --preset lite --form "eager plain" --form "ONNX Runtime fp32" --batch-size 4 --threads 2
   dtfsal benchmark layers --engine dtfsal.engine --output layers.json
   dtfsal benchmark scaling --preset tiny --form eager --vary size --output size.json
+  dtfsal benchmark stages --engine lite.engine --video clip.mp4 --stride 1 --stride 4
   dtfsal benchmark live --engine lite.engine --video clip.mp4
   dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
   dtfsal benchmark stream --engine lite.engine --video clip.mp4

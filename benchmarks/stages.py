@@ -1,0 +1,204 @@
+"""From a video file to a video of overlays, stage by stage: what `dtfsal predict` spends beside its engine.
+
+Each run is `dtfsal predict`'s own way in a process of its own. The engine-only rate is that of the engine's stage:
+maps for each second in which the engine was at work. What end to end falls short of it is decoding, preparing,
+drawing and encoding, which take turns with the engine on the same cores.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtfsal.benchmarks.figures import new_figure
+from dtfsal.benchmarks.host import OtherCores, machine, software
+from dtfsal.benchmarks.intervals import median_interval
+from dtfsal.engines import read_bundle
+from dtfsal.engines.errors import EngineError
+from dtfsal.runtime.media import probe
+from dtfsal.runtime.predictor import SaliencyPredictor
+from dtfsal.runtime.sink import SinkContext
+from dtfsal.runtime.sinks import Output, write_outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STAGES = ("decode", "preprocess", "engine", "smooth", "render", "encode")
+OTHER = "other"
+PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
+
+
+def run_once(engine: Path, video: Path, stride: int, threads: int | None) -> dict[str, Any]:
+    """Predict a video to a video of overlays in this process, and say where the seconds went."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SaliencyPredictor(engine, stride=stride, threads=threads) as predictor,
+    ):
+        predictor.engine.warm_up()
+        others, cpu, started = OtherCores(), time.process_time(), time.perf_counter()
+        prediction = predictor.predict_file(video)
+        assert prediction.info is not None
+        context = SinkContext(
+            source=prediction.info,
+            model_name=predictor.engine.manifest.model_name,
+            model_size=(predictor.clip.height, predictor.clip.width),
+            clock=prediction.clock,
+        )
+        write_outputs(prediction, [Output(Path(folder) / "overlay.mp4")], context)
+        seconds = time.perf_counter() - started
+        return {
+            "seconds": seconds,
+            "cpu_seconds": time.process_time() - cpu,
+            "stages": dict(prediction.clock.seconds),
+            "frames": prediction.frames,
+            "maps": prediction.predicted_frames,
+            "other_cores": others.mean(),
+            "backend": predictor.engine.describe()["backend"],
+        }
+
+
+def stages(
+    engine: Path,
+    video: Path,
+    *,
+    strides: Sequence[int] = (1,),
+    runs: int = 3,
+    threads: int | None = None,
+    command: Sequence[str] = (),
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measure an engine over a video, with strides that take turns.
+
+    Args:
+        engine: the engine's folder.
+        video: a video, with sound for an audio-visual engine.
+        strides: a map is computed for every so many frames; the others lie between.
+        runs: over the video, with each stride.
+        threads: of the engine on the CPU; None for the physical cores.
+        command: the command line, to be kept with the result.
+        progress: called after each run.
+
+    Returns:
+        The report as JSON types.
+
+    Raises:
+        DtfsalError: the engine or the video cannot be used.
+    """
+    manifest, info = read_bundle(engine).manifest, probe(video)
+    found: dict[int, list[dict[str, Any]]] = {stride: [] for stride in strides}
+    for _ in range(runs):
+        for stride, measured in found.items():
+            measured.append(_in_a_process(engine, video, stride, threads))
+            progress()
+    others = [run["other_cores"] for measured in found.values() for run in measured if run["other_cores"] is not None]
+    return {
+        "kind": "stages",
+        "model": manifest.model_name,
+        "precision": manifest.precision,
+        "target": manifest.target,
+        "engine": engine.name,
+        "video": {
+            "name": video.name,
+            "size": [info.height, info.width],
+            "frame_rate_hz": 1 / info.frame_interval_seconds,
+            "has_audio": info.has_audio,
+        },
+        "runs": runs,
+        "backend": found[strides[0]][0]["backend"],
+        "rows": [_row(stride, measured) for stride, measured in found.items()],
+        "other_cores": statistics.mean(others) if others else None,
+        "machine": machine(PACKAGES),
+        "command": list(command),
+    }
+
+
+def _in_a_process(engine: Path, video: Path, stride: int, threads: int | None) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(run_once, engine, video, stride, threads).result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise EngineError(f"the process that ran {engine} died, for lack of memory perhaps: {error}") from error
+
+
+def _row(stride: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    seconds = [run["seconds"] for run in runs]
+    middle = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]  # one run's stages add up, medians do not
+    frames, spent = middle["frames"], middle["stages"]
+    by_stage = {stage: 1000 * spent.get(stage, 0.0) / frames for stage in STAGES}
+    total = 1000 * middle["seconds"] / frames
+    return {
+        "form": f"stride {stride}",
+        "stride": stride,
+        "frames": frames,
+        "maps": middle["maps"],
+        "stages_ms": {**by_stage, OTHER: total - sum(by_stage.values())},
+        "total_ms": total,
+        "cpu_ms": 1000 * middle["cpu_seconds"] / frames,
+        "frames_per_second": frames / statistics.median(seconds),
+        "frames_per_second_interval": [frames / limit for limit in reversed(median_interval(seconds))],
+        "engine_only_frames_per_second": 1000 / by_stage["engine"],
+        "of_engine_only": by_stage["engine"] / total,
+        "seconds": seconds,
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a table with the facts it stands on."""
+    lines = [
+        f"| {report['engine']}, {report['precision']}, to overlays | frames/s | engine only | of it | ms per frame | "
+        f"{' | '.join((*STAGES, OTHER))} | CPU ms |",
+        f"|{'---|' * (len(STAGES) + 7)}",
+    ]
+    for row in report["rows"]:
+        low, high = row["frames_per_second_interval"]
+        cells = (
+            row["form"],
+            f"{row['frames_per_second']:.3g} ({low:.3g}-{high:.3g})",
+            f"{row['engine_only_frames_per_second']:.3g}",
+            f"{100 * row['of_engine_only']:.1f} %",
+            f"{row['total_ms']:.1f}",
+            *(f"{row['stages_ms'][stage]:.1f}" for stage in (*STAGES, OTHER)),
+            f"{row['cpu_ms']:.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    video, host, backend = report["video"], report["machine"], report["backend"]
+    height, width = video["size"]
+    lines += [
+        "",
+        f"Milliseconds per frame of the median run of {report['runs']}; {video['name']} ({width}x{height}, "
+        f"{video['frame_rate_hz']:.4g} Hz), overlays of the same size; {backend['name']} on {backend['device']}, "
+        f"{backend['threads']} threads; {host['cpu']}, {host['cores']} cores; {software(host, report['other_cores'])}. "
+        f"`{' '.join(report['command'])}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw(report: dict[str, Any]) -> Figure:
+    """Stages upon each other, a bar for each stride."""
+    rows = report["rows"]
+    with new_figure(height=1.6 + 0.5 * len(rows)) as (figure, (axes,)):
+        left = [0.0] * len(rows)
+        for stage in (*STAGES, OTHER):
+            values = [row["stages_ms"][stage] for row in rows]
+            if max(values) < 0.005 * max(row["total_ms"] for row in rows):
+                continue
+            axes.barh(range(len(rows)), values, left=left, label=stage)
+            left = [a + b for a, b in zip(left, values, strict=True)]
+        for at, row in enumerate(rows):
+            said = f" {row['frames_per_second']:.3g} frames/s, {100 * row['of_engine_only']:.0f} % of the engine's own"
+            axes.text(left[at], at, said, va="center", fontsize=7)
+        axes.set_xlim(0, 1.45 * max(left))
+        axes.set_yticks(range(len(rows)), [row["form"] for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("milliseconds per frame of the video")
+        axes.grid(visible=False, axis="y")
+        axes.legend(ncols=4, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.28))
+        axes.set_title(f"{report['engine']}: {report['video']['name']} to overlays", fontsize=9, pad=30)
+    return figure
