@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.benchmarks.figures import COLOURS, new_figure
-from dtfsal.benchmarks.flops import PAPER_TABLE_2, Form, count
+from dtfsal.benchmarks.flops import PAPER_TABLE_2, FlopReport, Form, count, memory
 from dtfsal.benchmarks.graph_flops import engine_flops
-from dtfsal.benchmarks.host import machine, software
+from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.machine_rates import copy_rate, matrix_product_rate
+from dtfsal.benchmarks.torch_memory import REST, TorchMemory
 from dtfsal.engines.threads import default_threads
 
 if TYPE_CHECKING:
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 
 PACKAGES = ("dtfsal", "torch", "onnx", "numpy")
 OURS = ("dtfsal-v", "dtfsal")
+LEAST_SHARE = 1e-3  # of an engine's operations, for a point in the picture
+MARKERS = {
+    "matrix product": "o",
+    "attention": "*",
+    "convolution": "s",
+    "depthwise convolution": "^",
+    "deformable convolution": "D",
+    "other": "x",
+}
 
 
 def flops_report(
@@ -50,17 +61,46 @@ def flops_report(
     """
     threads = threads or default_threads()
     report = count(preset, form=form)
-    rates = {"matrix_product_gflop_per_second": matrix_product_rate(threads), "copy_gb_per_second": copy_rate(threads)}
+    others = OtherCores()
+    rates = _rates(threads) if roofline else None
+    other_cores = others.mean() if roofline else None
     return {
         "kind": "flops",
         **report.to_dict(),
+        "eager": _eager(report, memory(preset, form=form)),
         "beside_paper": [list(row) for row in report.beside_paper()],
         "table_2": {"paper": [dataclasses.asdict(row) for row in PAPER_TABLE_2], "ours": _ours()},
         "engine": None if engine is None else engine_flops(engine),
-        "rates": rates if roofline else None,
+        "rates": rates,
+        "other_cores": other_cores,
         "threads": threads,
         "machine": machine(PACKAGES),
         "command": list(command),
+    }
+
+
+def _rates(threads: int) -> dict[str, float]:
+    return {
+        "matrix_product_gflop_per_second": matrix_product_rate(threads),
+        "copy_gb_per_second": copy_rate(threads),
+    }
+
+
+def _eager(report: FlopReport, held: TorchMemory) -> dict[str, Any]:
+    """What the operators of eager PyTorch hold, move and compute for each byte, as JSON types."""
+    operations = {name: cost.true_flops + cost.other_operations for name, cost in report.parts.items()}
+    operations[REST] = report.rest_operations
+    rows = {name: (number, held.moved_bytes.get(name, 0)) for name, number in operations.items()}
+    rows["total"] = (sum(operations.values()), held.total_moved_bytes)
+    return {
+        "activation_peak_bytes": held.activation_peak_bytes,
+        "peak_operator": held.peak_operator,
+        "peak_place": held.peak_place,
+        "weight_bytes": held.weight_bytes,
+        "parts": {
+            name: {"operations": number, "bytes_moved": moved, "intensity": number / max(moved, 1)}
+            for name, (number, moved) in rows.items()
+        },
     }
 
 
@@ -83,17 +123,27 @@ def _ours() -> list[dict[str, Any]]:
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables with the facts they stand on."""
     lines = [
-        f"| {report['model']}, {report['form']} form | parameters, M | GMAC as the paper | attention GMAC | GFLOP |",
-        "|---|---|---|---|---|",
+        f"| {report['model']}, {report['form']} form | parameters, M | GMAC as the paper | attention GMAC | GFLOP | "
+        "other GFLOP | GB moved, eager | operations per byte |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    eager = report["eager"]
     for name, cost in report["parts"].items():
         attention = (cost["attention_macs"] + cost["position_macs"]) / 1e9
-        cells = (name, f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}", f"{attention:.2f}")
-        lines.append(f"| {' | '.join(cells)} | {cost['true_flops'] / 1e9:.2f} |")
-    other = report["other_operations"] / 1e9
-    lines += ["", f"Normalisation, activations, softmax, resizing and sampling are {other:.2f} GFLOP more."]
+        cells = [name, f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}", f"{attention:.2f}"]
+        other = report["other_operations"] if name == "total" else cost["other_operations"]
+        moved = eager["parts"][name]
+        cells += [f"{cost['true_flops'] / 1e9:.2f}", f"{other / 1e9:.2f}", f"{moved['bytes_moved'] / 1e9:.2f}"]
+        lines.append(f"| {' | '.join(cells)} | {moved['intensity']:.1f} |")
+    lines += [
+        "",
+        "Other arithmetic is normalisation, activations, softmax, resizing and sampling. Eager PyTorch holds at most "
+        f"{eager['activation_peak_bytes'] / 2**20:.0f} MiB of activations at once "
+        f"(in {eager['peak_place'] or 'forward'}), "
+        f"and {eager['weight_bytes'] / 2**20:.0f} MiB of weights and constants.",
+    ]
     lines += _paper_lines(report) + _engine_lines(report)
-    lines += ["", f"{software(report['machine'], None)}. `{' '.join(report['command'])}`"]
+    lines += ["", f"{software(report['machine'], report['other_cores'])}. `{' '.join(report['command'])}`"]
     return "\n".join(lines) + "\n"
 
 
@@ -142,31 +192,42 @@ def _engine_lines(report: dict[str, Any]) -> list[str]:
             f"Graph {name}: activations need {peak:.0f} MiB at once at least, weights and graph {weights:.0f} MiB.",
             "",
         ]
+    if engine["model"] == report["model"]:
+        products = sum(sum(graph["flops"].values()) for graph in engine["graphs"].values()) / 1e9
+        other = sum(graph["other_operations"] for graph in engine["graphs"].values()) / 1e9
+        lines += [
+            f"The graphs count {products:.2f} GFLOP of products and {other:.2f} of other arithmetic, PyTorch's "
+            f"operators {report['parts']['total']['true_flops'] / 1e9:.2f} and {report['other_operations'] / 1e9:.2f}: "
+            "a graph folds batch norms, pads attention's groups of queries, and resamples the sound by a product.",
+            "",
+        ]
     return lines[:-1]
 
 
 def draw(report: dict[str, Any]) -> Figure:
-    """The roofline: what the machine allows at each intensity, and where the engine's parts lie."""
+    """The roofline: what the machine allows at each intensity, and where each kind of layer of each part lies."""
     rates, engine = report["rates"], report["engine"]
     peak, bandwidth = rates["matrix_product_gflop_per_second"], rates["copy_gb_per_second"]
-    points = [
-        (part, cost)
-        for graph in engine["graphs"].values()
-        for part, cost in graph["parts"].items()
-        if cost["total"] > 1e7
-    ]
-    with new_figure(height=4.2) as (figure, (axes,)):
+    layers = [row for graph in engine["graphs"].values() for row in graph["layers"]]
+    least = LEAST_SHARE * sum(row["total"] for row in layers)
+    points = [row for row in layers if row["total"] >= least]
+    colours = dict(zip(dict.fromkeys(row["part"] for row in points), COLOURS, strict=False))
+    with new_figure(height=4.6) as (figure, (axes,)):
         edge = peak / bandwidth
-        low = min(0.3, *(cost["intensity"] / 2 for _, cost in points))
-        high = max(4 * edge, *(2 * cost["intensity"] for _, cost in points))
+        low = min(0.3, *(row["intensity"] / 2 for row in points))
+        high = max(4 * edge, *(2 * row["intensity"] for row in points))
         axes.plot([low, edge, high], [low * bandwidth, peak, peak], color="#000000")
-        for index, (part, cost) in enumerate(points):
-            intensity = cost["intensity"]
-            bound = min(peak, intensity * bandwidth)
-            colour = COLOURS[index % len(COLOURS)]
-            axes.plot([intensity, intensity], [low * bandwidth, bound], color=colour, linestyle=":", linewidth=1)
-            label = f"{part}: {cost['total'] / 1e9:.1f} GFLOP, {intensity:.0f} per byte"
-            axes.plot([intensity], [bound], "o", color=colour, label=label)
+        for row in points:
+            # The area is the share of all operations, so that what weighs much is seen to.
+            size = 18 + 300 * math.sqrt(row["total"] / sum(point["total"] for point in points))
+            bound = min(peak, row["intensity"] * bandwidth)
+            marker, colour = MARKERS[row["kind"]], colours[row["part"]]
+            axes.scatter([row["intensity"]], [bound], s=size, marker=marker, color=colour, alpha=0.75, zorder=3)
+        for part, colour in colours.items():
+            gflop = sum(row["total"] for row in points if row["part"] == part) / 1e9
+            axes.plot([], [], "-", linewidth=4, color=colour, label=f"{part}: {gflop:.3g} GFLOP")
+        for kind in dict.fromkeys(row["kind"] for row in points):
+            axes.plot([], [], MARKERS[kind], color="#666666", linestyle="none", label=kind)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("operations per byte that nodes read and write")

@@ -12,6 +12,9 @@ from dtfsal.engines.errors import EngineMismatchError
 from dtfsal.engines.manifest import GRAPH_TARGETS
 from dtfsal.export.graph_costs import KINDS, NodeCost, node_costs
 
+# Their output is their input's memory.
+VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphCost:
@@ -20,7 +23,7 @@ class GraphCost:
     Attributes:
         flops: two for each multiply-accumulate, by kind of arithmetic; kinds without any are left out.
         other_operations: arithmetic that is no product, as `dtfsal.export.operation_counts` counts it.
-        bytes_moved: what its nodes read and write, once each, weights included.
+        bytes_moved: what its nodes read and write, once each, weights included; `VIEWS` move nothing.
         nodes: how many.
     """
 
@@ -50,7 +53,7 @@ def graph_cost(costs: list[NodeCost]) -> GraphCost:
     return GraphCost(
         {kind: flops for kind, flops in kinds.items() if flops},
         sum(cost.other_operations for cost in costs),
-        sum(cost.bytes_moved for cost in costs),
+        sum(cost.bytes_moved for cost in costs if cost.operator not in VIEWS),
         len(costs),
     )
 
@@ -59,6 +62,16 @@ def by_part(costs: list[NodeCost]) -> dict[str, GraphCost]:
     """Costs by part of the model, in the graph's order."""
     parts = dict.fromkeys(cost.part for cost in costs)
     return {part: graph_cost([cost for cost in costs if cost.part == part]) for part in parts}
+
+
+def by_part_and_kind(costs: list[NodeCost]) -> list[tuple[str, str, GraphCost]]:
+    """Part, kind of arithmetic and costs, in the graph's order of parts; what computes nothing is left out."""
+    groups = dict.fromkeys((cost.part, kind) for cost in costs for kind in KINDS)
+    rows = [
+        (part, kind, graph_cost([cost for cost in costs if (cost.part, cost.kind) == (part, kind)]))
+        for part, kind in groups
+    ]
+    return [row for row in rows if row[2].total]
 
 
 def activation_peak_bytes(model: onnx.ModelProto, costs: list[NodeCost]) -> int:
@@ -112,6 +125,7 @@ def engine_flops(engine: Path) -> dict[str, Any]:
         graphs[name] = {
             **total.to_dict(),
             "parts": {part: cost.to_dict() for part, cost in by_part(costs).items()},
+            "layers": [{"part": part, "kind": kind, **cost.to_dict()} for part, kind, cost in by_part_and_kind(costs)],
             "activation_peak_bytes": activation_peak_bytes(model, costs),
             "weight_bytes": sum(
                 bundle.manifest.files[f].size_bytes for f in (spec.file, f"{spec.file}.data") if f in manifest.files

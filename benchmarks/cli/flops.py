@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, print_report, result_files
+from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, result_files, show
 
 HELP = "parameters and operations, part by part, beside the paper's"
 
@@ -47,5 +47,4 @@ def run(args: argparse.Namespace) -> int:
             command=command,
         )
         write(report, markdown(report), draw(report) if args.roofline and args.output else None)
-    print_report(report, markdown(report), as_json=args.json)
-    return 0
+    return show(report, markdown(report), "lowers the machine's rates", as_json=args.json)

@@ -9,6 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dtfsal.benchmarks.flops import PAPER_DECODERS_MILLIONS, PAPER_ROWS, count
 from dtfsal.benchmarks.plain import plain
+from dtfsal.benchmarks.torch_memory import FusedOnMeta
+from dtfsal.benchmarks.torch_operations import OtherOperations
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS, build_model
 from dtfsal.training.seeded import seeded_model, synthetic_window
@@ -99,11 +101,50 @@ def test_the_command(capsys):
         cost["macs"] for name, cost in report["parts"].items() if name != "total"
     )
     assert main(["benchmark", "flops", "--preset", "dtfsal"]) == 0
-    assert "1.74" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "1.74" in table
+    assert "297.91" in table
     assert main(["benchmark", "flops", "--preset", "tiny", "--json"]) == 0
     tiny = json.loads(capsys.readouterr().out)
     assert tiny["paper"] is None
     assert tiny["deviation_percent"] == {}
-    assert main(["benchmark", "flops", "--preset", "dtfsal"]) == 0
-    assert "297.91" in capsys.readouterr().out
     assert main(["benchmark", "flops", "--preset", "huge"]) == 2
+
+
+def test_hand_count_of_an_mvit_block():
+    """Block 0 of tiny: one head of 16 channels, 1 + 8x24x40 tokens, keys pooled by 8 to 1 + 8x3x5, an MLP of 64."""
+    encoder = build_model("tiny").encoder.to("meta")
+    block, grid = encoder.blocks[0], (8, 24, 40)
+    tokens, keys, channels = 1 + 8 * 24 * 40, 1 + 8 * 3 * 5, 16
+    with FusedOnMeta(), OtherOperations() as other, FlopCounterMode(display=False) as counter, torch.no_grad():
+        block(torch.empty(1, tokens, channels, device="meta"), grid)
+    values, pooled = tokens * channels, keys * channels
+    arithmetic = 7 * values + 3 * values  # norm1; the bias of q, k, v
+    arithmetic += 7 * (values + 2 * pooled)  # the norms behind the poolings
+    arithmetic += values + 5 * tokens * keys + (values - channels)  # scale, softmax, residual pooling
+    arithmetic += values + values + 7 * values  # the projection's bias, the skip, norm2
+    arithmetic += (1 + 5) * 4 * values + values + values  # the MLP's first bias and GELU, its second bias, the skip
+    assert other.total == arithmetic
+    macs = values * channels * (3 + 1 + 4 + 4)  # q, k, v, the projection, the MLP
+    macs += 27 * (values - channels + 2 * (pooled - channels))  # the poolings
+    macs += (values - channels) * (8 + 3 + 5)  # q R
+    # The fused attention is none of the operators that PyTorch's counter knows.
+    assert counter.get_total_flops() == 2 * macs
+
+
+def test_hand_count_of_the_token_enhancement():
+    """Tiny: LTEB at three levels and DLTFB at the last, 8 times of 32 channels."""
+    model = build_model("tiny")
+    blocks = dict(zip(((24, 40), (12, 20), (6, 10), (3, 5)), model.enhance, strict=True))
+    tokens = [len(block.tokens) for block in blocks.values()]
+    macs = other = 0
+    for (h, w), number in zip(blocks, tokens, strict=True):
+        values = 8 * h * w * 32
+        macs += values * 32 * 9 + 8 * 32 * number  # eq. 4's gate, the weights
+        # The gate's bias, sigmoid and mean, P'' x + x; the weights' bias and softmax.
+        other += values * (1 + 4 + 1 + 1 + 1) + 8 * number * (1 + 5)
+    values = 8 * 3 * 5 * 32
+    macs += values * 32 * (1 + 9 + 1)  # eq. 9 and 10
+    other += values * (1 + 5 + 1 + 7 + 1 + 1)  # biases, GELU, LayerNorm, the skip
+    enhance = count("tiny").parts["enhance"]
+    assert (enhance.macs, enhance.other_operations) == (macs, other)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.benchmarks.flops import PAPER_TABLE_2, count
-from dtfsal.benchmarks.graph_flops import activation_peak_bytes, graph_cost
+from dtfsal.benchmarks.flops_report import draw, markdown
+from dtfsal.benchmarks.graph_flops import activation_peak_bytes, by_part_and_kind, graph_cost
 from dtfsal.benchmarks.torch_operations import OtherOperations
 from dtfsal.export.graph_costs import node_costs
 from dtfsal.export.operation_counts import other_operations
@@ -56,6 +57,22 @@ def test_the_peak_of_activations_by_hand():
     ]
     model = make_model(nodes, [10, 4], {}, [20, 1], axes=[1])
     assert activation_peak_bytes(model, node_costs(model)) == 4 * 200
+
+
+def test_layers_by_hand():
+    """A view moves nothing; the product and what follows it are two layers of one part."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        helper.make_node("Relu", ["f"], ["r"]),
+        helper.make_node("Sigmoid", ["r"], ["y"]),
+    ]
+    rows = by_part_and_kind(node_costs(make_model(nodes, [10, 4], {"w": [4, 6]}, [10, 6])))
+    part = "final fusion, casts"
+    assert [(row[0], row[1], row[2].total, row[2].bytes_moved) for row in rows] == [
+        (part, "matrix product", 480, 4 * (40 + 24 + 60)),
+        (part, "other", 60 + 4 * 60, 4 * (2 * 60 + 2 * 60)),
+    ]
 
 
 CASES = {
@@ -119,5 +136,36 @@ def test_a_report_of_an_engine(tmp_path, capsys, make_toy_engine):
     assert graph["nodes"] > 5
     assert graph["total"] == sum(graph["flops"].values()) + graph["other_operations"] > 0
     assert sum(part["total"] for part in graph["parts"].values()) == graph["total"]
-    assert "Table 2" in capsys.readouterr().out
+    assert sum(row["total"] for row in graph["layers"]) == graph["total"]
+    assert report["rates"] is None
+    eager = report["eager"]["parts"]
+    for key in ("operations", "bytes_moved"):
+        assert eager["total"][key] == sum(row[key] for name, row in eager.items() if name != "total")
+    table = capsys.readouterr().out
+    assert table == output.with_suffix(".md").read_text() == markdown(report)
+    assert "Table 2" in table
     assert main(["benchmark", "flops", "--preset", "tiny", "--roofline"]) == 2
+
+
+def test_the_roofline_by_hand():
+    """Peak 100 GFLOP/s, 10 GB/s: the edge is at 10 operations for each byte; 4 are bound by memory, 40 are not."""
+
+    def layer(part, kind, total, intensity):
+        return {"part": part, "kind": kind, "total": total, "intensity": intensity}
+
+    layers = [
+        layer("encoder", "attention", 5e9, 4.0),
+        layer("decoders", "convolution", 5e9, 40.0),
+        layer("decoders", "other", 5.0, 0.1),  # too little to be drawn
+    ]
+    report = {
+        "rates": {"matrix_product_gflop_per_second": 100.0, "copy_gb_per_second": 10.0},
+        "engine": {"engine": "e", "graphs": {"window": {"layers": layers}}},
+        "machine": {"cpu": "a processor"},
+        "threads": 2,
+    }
+    (axes,) = draw(report).axes
+    points = [tuple(collection.get_offsets()[0]) for collection in axes.collections]
+    assert points == [(4.0, 40.0), (40.0, 100.0)]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["encoder: 5 GFLOP", "decoders: 5 GFLOP", "attention", "convolution"]
