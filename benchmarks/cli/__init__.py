@@ -22,6 +22,7 @@ KINDS = (
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
+  dtfsal benchmark flops --preset dtfsal --engine dtfsal.engine --roofline --output flops.json
   dtfsal benchmark latency --preset tiny --runs 20
   dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
   dtfsal benchmark latency --preset lite --form "eager plain" --form "ONNX Runtime fp32" --batch-size 4 --threads 2
