@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dtfsal.engines.manifest import Manifest, WeightsRecord
+    from dtfsal.export.parts import Graphs
     from dtfsal.export.request import BuildRequest
 
 DEFAULT_PRESET = "lite"
@@ -80,6 +81,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("conv3d", "conv2d"),
         default="conv3d",
         help="the transformer's pooling as the 3-D convolution that it is (default), or as equal 2-D ones",
+    )
+    parser.add_argument(
+        "--reuse-sound",
+        action="store_true",
+        help="models that mix times, as dtfsal: a graph of its own for slices of sound, which neighbouring windows "
+        "share (Python's runtime only)",
     )
     parser.add_argument(
         "--cpu-kernels",
@@ -229,7 +236,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
         output=args.output,
         batch_size=args.batch_size,
         max_batch_size=args.max_batch_size,
-        graphs="window" if args.single_graph else "reuse",
+        graphs=_graphs(args),
         pooling=args.pooling,
         overwrite=args.force,
         timing_cache=args.timing_cache,
@@ -240,6 +247,14 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
         report=args.report,
         cpu_kernels=args.cpu_kernels,
     )
+
+
+def _graphs(args: argparse.Namespace) -> "Graphs":
+    from dtfsal.engines.errors import UsageError
+
+    if args.single_graph and args.reuse_sound:
+        raise UsageError("--single-graph and --reuse-sound contradict each other: leave one out")
+    return "window" if args.single_graph else "sound" if args.reuse_sound else "reuse"
 
 
 def _warn_of_random(weights: "WeightsRecord", *, quiet: bool) -> None:

@@ -3,7 +3,8 @@
 A model whose encoder mixes times is one graph, "window". One that sees frames alone is three, so that neighbouring
 windows share their work: "frame" computes all that depends on a frame alone, "slice" on a slice of sound alone, and
 "head" makes a window's map of them. A frame's features go into the first convolution of their levels' decoders at
-once (see `dtfsal.export.tap_convolution`); level 4's wait for the sound.
+once (see `dtfsal.export.tap_convolution`); level 4's wait for the sound. Where the encoder mixes times, the sound can
+still be shared: by "slice", and a "window" that takes slices' features in the place of its sound.
 """
 
 import dataclasses
@@ -25,8 +26,9 @@ from dtfsal.training.audio import SLICE_STRIDE
 from dtfsal.training.config import PYRAMID_STRIDES, ModelConfig
 from dtfsal.training.model import DTFSal
 
-# "reuse": three graphs for models that see frames alone; "window": one graph for any model.
-Graphs = Literal["reuse", "window"]
+# "reuse": three graphs for models that see frames alone; "window": one graph for any model; "sound": as "reuse", and
+# for models that mix times and hear, one graph for the sound and one for the rest.
+Graphs = Literal["reuse", "window", "sound"]
 
 OUTPUT_NAME = "saliency_map"
 CONVOLVED_LEVELS = 3  # level 4 is fused with the sound before it is decoded
@@ -75,13 +77,19 @@ def graph_parts(model: DTFSal, graphs: Graphs = "reuse", *, batch_size: int = 1)
 
     Args:
         model: the model.
-        graphs: "reuse" for three graphs where the encoder sees frames alone; "window" for one in any case.
+        graphs: "reuse" for three graphs where the encoder sees frames alone; "window" for one in any case; "sound" for
+            two where the encoder mixes times and there is sound.
         batch_size: windows per run of a window graph; `DYNAMIC` for any number.
 
     Raises:
-        UsageError: three graphs for a batch of windows are asked for.
+        UsageError: several graphs for a batch of windows are asked for.
     """
     config = model.config
+    slices = _slice_part(config)
+    if graphs == "sound" and slices is not None and not model.encoder.per_frame:
+        if batch_size != 1:
+            raise UsageError("an engine that encodes each slice of sound once takes no batch: leave --reuse-sound out")
+        return (slices, _window_without_slices(model))
     if graphs == "window" or not model.encoder.per_frame:
         return (window_part(config, batch_size),)
     if batch_size != 1:
@@ -90,7 +98,7 @@ def graph_parts(model: DTFSal, graphs: Graphs = "reuse", *, batch_size: int = 1)
             f"an engine of {config.name!r} encodes frame by frame and takes no batch of {batch}: leave --batch-size "
             "and --max-batch-size out, or build one graph for whole windows with --single-graph"
         )
-    parts = (_frame_part(model), _slice_part(config), _head_part(model))
+    parts = (_frame_part(model), slices, _head_part(model))
     return tuple(part for part in parts if part is not None)
 
 
@@ -107,6 +115,14 @@ def window_part(config: ModelConfig, batch_size: int = 1) -> GraphPart:
         shape = (batch_size, audio.slices, 1, audio.height, audio.width)
         inputs.append(TensorSpec("audio", "float32", shape, audio.silence, None, "(B, slices, 1, h, w), log-mel"))
     return GraphPart("window", lambda model: model, tuple(inputs), (_map_spec(config, batch_size),))
+
+
+def _window_without_slices(model: DTFSal) -> GraphPart:
+    """`window_part` with what the slice graph gave in the place of its sound."""
+    video, audio = window_part(model.config).inputs
+    shape = (1, audio.shape[1], *_slice_shape(model.config))
+    features = TensorSpec("slice_features", "float32", shape, description="(1, slices, C, h, w)")
+    return GraphPart("window", _WindowGraph, (video, features), (_map_spec(model.config, 1),))
 
 
 def _frame_part(model: DTFSal) -> GraphPart:
@@ -180,6 +196,18 @@ def _frame_features(model: DTFSal) -> list[tuple[str, tuple[int, int, int], str]
 def _slice_shape(config: ModelConfig) -> tuple[int, int, int]:
     assert config.audio is not None
     return config.audio_branch.widths[-1], config.audio.height // SLICE_STRIDE, config.audio.width // SLICE_STRIDE
+
+
+class _WindowGraph(nn.Module):
+    def __init__(self, model: DTFSal) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, video: Tensor, slice_features: Tensor) -> Tensor:
+        """(1, 3, T, H, W) and (1, S, C, h, w) -> (1, 1, H, W)."""
+        features = self.model.encode_clip(video)
+        saliency_map, _ = self.model.predict(features, slice_features, self.model.config.times)
+        return saliency_map
 
 
 class _FrameGraph(nn.Module):

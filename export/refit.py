@@ -120,7 +120,8 @@ def _model(request: RefitRequest, manifest: Manifest) -> DTFSal:
 
 
 def _graphs(manifest: Manifest) -> Graphs:
-    return "window" if set(manifest.graphs) == {"window"} else "reuse"
+    graphs = set(manifest.graphs)
+    return "window" if graphs == {"window"} else "sound" if "window" in graphs else "reuse"
 
 
 def _batch(manifest: Manifest) -> int:

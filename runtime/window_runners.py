@@ -134,7 +134,7 @@ def runner_type(engine: Engine) -> type[WindowRunner]:
     parts = {"frame", "head"} if engine.manifest.audio is None else {"frame", "slice", "head"}
     runner: type[WindowRunner]
     if "window" in graphs:
-        runner = WholeWindow
+        runner = SharedSound if "slice" in graphs else WholeWindow
     elif parts <= graphs:
         runner = ReusedFeatures
     else:
@@ -173,6 +173,7 @@ class WholeWindow(WindowRunner):
 
     frame_graph = "window"
     slice_input = ("window", "audio")
+    sound = "audio"  # the input that the window's sound is
 
     def __init__(self, engine: Engine, *, use_preparers: bool = True) -> None:
         super().__init__(engine, use_preparers=use_preparers)
@@ -204,9 +205,9 @@ class WholeWindow(WindowRunner):
                 indices = slices.advance(window.centre_seconds)
                 self._slices.forget(indices.start)
                 for place, index in enumerate(indices):
-                    make = functools.partial(self._keep_slice, slices, index)
+                    make = functools.partial(self._keep_slice, slices, index, clock)
                     kept = self._slices.get(index, make) if slices.is_complete(index) else make()
-                    self.engine.place(self._inputs["audio"], kept, axis=1, index=place)
+                    self.engine.place(self._inputs[self.sound], kept, axis=1, index=place)
         with clock.stage("engine"):
             return _map_of(self.engine.run(self._inputs, graph="window"))
 
@@ -217,11 +218,74 @@ class WholeWindow(WindowRunner):
         pixels = normalise_clip([frame.pixels], dataclasses.replace(self.clip, frames=1))
         return self.engine.keep(pixels.astype(self._types["video"], copy=False))
 
-    def _keep_slice(self, slices: MelSlices, index: int) -> Any:
+    def _keep_slice(self, slices: MelSlices, index: int, clock: StageClock) -> Any:
         """(height, width), log-mel."""
+        del clock
         if self._slice_preparer is not None and (samples := slices.samples(index)) is not None:
             return self._slice_preparer.prepare(samples)
         return self.engine.keep(slices.slice(index).astype(self._types["audio"], copy=False))
+
+
+class SliceEncoder:
+    """Features of slices of sound from an engine's graph "slice"; silence, which is always the same, is encoded once.
+
+    Args:
+        engine: the engine.
+        preparer: what makes its log-mel slices where the engine works, or None.
+    """
+
+    def __init__(self, engine: Engine, preparer: Any) -> None:
+        self._engine, self._preparer = engine, preparer
+        self._type = engine.manifest.graphs["slice"].inputs[0].dtype
+        self._silence: Any = None
+
+    def encode(self, index: int, slices: MelSlices, clock: StageClock) -> Any:
+        """The features of slice `index`, in the memory where the engine works."""
+        with clock.stage("preprocess"):
+            mel = self._mel_of(index, slices)
+        silent = mel is slices.silence
+        if silent and self._silence is not None:
+            return self._silence
+        with clock.stage("engine"):
+            if isinstance(mel, np.ndarray):
+                mel = mel[None, None].astype(self._type, copy=False)
+            features = self._engine.run_kept({"slice": mel}, graph="slice")["slice_features"]
+        if silent:
+            self._silence = features
+        return features
+
+    def _mel_of(self, index: int, slices: MelSlices) -> Any:
+        """Slice `index`, (height, width), or what the engine's preparer made of it; the sound's `silence` if it is."""
+        if self._preparer is None:
+            return slices.slice(index)
+        samples = slices.samples(index)
+        return slices.silence if samples is None else self._preparer.prepare(samples)
+
+
+class SharedSound(WholeWindow):
+    """Two graphs: "slice" hears each slice of sound once, and "window" sees each window anew, whose times it mixes."""
+
+    slice_input = ("slice", "slice")
+    sound = "slice_features"
+
+    def __init__(self, engine: Engine, *, use_preparers: bool = True) -> None:
+        super().__init__(engine, use_preparers=use_preparers)
+        self._encoder = SliceEncoder(engine, self._slice_preparer)
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """See `WindowRunner.check`."""
+        clip, audio = engine.manifest.clip, engine.manifest.audio
+        if audio is None:
+            raise EngineMismatchError(
+                f"{engine.bundle.path} has a graph for slices of sound and no sound in its manifest: build it again"
+            )
+        _check_graph(engine, "slice", {"slice": ((1, 1, audio.height, audio.width), None)}, {})
+        inputs: dict[str, Wanted] = {"video": ((1, 3, clip.frames, clip.height, clip.width), None)}
+        _check_graph(engine, "window", inputs | {cls.sound: _slice_features(engine)}, _map_wanted(engine))
+
+    def _keep_slice(self, slices: MelSlices, index: int, clock: StageClock) -> Any:
+        return self._encoder.encode(index, slices, clock)
 
 
 class ReusedFeatures(WindowRunner):
@@ -240,7 +304,7 @@ class ReusedFeatures(WindowRunner):
         self._single = dataclasses.replace(self.clip, frames=1)
         self._pixels = np.empty((3, 1, self.clip.height, self.clip.width), np.float32)
         self._frame_type = graphs["frame"].inputs[0].dtype
-        self._slice_type = graphs["slice"].inputs[0].dtype if self.audio is not None else ""
+        self._encoder = None if self.audio is None else SliceEncoder(engine, self._slice_preparer)
         wanted = _head_inputs(engine)
         self._features = [tensor.name for tensor in graphs["frame"].outputs]
         # The head's inputs, filled anew for each window: for lite at full size 22 MB, 2 ms.
@@ -249,7 +313,6 @@ class ReusedFeatures(WindowRunner):
         }
         self._frames = Kept[dict[str, Any]]()  # features by the frame's number in the source
         self._slices = Kept[Any]()  # features by the slice's number on the grid
-        self._silence: Any = None
 
     @classmethod
     def check(cls, engine: Engine) -> None:
@@ -268,12 +331,12 @@ class ReusedFeatures(WindowRunner):
             for frame in window.frames
         ]
         encoded = []
-        if slices is not None:
+        if slices is not None and self._encoder is not None:
             with clock.stage("preprocess"):
                 indices = slices.advance(window.centre_seconds)
             self._slices.forget(indices.start)
             for index in indices:
-                make = functools.partial(self._encode_slice, index, slices, clock)
+                make = functools.partial(self._encoder.encode, index, slices, clock)
                 encoded.append(self._slices.get(index, make) if slices.is_complete(index) else make())
         with clock.stage("engine"):
             for tap, features in enumerate(frames):
@@ -293,27 +356,6 @@ class ReusedFeatures(WindowRunner):
         with clock.stage("engine"):
             return self.engine.run_kept({"frame": pixels}, graph="frame")
 
-    def _encode_slice(self, index: int, slices: MelSlices, clock: StageClock) -> Any:
-        with clock.stage("preprocess"):
-            mel = self._mel_of(index, slices)
-        silent = mel is slices.silence
-        if silent and self._silence is not None:
-            return self._silence
-        with clock.stage("engine"):
-            if isinstance(mel, np.ndarray):
-                mel = mel[None, None].astype(self._slice_type, copy=False)
-            features = self.engine.run_kept({"slice": mel}, graph="slice")["slice_features"]
-        if silent:
-            self._silence = features
-        return features
-
-    def _mel_of(self, index: int, slices: MelSlices) -> Any:
-        """Slice `index`, (height, width), or what the engine's preparer made of it; the sound's `silence` if it is."""
-        if self._slice_preparer is None:
-            return slices.slice(index)
-        samples = slices.samples(index)
-        return slices.silence if samples is None else self._slice_preparer.prepare(samples)
-
 
 def _map_of(outputs: Mapping[str, Array]) -> SaliencyMap:
     return np.asarray(outputs["saliency_map"][0, 0], np.float32)
@@ -326,25 +368,32 @@ def _map_wanted(engine: Engine) -> dict[str, Wanted]:
 def _head_inputs(engine: Engine) -> dict[str, Wanted]:
     """What the head must take: the features of T frames and of the window's slices, each along a new second axis."""
     manifest = engine.manifest
-
-    def stacked(tensor: TensorSpec, number: int) -> Wanted:
-        if -1 in tensor.shape[1:]:
-            raise EngineMismatchError(
-                f"{engine.bundle.path}: its output {tensor.name} leaves sizes open, and they must be fixed to be kept; "
-                "build the engine again"
-            )
-        return (1, number, *tensor.shape[1:]), tensor.dtype
-
-    wanted = {tensor.name: stacked(tensor, manifest.clip.frames) for tensor in manifest.graphs["frame"].outputs}
+    outputs = manifest.graphs["frame"].outputs
+    wanted = {tensor.name: _stacked(engine, tensor, manifest.clip.frames) for tensor in outputs}
     if manifest.audio is not None:
-        outputs = {tensor.name: tensor for tensor in manifest.graphs["slice"].outputs}
-        if set(outputs) != {"slice_features"}:
-            raise EngineMismatchError(
-                f"{engine.bundle.path}: its graph 'slice' gives {', '.join(outputs)} and not slice_features; build the "
-                "engine again"
-            )
-        wanted["slice_features"] = stacked(outputs["slice_features"], manifest.audio.slices)
+        wanted["slice_features"] = _slice_features(engine)
     return wanted
+
+
+def _slice_features(engine: Engine) -> Wanted:
+    """What the features of a window's slices must be, along a new second axis, by what the slice graph gives."""
+    assert engine.manifest.audio is not None
+    outputs = {tensor.name: tensor for tensor in engine.manifest.graphs["slice"].outputs}
+    if set(outputs) != {"slice_features"}:
+        raise EngineMismatchError(
+            f"{engine.bundle.path}: its graph 'slice' gives {', '.join(outputs)} and not slice_features; build the "
+            "engine again"
+        )
+    return _stacked(engine, outputs["slice_features"], engine.manifest.audio.slices)
+
+
+def _stacked(engine: Engine, tensor: TensorSpec, number: int) -> Wanted:
+    if -1 in tensor.shape[1:]:
+        raise EngineMismatchError(
+            f"{engine.bundle.path}: its output {tensor.name} leaves sizes open, and they must be fixed to be kept; "
+            "build the engine again"
+        )
+    return (1, number, *tensor.shape[1:]), tensor.dtype
 
 
 def _check_graph(engine: Engine, name: str, inputs: Mapping[str, Wanted], outputs: Mapping[str, Wanted]) -> None:

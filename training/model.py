@@ -100,12 +100,16 @@ class DTFSal(nn.Module):
             UsageError: a shape does not fit.
         """
         audio = self._checked(video, audio)
-        features = self.refine([level.transpose(1, 2).flatten(0, 1) for level in self.encoder(video)])
+        features = self.encode_clip(video)
         slice_features = None
         if audio is not None:
             slice_features = self.audio.encode_slices(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
         saliency_map, side_maps = self.predict(features, slice_features, video.shape[2] // self.encoder.temporal_stride)
         return (saliency_map, side_maps) if return_side_maps else saliency_map
+
+    def encode_clip(self, video: Tensor) -> list[Tensor]:
+        """What a window's frames decide: (B, 3, T, H, W) to F_1^R..F_4^R, enhanced, each (B*T', C*, h_i, w_i)."""
+        return self.refine([level.transpose(1, 2).flatten(0, 1) for level in self.encoder(video)])
 
     def encode_frames(self, frames: Tensor) -> list[Tensor]:
         """What a frame alone decides, for encoders that see frames alone.

@@ -59,6 +59,8 @@ bool has(const Bundle &bundle, const char *graph) { return bundle.manifest.graph
 void check_graphs(const Bundle &bundle) {
     const ClipSpec &clip = bundle.manifest.clip;
     const auto &audio = bundle.manifest.audio;
+    if (has(bundle, "window") && has(bundle, "slice"))
+        fail(Kind::bad_engine, bundle.path + " shares its sound between windows, which only Python's runtime does: build it without --reuse-sound");
     if (has(bundle, "window")) {
         need_count(bundle, "window", audio ? 2 : 1);
         need(bundle, "window", true, "video", {1, 3, clip.frames, clip.height, clip.width});
