@@ -33,6 +33,8 @@ Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float
 PLUGIN_DOMAIN = "dtfsal"
 # Scores of one chunk: 512 queries against MViTv2-S's 1,345 keys are 2.8 MB in fp32, a last-level cache's size.
 QUERIES_PER_CHUNK = 512
+# Scores of one node, which ONNX Runtime's kernel holds at once: 268 MB in fp32, where all of block 1's are 925 MB.
+SCORES_PER_NODE = 2**26
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,11 +183,12 @@ def _attend_whole(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coo
 
 
 def _attend_chunked(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:
-    """One Attention node whose query heads are chunks of queries that share a head's keys and values.
+    """Attention nodes whose query heads are chunks of queries that share a head's keys and values.
 
     ONNX Runtime's CPU kernel parallelises over heads and forms a head's scores as a whole; block 0 of MViTv2-S has one
     head of 86,017 queries. In chunks the same node took 0.34 s instead of 0.98 s there, and block 1 0.77 s instead of
-    1.02 s (2 CPU cores, ONNX Runtime 1.32).
+    1.02 s (2 CPU cores, ONNX Runtime 1.32). It holds all scores of a node: memory that is mapped anew in the first two
+    runs, which took block 1 2.6 s instead of 0.8 s. So a node gets some of the chunks only.
     """
     batch, heads, queries, _ = q.shape
     chunks = math.ceil(queries / QUERIES_PER_CHUNK)
@@ -193,9 +196,15 @@ def _attend_chunked(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], c
         return _attend_whole(q, k, v, biases, coordinates)
     chunk = math.ceil(queries / chunks)
     query, key = _with_positions(q, k, biases, coordinates, rows_after=chunks * chunk - queries)
-    query = query.reshape(batch, heads * chunks, chunk, -1)
-    y = F.scaled_dot_product_attention(query, key, v, scale=1.0, enable_gqa=True)
-    return y.reshape(batch, heads, chunks * chunk, -1)[:, :, :queries]
+    per_node = max(1, SCORES_PER_NODE // (heads * chunk * k.shape[2]))
+    parts = []
+    for some in [query] if per_node >= chunks else query.split(per_node * chunk, dim=2):
+        some_chunks = some.shape[2] // chunk
+        y = F.scaled_dot_product_attention(
+            some.reshape(batch, heads * some_chunks, chunk, -1), key, v, scale=1.0, enable_gqa=some_chunks > 1
+        )
+        parts.append(y.reshape(batch, heads, some_chunks * chunk, -1))
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))[:, :, :queries]
 
 
 def _attend_decomposed(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], coordinates: Tensor) -> Tensor:

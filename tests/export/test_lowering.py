@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from dtfsal.benchmarks.parity import BARS, compare, synthetic_windows, worst
+from dtfsal.export import lowering
 from dtfsal.export.graph import to_onnx
 from dtfsal.export.lowering import Forms
 from dtfsal.training.deform_conv import deform_conv2d
 from dtfsal.training.model import DTFSal
+from dtfsal.training.mvit import key_coordinates
 
 
 def session(graph):
@@ -138,3 +140,24 @@ def test_parity_of_the_full_models(preset, tmp_path):
     for precision, candidate in (("fp32", graph), ("fp16", to_reduced(graph, "fp16"))):
         result = compare(expected, session(candidate).run(None, inputs)[0][0, 0])
         assert not BARS[precision].misses(result), (precision, result)
+
+
+def test_many_scores_are_several_nodes_and_the_same_attention(monkeypatch):
+    """Chunks of queries over several nodes, the last one smaller, against one attention over all."""
+    monkeypatch.setattr(lowering, "QUERIES_PER_CHUNK", 4)
+    monkeypatch.setattr(lowering, "SCORES_PER_NODE", 2 * 3 * 4 * 7)  # three of the chunks, of two heads
+    torch.manual_seed(0)
+    queries, keys, dim = 1 + 28, 7, 8
+    q, k, v = (torch.randn(1, 2, n, dim) for n in (queries, keys, keys))
+    biases = [torch.randn(1, 2, queries - 1, n) for n in (1, 2, 3)]
+    coordinates = key_coordinates((1, 2, 3))
+    calls = []
+    attention = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda q, *rest, **options: calls.append(q.shape[1]) or attention(q, *rest, **options),
+    )
+    y = lowering.ATTENTION_FORMS["chunked"](q, k, v, biases, coordinates)
+    assert calls == [2 * 3, 2 * 3, 2 * 2]
+    torch.testing.assert_close(y, lowering.ATTENTION_FORMS["whole"](q, k, v, biases, coordinates))
