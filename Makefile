@@ -17,7 +17,7 @@ GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py tests/engines/frontend/tes
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test test-slow sanitize fuzz gpu-check plugin lint format types bench tables clean
+.PHONY: help demo weights test test-slow sanitize fuzz gpu-check plugin lint format types bench budget tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -87,6 +87,11 @@ format: $(VENV)/.dev  ## format the code
 bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal for the full one)
 	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
 	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
+
+budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes and allocations to benchmarks/budgets.json (UPDATE=--update to write it)
+	@for preset in tiny lite; do \
+		$(BIN)/dtfsal build --preset $$preset --output build/budget/$$preset.engine --force --quiet || exit 1; done
+	@$(BIN)/dtfsal benchmark budget --engine build/budget/tiny.engine --engine build/budget/lite.engine $(UPDATE)
 
 tables: $(VENV)/.dev  ## put the results' tables into the documents
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md

@@ -4,7 +4,7 @@ import argparse
 import importlib
 from types import ModuleType
 
-HELP = "measure FLOPs, latency, live speed, how steady maps are, and all of it on a GPU"
+HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
 # In the order of the help; importing a kind's module must be quick.
 KINDS = (
     "flops",
@@ -17,6 +17,9 @@ KINDS = (
     "stream-memory",
     "stability",
     "gpu",
+    "pareto",
+    "compare",
+    "budget",
     "reproduce",
 )
 EXAMPLES = """\
@@ -34,6 +37,9 @@ examples:
   dtfsal benchmark stream --engine lite.engine --video clip.mp4
   dtfsal benchmark stream-memory --engine lite.engine --video clip.mp4 --frames 100000 --output memory.json
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
+  dtfsal benchmark pareto --engine lite.engine --engine lite-int8.engine --video clip.mp4 --output pareto.json
+  dtfsal benchmark compare before.json after.json
+  dtfsal benchmark budget --engine lite.engine
   dtfsal benchmark gpu --output benchmarks/results/gpu-rtx4090.json
   dtfsal benchmark gpu --preset tiny --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
 """

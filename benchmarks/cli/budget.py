@@ -1,0 +1,50 @@
+"""`dtfsal benchmark budget`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "counts that must not grow (FLOPs, nodes, sizes, allocations), held to a committed budget; never wall time"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kind's arguments."""
+    parser.epilog = "Exit codes: 0 within the budget, 1 over it, 2 wrong usage, 4 bad engine."
+    parser.add_argument(
+        "-e", "--engine", type=Path, action="append", default=[], metavar="DIR", help="also count an engine; repeat it"
+    )
+    parser.add_argument("--budget", type=Path, metavar="FILE", help="the budget (default: the package's own)")
+    parser.add_argument("--update", action="store_true", help="write what was counted into the budget")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count; errors are for the caller to print."""
+    from dtfsal.benchmarks.budget import (
+        BUDGET_FILE,
+        allocation_counts,
+        check,
+        engine_counts,
+        model_counts,
+        read_budget,
+    )
+    from dtfsal.runtime.writer import atomic_output
+
+    path = args.budget or BUDGET_FILE
+    budget = {} if args.update and not path.exists() else read_budget(path)
+    counts = model_counts()
+    for engine in args.engine:
+        counts |= engine_counts(engine) | allocation_counts(engine)
+    if args.update:
+        with atomic_output(path) as file:
+            file.write_text(json.dumps(dict(sorted({**budget, **counts}.items())), indent=2) + "\n")
+        return 0
+    wrong, shrunk = check(counts, budget)
+    if args.json:
+        print(json.dumps({"kind": "budget", "counts": counts, "over": wrong, "under": shrunk}, indent=2))
+    for line in [*(shrunk if not args.json else []), *wrong]:
+        print(f"dtfsal: {line}", file=sys.stderr)
+    if not args.json:
+        print(f"{len(counts)} counts, {len(wrong)} over the budget, {len(shrunk)} under it")
+    return 1 if wrong else 0
