@@ -334,6 +334,16 @@ def test_a_tensorrt_engine_without_tensorrt(library, copied):
     assert "TENSORRT_INCLUDE_DIR" in text
 
 
+def test_an_openvino_engine(library, copied):
+    document = json.loads((copied / "manifest.json").read_text())
+    document["target"] = "openvino"
+    rewrite(copied, document)
+    status, text = refusal(library, copied)
+    assert status == BAD_ENGINE
+    assert "built for OpenVINO" in text
+    assert "dtfsal build --target onnxruntime" in text
+
+
 def rewrite(folder, document):
     import hashlib
 
