@@ -74,7 +74,9 @@ class OpenVinoEngine(Engine):
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            return core.compile_model(core.read_model(file), "CPU", options)
+            # Not `core.read_model`: it tries every format on a file that is no graph, and what they say is printed.
+            reader = self._openvino.frontend.FrontEndManager().load_by_framework("onnx")
+            return core.compile_model(reader.convert(reader.load(file)), "CPU", options)
         except Exception as error:  # OpenVINO raises plain RuntimeErrors
             raise EngineError(
                 f"OpenVINO {self._openvino.__version__} cannot load {file}: {_cause(error)}; build the engine again"
@@ -129,6 +131,7 @@ def import_openvino() -> Any:
     """
     try:
         import openvino
+        import openvino.frontend
     except ImportError as error:
         raise UnavailableError(f"OpenVINO cannot be imported ({error}); run `{INSTALL}`") from error
     return openvino
@@ -158,7 +161,6 @@ def _check_tensors(where: str, specs: tuple[TensorSpec, ...], found: list[Any]) 
 
 
 def _cause(error: Exception) -> str:
-    """The line of OpenVINO's many that says what is wrong: the last one that is no place in its sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (said or lines or [type(error).__name__])[0]
+    """The line of OpenVINO's many that says what is wrong: the last, after places in its sources and general words."""
+    lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from dtfsal.engines import EngineError, EngineMismatchError, UnavailableError, UsageError, open_engine
 from dtfsal.engines import openvino_engine as backend
@@ -107,6 +108,16 @@ def test_without_openvino(make_engine, monkeypatch):
         open_engine(make_engine())
 
 
-def test_the_cause_of_an_error_is_found_among_its_places():
-    error = RuntimeError("Exception from src/a.cpp:12:\nCheck 'x' failed at src/b.cpp:3:\nthe file is no model\nmore\n")
-    assert backend._cause(error) == "the file is no model"
+def test_the_cause_of_an_error_is_found_and_nothing_printed(make_engine, tiny_model, capfd):
+    cut = tiny_model().SerializeToString()[:-10]
+    with pytest.raises(EngineError, match="Model can't be parsed; build the engine again"):
+        open_engine(make_engine(model=cut), threads=1)
+    operator = helper.make_node("Fold", ["video"], ["saliency_map"], domain="ours")
+    model = tiny_model()
+    del model.graph.node[:]
+    model.graph.node.append(operator)
+    model.opset_import.append(helper.make_opsetid("ours", 1))
+    with pytest.raises(EngineError, match=r"No conversion rule found for operations: .*Fold"):
+        open_engine(make_engine(model=model), threads=1)
+    assert backend._cause(RuntimeError()) == "RuntimeError"
+    assert capfd.readouterr() == ("", "")
