@@ -21,6 +21,21 @@ RECORD_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantisationRecord:
+    """How an int8 engine was calibrated, and what of it computes in integers.
+
+    Attributes:
+        sources: names of the videos' files, or that there was none.
+        windows: that were run, of all sources together.
+        layers: by graph and type, "int8" or "fp32", the names of convolutions, matrix products and attentions.
+    """
+
+    sources: tuple[str, ...]
+    windows: int
+    layers: dict[str, dict[str, list[str]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildRecord:
     """How an engine was built.
 
@@ -33,6 +48,7 @@ class BuildRecord:
         hardware_compatibility: TensorRT's level.
         signatures: `graph_signature` of each graph, by name.
         attention_fused: whether each Attention node of a graph became one kernel, by name; None where no builder said.
+        quantisation: of an int8 engine, else None.
     """
 
     forms: Forms
@@ -43,6 +59,7 @@ class BuildRecord:
     hardware_compatibility: HardwareCompatibility
     signatures: dict[str, str]
     attention_fused: dict[str, bool | None]
+    quantisation: QuantisationRecord | None = None
 
     def to_json(self) -> str:
         """The text of `build.json`."""
@@ -65,6 +82,9 @@ class BuildRecord:
         if fields.pop("version", None) != RECORD_VERSION:
             raise EngineMismatchError(f"{path} is of another version of dtfsal: build the engine again with this one")
         try:
+            if (quantisation := fields.get("quantisation")) is not None:
+                sources = tuple(quantisation["sources"])
+                fields["quantisation"] = QuantisationRecord(**{**quantisation, "sources": sources})
             return cls(**{**fields, "forms": Forms(**fields["forms"])})
         except (KeyError, TypeError) as error:
             raise EngineError(f"{path} is not a record of a build ({error}): build the engine again") from error
@@ -103,4 +123,4 @@ _WEIGHT_TYPES = {
     onnx.TensorProto.DOUBLE,
 }
 
-__all__ = ["RECORD_FILE", "BuildRecord", "graph_signature"]
+__all__ = ["RECORD_FILE", "BuildRecord", "QuantisationRecord", "graph_signature"]

@@ -15,7 +15,8 @@ from dtfsal.engines.bundle import sha256_file, write_bundle
 from dtfsal.engines.cpu_kernels import cpu_kernels_library
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
-from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
+from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
+from dtfsal.export.calibration import part_inputs
 from dtfsal.export.graph import count_operators, to_onnx
 from dtfsal.export.graph_costs import NodeCost, node_costs
 from dtfsal.export.layer_report import Evidence, layer_report
@@ -23,12 +24,14 @@ from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms
 from dtfsal.export.own_operators import with_own_operators
 from dtfsal.export.parts import GraphPart, graph_parts
 from dtfsal.export.precision import to_reduced
+from dtfsal.export.quantisation import layer_types, to_int8
 from dtfsal.export.request import FORMS, BuildRequest, graph_forms
 from dtfsal.export.tensorrt_builder import build_tensorrt
 from dtfsal.export.tensorrt_flavours import Version, check_machine, tensorrt_target, version_of
 from dtfsal.export.tensorrt_schedule import Step
 from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
+from dtfsal.training.model_inputs import Inputs
 from dtfsal.training.seeded import seeded_model
 from dtfsal.training.weights import load_weights, shipped_weights
 
@@ -52,6 +55,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         UsageError: the request contradicts itself, or something that is no bundle stands at the output.
         WeightsError: the weights file cannot be used.
         UnavailableError: the target cannot be built on this machine.
+        MediaError: a calibration video cannot be read.
         ExportError, EngineBuildError: the graph or the engine did not come out.
         OutputError: the result cannot be written.
     """
@@ -71,10 +75,11 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         report("weights", 0, 0)
         model, weights = requested_model(request)
         parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
+        windows = calibration_inputs(request, model, report)
         if request.cpu_kernels:
             report("CPU kernels", 0, 0)
         plugins = _plugin_library(request, model, forms)
-        built = [_build_part(model, part, request, forms, plugins, folder, report) for part in parts]
+        built = [_build_part(model, part, request, forms, windows, plugins, folder, report) for part in parts]
         report("bundle", 0, 0)
         manifest = Manifest(
             model_name=model.config.name,
@@ -100,6 +105,13 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
             hardware_compatibility=request.hardware_compatibility,
             signatures={part.name: graph.signature for part, graph in zip(parts, built, strict=True)},
             attention_fused={part.name: graph.attention_fused for part, graph in zip(parts, built, strict=True)},
+            quantisation=QuantisationRecord(
+                sources=request.calibration.sources,
+                windows=len(windows),
+                layers={part.name: graph.layer_types for part, graph in zip(parts, built, strict=True)},
+            )
+            if request.precision == "int8"
+            else None,
         )
         (folder / RECORD_FILE).write_text(record.to_json())
         files = {file.name: file for graph in built for file in graph.files} | {RECORD_FILE: folder / RECORD_FILE}
@@ -120,7 +132,7 @@ def export_graph(
     Args:
         model: the model.
         target: the back end.
-        precision: of weights and arithmetic.
+        precision: of weights and arithmetic; a graph that `to_int8` is to quantise is still in FP32.
         part: which graph; None for the whole model on one window.
         forms: of its operators; None for the target's.
     """
@@ -128,9 +140,44 @@ def export_graph(
     graph = to_onnx(model, forms, part)
     if forms.products == "own":
         graph = with_own_operators(graph)
-    if target == "openvino" or precision == "fp32":  # OpenVINO rounds itself
+    if target == "openvino" or precision in ("fp32", "int8"):  # OpenVINO rounds itself
         return graph
     return to_reduced(graph, precision)
+
+
+def calibration_inputs(request: BuildRequest, model: DTFSal, report: Progress) -> list[Inputs]:
+    """The windows that an int8 request is calibrated on; none for another precision.
+
+    Raises:
+        MediaError, UsageError: a video cannot be used.
+    """
+    if request.precision != "int8":
+        return []
+    report("calibration windows", 0, 0)
+    return request.calibration.inputs(model.config)
+
+
+def part_graph(
+    model: DTFSal, part: GraphPart, request: BuildRequest, forms: Forms, windows: list[Inputs], report: Progress
+) -> onnx.ModelProto:
+    """The graph of a request's part in the request's precision.
+
+    Args:
+        model: the model.
+        part: which graph.
+        request: what is built.
+        forms: of its operators.
+        windows: what `calibration_inputs` gave.
+        report: told when a stage begins.
+    """
+    suffix = "" if part.name == "window" else f", graph {part.name!r}"
+    report(f"ONNX{suffix}", 0, 0)
+    graph = export_graph(model, request.target, request.precision, part, forms)
+    if request.precision != "int8":
+        return graph
+    report(f"calibration{suffix}", 0, 0)
+    parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
+    return to_int8(graph, part_inputs(model, part, parts, windows))
 
 
 def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:
@@ -171,6 +218,7 @@ class _BuiltGraph:
     signature: str
     compute_capabilities: tuple[str, ...] = ()
     attention_fused: bool | None = None
+    layer_types: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def _build_part(
@@ -178,22 +226,22 @@ def _build_part(
     part: GraphPart,
     request: BuildRequest,
     forms: Forms,
+    windows: list[Inputs],
     plugins: Path | None,
     folder: Path,
     report: Progress,
 ) -> _BuiltGraph:
-    suffix = "" if part.name == "window" else f", graph {part.name!r}"
-    report(f"ONNX{suffix}", 0, 0)
-    graph = export_graph(model, request.target, request.precision, part, forms)
+    graph = part_graph(model, part, request, forms, windows, report)
     signature = graph_signature(graph)
     costs = node_costs(graph, windows=request.tuned_batch) if request.report else []
     title = model.config.name + ("" if part.name == "window" else f" {part.name}")
     if (tensorrt := tensorrt_target(request.target)) is None:
+        types = layer_types(graph) if request.precision == "int8" else {}
         files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)
-        return _BuiltGraph(files, "torch.onnx", version("torch"), signature)
-    report(f"engine{suffix}", 0, 0)
+        return _BuiltGraph(files, "torch.onnx", version("torch"), signature, layer_types=types)
+    report("engine" + ("" if part.name == "window" else f", graph {part.name!r}"), 0, 0)
     built = build_tensorrt(
         graph, tensorrt, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
     )

@@ -1,6 +1,7 @@
 """`dtfsal build` and `python export/build_engine.py`."""
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -24,6 +25,8 @@ examples:
       random weights, for a first look, run by ONNX Runtime on the CPU
   dtfsal build --weights dtfsal.safetensors --output dtfsal.engine
       the model in a weights file
+  dtfsal build --precision int8 --calibration some.mp4 --calibration other.mp4 --output lite-int8.engine
+      8-bit integers where the work is, with the ranges of values that these videos give
   dtfsal build --preset dtfsal --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
       an engine for RTX cards, built on a machine that need not have one
   dtfsal build --preset dtfsal --target tensorrt-rtx --max-batch-size 8 --report --output dtfsal-rtx.engine
@@ -57,7 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp16", "bf16", "int8"),
-        help="default: fp32 for onnxruntime (no bf16) and openvino (no fp16); fp16 for tensorrt-rtx and tensorrt",
+        help="default: fp32 for onnxruntime (no bf16) and openvino (no fp16); fp16 for tensorrt-rtx and tensorrt "
+        "(no int8)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
@@ -93,6 +97,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="onnxruntime, fp32: attention, linear layers and 3x3 convolutions from a library of our own, which is "
         "compiled here (cmake, g++) and goes into the engine; faster, but for this kind of system only",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="VIDEO",
+        help="int8: take the ranges of values from this video, of the kind that the engine is for; can be repeated "
+        "(default: made-up scenes, good enough for random weights)",
+    )
+    parser.add_argument(
+        "--calibration-windows", type=int, metavar="N", help="int8: windows of each calibration video (default: 8)"
     )
     parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
     parser.add_argument(
@@ -158,6 +174,7 @@ def _build(args: argparse.Namespace) -> int:
     with _Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
     _warn_of_random(manifest.weights, quiet=args.quiet)
+    _warn_of_calibration(request, manifest.weights, quiet=args.quiet)
     layers = _layers(args.output, manifest) if args.inspect else None
     return _print_engine(args, manifest, time.perf_counter() - started, layers)
 
@@ -190,6 +207,8 @@ _NOT_WITH_REFIT: Mapping[str, object] = {
     "max_batch_size": None,
     "single_graph": False,
     "pooling": "conv3d",
+    "calibration": [],
+    "calibration_windows": None,
     "report": False,
     "onnx_only": False,
     "timing_cache": None,
@@ -204,10 +223,12 @@ def _export(args: argparse.Namespace) -> int:
     from dtfsal.export.onnx_export import export_onnx
 
     started = time.perf_counter()
+    request = _request(args)
     with _Stages(quiet=args.quiet, doing="exporting") as stages:
-        summary = export_onnx(_request(args), progress=stages)
+        summary = export_onnx(request, progress=stages)
     seconds = time.perf_counter() - started
     _warn_of_random(summary["weights"], quiet=args.quiet)
+    _warn_of_calibration(request, summary["weights"], quiet=args.quiet)
     if args.json:
         print(json.dumps({"folder": str(args.output), "seconds": seconds, "export": summary}, indent=2))
         return 0
@@ -222,8 +243,12 @@ def _export(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> "BuildRequest":
     from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Precision
+    from dtfsal.export.calibration import Calibration
     from dtfsal.export.request import BuildRequest
 
+    calibration = Calibration(videos=tuple(args.calibration))
+    if args.calibration_windows is not None:
+        calibration = dataclasses.replace(calibration, windows=args.calibration_windows)
     target: EngineTarget = args.target or "onnxruntime"
     precision: Precision = args.precision or ("fp32" if target in GRAPH_TARGETS else "fp16")
     capabilities = args.compute_capability
@@ -246,6 +271,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
         compute_capabilities=() if capabilities is None else tuple(part.strip() for part in capabilities.split(",")),
         report=args.report,
         cpu_kernels=args.cpu_kernels,
+        calibration=calibration,
     )
 
 
@@ -260,6 +286,15 @@ def _graphs(args: argparse.Namespace) -> "Graphs":
 def _warn_of_random(weights: "WeightsRecord", *, quiet: bool) -> None:
     if weights["sha256"] is None and not quiet:
         print(f"dtfsal: the weights are not trained ({weights['source']}); the maps mean nothing", file=sys.stderr)
+
+
+def _warn_of_calibration(request: "BuildRequest", weights: "WeightsRecord", *, quiet: bool) -> None:
+    trained = weights["sha256"] is not None
+    if request.precision == "int8" and not request.calibration.videos and trained and not quiet:
+        print(
+            "dtfsal: calibrated on made-up scenes; give videos like those it is for with --calibration",
+            file=sys.stderr,
+        )
 
 
 def _print_engine(

@@ -18,9 +18,10 @@ from dtfsal.engines.manifest import WeightsRecord
 from dtfsal.export.build_record import graph_signature
 from dtfsal.export.builder import (
     Progress,
+    calibration_inputs,
     created_by,
-    export_graph,
     no_progress,
+    part_graph,
     requested_model,
     save_onnx,
     scratch_folder,
@@ -63,10 +64,10 @@ def export_onnx(request: BuildRequest, *, progress: Progress | None = None) -> d
         folder.mkdir()
         report("weights", 0, 0)
         model, weights = requested_model(request)
+        windows = calibration_inputs(request, model, report)
         graphs = {}
         for part in graph_parts(model, request.graphs, batch_size=request.graph_batch):
-            report("ONNX" + ("" if part.name == "window" else f", graph {part.name!r}"), 0, 0)
-            graph = export_graph(model, request.target, request.precision, part, forms)
+            graph = part_graph(model, part, request, forms, windows, report)
             graphs[part.name] = _describe(graph, part, folder)
         summary = _summary(request, model, weights, dataclasses.asdict(forms), graphs)
         (folder / EXPORT_FILE).write_text(json.dumps(summary, indent=2) + "\n")

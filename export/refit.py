@@ -71,6 +71,10 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
         if not (record.refittable or record.strip_weights):
             raise UsageError(f"{request.engine} was built to keep its weights: build it anew with --refittable")
         check_refit(tensorrt)
+    if manifest.precision == "int8":
+        raise UsageError(
+            f"{request.engine} is calibrated for its weights: build a new engine of the others, with --precision int8"
+        )
     with scratch_folder(request.output) as folder:
         report("weights", 0, 0)
         model = _model(request, manifest)

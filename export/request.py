@@ -7,6 +7,7 @@ from typing import get_args
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.manifest import DYNAMIC, EngineTarget, Precision
+from dtfsal.export.calibration import NO_CALIBRATION, Calibration
 from dtfsal.export.lowering import Forms, PoolingForm
 from dtfsal.export.parts import Graphs
 from dtfsal.export.tensorrt_builder import BatchProfile, EngineOptions
@@ -24,12 +25,14 @@ FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     "onnxruntime": {
         "fp32": Forms(deform_conv="native", attention="chunked"),
         "fp16": Forms(deform_conv="native", attention="chunked"),
+        "int8": Forms(deform_conv="native", attention="chunked"),
     },
     # OpenVINO reads no DeformConv, and its attention takes all queries at once. It rounds to BF16 itself: graphs of
     # either precision are in FP32.
     "openvino": {
         "fp32": Forms(deform_conv="gather", attention="whole"),
         "bf16": Forms(deform_conv="gather", attention="whole"),
+        "int8": Forms(deform_conv="gather", attention="whole"),
     },
     # TensorRT-RTX takes no plugins, has no DeformConv, and no FP32 kernel for Attention.
     "tensorrt-rtx": {
@@ -79,6 +82,7 @@ class BuildRequest:
         report: write the layer report and its picture into the bundle.
         cpu_kernels: use the CPU's operators of our own (the target onnxruntime in fp32), whose library goes into the
             engine; see `dtfsal.engines.cpu_kernels`.
+        calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.calibration`.
     """
 
     output: Path
@@ -99,6 +103,7 @@ class BuildRequest:
     compute_capabilities: tuple[str, ...] = ()
     report: bool = False
     cpu_kernels: bool = False
+    calibration: Calibration = NO_CALIBRATION
 
     def __post_init__(self) -> None:
         if self.preset is None and self.weights is None:
@@ -123,6 +128,8 @@ class BuildRequest:
         self._check_engine_options()
 
     def _check_engine_options(self) -> None:
+        if self.calibration != NO_CALIBRATION and self.precision != "int8":
+            raise UsageError("--calibration and --calibration-windows are for --precision int8: leave them out")
         if self.cpu_kernels and (self.target, self.precision) != ("onnxruntime", "fp32"):
             raise UsageError("--cpu-kernels are for the target onnxruntime and --precision fp32: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":

@@ -192,7 +192,7 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     }
     if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
     manifest.target = choice_of(root["target"], {"onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"});
-    manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16"});
+    manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16", "int8"});
     manifest.deform_conv = choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
     manifest.builder = text_of(root["builder"]);
     manifest.builder_version = text_of(root["builder_version"]);
