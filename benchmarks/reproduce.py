@@ -76,6 +76,7 @@ STEPS: tuple[Step, ...] = (
             *("pareto", "--reference", "lite.engine", "--video", VIDEO, "--engine", "lite.engine"),
             *("--engine", "lite-own.engine", "--engine", "lite-int8.engine", "--engine", "lite-fp16.engine"),
             *("--engine", "lite-openvino.engine", "--engine", "lite-openvino-int8.engine"),
+            *("--stride", "1", "--stride", "4", "--runs", "2"),
         ),
         needs="openvino",
     ),
