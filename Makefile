@@ -88,10 +88,13 @@ bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal 
 	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
 	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
 
-budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes and allocations to benchmarks/budgets.json (UPDATE=--update to write it)
+budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions to benchmarks/budgets.json (UPDATE=--update)
 	@for preset in tiny lite; do \
 		$(BIN)/dtfsal build --preset $$preset --output build/budget/$$preset.engine --force --quiet || exit 1; done
-	@$(BIN)/dtfsal benchmark budget --engine build/budget/tiny.engine --engine build/budget/lite.engine $(UPDATE)
+	@cmake -S runtime/capi -B build/budget/capi -DDTFSAL_TOOLS=ON > /dev/null
+	@cmake --build build/budget/capi --target counted > /dev/null
+	@$(BIN)/dtfsal benchmark budget --engine build/budget/tiny.engine --engine build/budget/lite.engine \
+		--program build/budget/capi/tools/counted $(UPDATE)
 
 tables: $(VENV)/.dev  ## put the results' tables into the documents
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md

@@ -177,32 +177,38 @@ def _engine_lines(report: dict[str, Any]) -> list[str]:
     engine = report["engine"]
     if engine is None:
         return []
-    title = f"{engine['engine']}, {engine['precision']}, {engine['target']}"
+    title = f"{engine['engine']} ({engine['model']}), {engine['precision']}, {engine['target']}; one run"
     lines = ["", f"| {title} | nodes | true GFLOP | GB moved | operations per byte |", "|---|---|---|---|---|"]
+    memory_lines = []
     for name, graph in engine["graphs"].items():
-        rows = {**graph["parts"], f"graph {name}": graph}
+        rows = {**graph["parts"], f"**graph {name}**": graph}
         for part, cost in rows.items():
             lines.append(
                 f"| {part} | {cost['nodes']} | {cost['total'] / 1e9:.2f} | {cost['bytes_moved'] / 1e9:.2f} | "
                 f"{cost['intensity']:.1f} |"
             )
+        runs = graph["runs_in_a_window"]
+        often = "" if runs == 1 else f", which runs {runs} times for a window that shares nothing with its neighbours"
         peak, weights = graph["activation_peak_bytes"] / 2**20, graph["weight_bytes"] / 2**20
-        lines += [
+        memory_lines += [
             "",
-            f"Graph {name}: activations need {peak:.0f} MiB at once at least, weights and graph {weights:.0f} MiB.",
-            "",
+            f"Graph {name}{often}: activations need {peak:.0f} MiB at once at least, "
+            f"weights and graph {weights:.0f} MiB.",
         ]
+    lines += memory_lines
     if engine["model"] == report["model"]:
-        products = sum(sum(graph["flops"].values()) for graph in engine["graphs"].values()) / 1e9
-        other = sum(graph["other_operations"] for graph in engine["graphs"].values()) / 1e9
+        graphs = engine["graphs"].values()
+        products = sum(graph["runs_in_a_window"] * sum(graph["flops"].values()) for graph in graphs) / 1e9
+        other = sum(graph["runs_in_a_window"] * graph["other_operations"] for graph in graphs) / 1e9
         lines += [
-            f"The graphs count {products:.2f} GFLOP of products and {other:.2f} of other arithmetic, PyTorch's "
-            f"operators {report['parts']['total']['true_flops'] / 1e9:.2f} and {report['other_operations'] / 1e9:.2f}: "
+            "",
+            f"For a window the graphs count {products:.2f} GFLOP of products and {other:.2f} of other "
+            f"arithmetic, PyTorch's operators {report['parts']['total']['true_flops'] / 1e9:.2f} and "
+            f"{report['other_operations'] / 1e9:.2f}: "
             "a graph folds batch norms, pads attention's groups of queries, and resamples the sound by a product; "
             "attention of our own adds positions to the scores, where the fused one has them in its inner product.",
-            "",
         ]
-    return lines[:-1]
+    return lines
 
 
 def draw(report: dict[str, Any]) -> Figure:

@@ -9,11 +9,11 @@ import onnx
 
 from dtfsal.engines import read_bundle
 from dtfsal.engines.errors import EngineMismatchError
-from dtfsal.engines.manifest import GRAPH_TARGETS
+from dtfsal.engines.manifest import GRAPH_TARGETS, Manifest
 from dtfsal.export.graph_costs import KINDS, NodeCost, node_costs
 
-# Their output is their input's memory.
-VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+# Their output is their input's memory; what DequantizeLinear gives, its readers take as its input.
+VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "DequantizeLinear")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +103,17 @@ def _value_bytes(value: onnx.ValueInfoProto) -> int:
     return size
 
 
+def runs_in_a_window(manifest: Manifest, graph: str) -> int:
+    """How often a graph runs for a window that shares nothing: that of a frame, or of a slice, sees one of them."""
+    if graph == "frame":
+        return manifest.clip.frames
+    if graph == "slice" and manifest.audio is not None:
+        return manifest.audio.slices
+    return 1
+
+
 def engine_flops(engine: Path) -> dict[str, Any]:
-    """What each graph of an engine costs, as JSON types.
+    """What each graph of an engine costs in one run, as JSON types.
 
     Raises:
         EngineError: it is no engine.
@@ -126,6 +135,7 @@ def engine_flops(engine: Path) -> dict[str, Any]:
             **total.to_dict(),
             "parts": {part: cost.to_dict() for part, cost in by_part(costs).items()},
             "layers": [{"part": part, "kind": kind, **cost.to_dict()} for part, kind, cost in by_part_and_kind(costs)],
+            "runs_in_a_window": runs_in_a_window(manifest, name),
             "activation_peak_bytes": activation_peak_bytes(model, costs),
             "weight_bytes": sum(
                 bundle.manifest.files[f].size_bytes for f in (spec.file, f"{spec.file}.data") if f in manifest.files

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,7 +23,11 @@ def matrix_product_rate(threads: int, size: int = 2048, repeats: int = 7) -> flo
 
 
 def copy_rate(threads: int, repeats: int = 5) -> float:
-    """The memory's rate in GB/s: bytes read and written by copies of arrays that no cache holds, the best of some."""
+    """The memory's rate in GB/s: bytes read and written by copies of arrays that no cache holds, the best of some.
+
+    What a processor reads of the target before it writes there, if it does, is not counted: the rate is that of the
+    program, and the memory itself may move half as much again.
+    """
     source, target = (np.ones(COPY_BYTES // 4, np.float32) for _ in range(2))
     parts = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -34,8 +39,7 @@ def copy_rate(threads: int, repeats: int = 5) -> float:
     return 2 * COPY_BYTES / best / 1e9
 
 
-def _seconds(work: object) -> float:
-    assert callable(work)
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
 FIXATIONS = 30  # drawn from each frame's reference map
 SEED = 0
+CC_DIGITS = 5
+PICTURE_DECIMALS = 6  # points nearer to the reference are drawn there
 
 Maps = npt.NDArray[np.float32]
 
@@ -128,8 +130,6 @@ def pareto(
                     scores[choice] = compare_with(wanted, np.load(maps), fixations)
                 progress()
     rows = [_row(choice, found[choice], scores[choice], manifests[choice.engine]) for choice in choices]
-    for row in rows:
-        row["on_front"] = not any(_beats(other, row) for other in rows)
     others = [run["other_cores"] for measured in found.values() for run in measured if run["other_cores"] is not None]
     return {
         "kind": "pareto",
@@ -226,10 +226,18 @@ def _row(
     }
 
 
-def _beats(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether a is as good as b in both, and better in one."""
-    one, other = ((row["frames_per_second"], row["cc"]) for row in (a, b))
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
+def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that no other is as fast as and as near the reference as, and better in one; the slowest first.
+
+    CC of engines in one precision differ by rounding alone, so it counts to `CC_DIGITS` decimals.
+    """
+
+    def beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
+        a, b = ((row["frames_per_second"], round(row["cc"], CC_DIGITS)) for row in (one, other))
+        return a != b and a[0] >= b[0] and a[1] >= b[1]
+
+    found = [row for row in rows if not any(beats(other, row) for other in rows)]
+    return sorted(found, key=lambda row: float(row["frames_per_second"]))
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -238,16 +246,17 @@ def markdown(report: dict[str, Any]) -> str:
         f"| {report['video']['name']}, to {report['reference']} | frames/s | CC | worst CC | SIM | KL | NSS | AUC-J |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    best = [row["form"] for row in front(report["rows"])]
     for row in sorted(report["rows"], key=lambda row: -row["frames_per_second"]):
         low, high = row["frames_per_second_interval"]
-        name = f"**{row['form']}**" if row["on_front"] else row["form"]
+        name = f"**{row['form']}**" if row["form"] in best else row["form"]
         cells = (
             name,
             f"{row['frames_per_second']:.3g} ({low:.3g}-{high:.3g})",
             f"{row['cc']:.5f}",
             f"{row['worst_cc']:.4f}",
             f"{row['sim']:.4f}",
-            f"{row['kl']:.4f}",
+            f"{max(row['kl'], 0.0):.4f}",  # rounding takes that of equal maps below 0
             f"{row['nss']:.3f}",
             f"{row['auc_judd']:.4f}",
         )
@@ -267,7 +276,9 @@ def markdown(report: dict[str, Any]) -> str:
 
 def draw(report: dict[str, Any]) -> Figure:
     """How far maps are from the reference's (1 - CC) over frames per second, with the front."""
-    rows, least = report["rows"], 1e-9
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    rows, least = report["rows"], 10.0**-PICTURE_DECIMALS
     with new_figure(height=4.4) as (figure, (axes,)):
         engines = list(dict.fromkeys(row["engine"] for row in rows))
         for colour, engine in zip(itertools.cycle(COLOURS), engines, strict=False):
@@ -276,18 +287,20 @@ def draw(report: dict[str, Any]) -> Figure:
             axes.plot(x, y, "o", color=colour, label=engine.removesuffix(".engine"))
             for row, at_x, at_y in zip(own, x, y, strict=True):
                 axes.annotate(str(row["stride"]), (at_x, at_y), fontsize=7, xytext=(3, 3), textcoords="offset points")
-        front = sorted((row for row in rows if row["on_front"]), key=lambda row: row["frames_per_second"])
-        x, y = [row["frames_per_second"] for row in front], [max(1 - row["cc"], least) for row in front]
+        best = front(rows)
+        x, y = [row["frames_per_second"] for row in best], [max(1 - row["cc"], least) for row in best]
         axes.step(x, y, where="pre", color="#000000", linewidth=1, label="front: none both faster and nearer")
         axes.axhline(1 - 0.995, color="#999999", linestyle=":", linewidth=1)
-        axes.text(
-            max(row["frames_per_second"] for row in rows), 1 - 0.995, "CC 0.995", fontsize=7, ha="right", va="bottom"
-        )
+        slowest = min(row["frames_per_second"] for row in rows)
+        axes.text(slowest, 1 - 0.995, "CC 0.995", fontsize=7, va="bottom")
         axes.axvline(report["video"]["frame_rate_hz"], color="#999999", linestyle=":", linewidth=1)
         axes.set_yscale("log")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("source frames per second, from the file to its maps (dotted: the clip's own rate)")
-        axes.set_ylabel(f"1 - CC to {report['reference'].removesuffix('.engine')} at full rate")
+        axes.set_ylabel(f"1 - CC to {report['reference'].removesuffix('.engine')} at full rate, at least {least:g}")
         axes.set_title(
             f"{report['video']['name']}, {report['threads']} threads of {report['machine']['cpu']}; numbers: stride",
             fontsize=9,

@@ -1,9 +1,16 @@
 """`dtfsal recommend`: the engine and stride that keep up with a video on this machine."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dtfsal.benchmarks.recommend import Candidate
 
 HELP = "say which engine and stride keep up with a frame rate, from measured accuracy and speed"
 EXAMPLES = """\
@@ -29,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--min-cc", type=float, default=0.995, metavar="X", help="least CC to full-rate fp32 maps (default: 0.995)"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is to run it (default: cpu)")
+    parser.add_argument("--model", metavar="NAME", help="of which model (needed where the results are of several)")
     parser.add_argument(
         "--results",
         type=Path,
@@ -42,35 +50,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Choose; errors are for the caller to print."""
     from dtfsal.benchmarks.hardware import fingerprint, hardware
-    from dtfsal.benchmarks.machine_rates import matrix_product_rate
-    from dtfsal.benchmarks.recommend import SHIPPED, candidates, choose, read_results
+    from dtfsal.benchmarks.recommend import SHIPPED, choose, estimates, measured_here, of_one_model, read_results
     from dtfsal.engines.errors import UsageError
     from dtfsal.engines.threads import default_threads
 
-    if not (args.fps > 0 and args.fps < 1e6 and -1 <= args.min_cc <= 1):
+    if not (0 < args.fps < 1e6 and -1 <= args.min_cc <= 1):
         raise UsageError("--fps must be positive, and --min-cc in [-1, 1]")
     reports = read_results(args.results or [SHIPPED])
-    here = fingerprint(hardware())
-    same = any(report["machine"].get("fingerprint") == here for _, report in reports)
-    rate = None if same else matrix_product_rate(default_threads())
-    found = candidates(reports, device=args.device, fingerprint=here, rate=rate)
+    found = measured_here(reports, device=args.device, fingerprint=fingerprint(hardware()))
+    if not found and args.device == "cpu":
+        from dtfsal.benchmarks.machine_rates import matrix_product_rate
+
+        found = estimates(reports, rate=matrix_product_rate(default_threads()))
     if not found:
         raise UsageError(
-            f"no result has a row for the device {args.device!r}: measure one with `dtfsal benchmark pareto`"
+            f"no result has a row for the device {args.device!r} of this machine: measure one with "
+            "`dtfsal benchmark pareto` and give it with --results"
         )
-    choice, others = choose(found, fps=args.fps, least_cc=args.min_cc)
-    shown = ([choice] if choice else []) + list(others[:ALTERNATIVES])
+    choice, others = choose(of_one_model(found, args.model), fps=args.fps, least_cc=args.min_cc)
     if args.json:
         alternatives = [one.to_dict() for one in others[:ALTERNATIVES]]
         result = {"fps": args.fps, "min_cc": args.min_cc, "choice": choice and choice.to_dict(), "next": alternatives}
         print(json.dumps(result, indent=2))
-        return 0 if choice else 1
+    else:
+        _print(choice, others[:ALTERNATIVES], args.fps, args.min_cc)
+    return 0 if choice else 1
+
+
+def _print(choice: Candidate | None, others: Sequence[Candidate], fps: float, least_cc: float) -> None:
+    """The choice and why it is one, or that there is none; what comes next; the best one's commands."""
     if choice is None:
-        print(f"nothing measured reaches {args.fps:g} frames/s at CC {args.min_cc:g}; the nearest:", file=sys.stderr)
+        print(f"nothing measured reaches {fps:g} frames/s at CC {least_cc:g}; the nearest:", file=sys.stderr)
+    else:
+        print(f"nearest to the full-rate fp32 maps of all that reach {fps:g} frames/s at CC {least_cc:g}:")
+    shown = [*([choice] if choice else []), *others]
     for one in shown:
         mark = "->" if one is choice else "  "
-        guess = f", estimated from another machine's {one.source}" if one.estimated else f" ({one.source})"
-        print(f"{mark} {one.row['form']}: at least {one.frames_per_second:.3g} frames/s, CC {one.row['cc']:.5f}{guess}")
-    for command in shown[0].commands():
-        print(f"   {command}")
-    return 0 if choice else 1
+        print(f"{mark} {one.row['form']}: at least {one.frames_per_second:.3g} frames/s, CC {one.row['cc']:.5f}")
+    best = shown[0]
+    if best.scale is None:
+        print(f"measured on this kind of machine: {best.source}")
+    else:
+        print(f"estimates: measured on another machine, times {best.scale:.2f}, the ratio of the two machines' rates")
+        print(f"of matrix products ({best.source}); `dtfsal benchmark pareto` measures here")
+    for command in best.commands():
+        print(f"  {command}")

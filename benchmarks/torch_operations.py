@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dtfsal.export.operation_counts import BATCH_NORM, BILINEAR, GELU, LAYER_NORM, SIGMOID, SOFTMAX
 
 # What a value of the output costs, for pointwise operators made of several operations.
-_POINTWISE = {"gelu": GELU, "sigmoid": SIGMOID, "clamp": 2}
+_POINTWISE = {"gelu": GELU, "sigmoid": SIGMOID, "clamp": 2, "hardtanh": 2}
 _FREE = {"clone", "copy_", "_to_copy", "fill_", "zero_"}  # they move values and compute none
 
 
@@ -72,11 +72,13 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Tensor], int]] = {
     "native_layer_norm": lambda _, y: LAYER_NORM * y.numel(),
     "native_batch_norm": lambda _, y: BATCH_NORM * y.numel(),
     "_softmax": lambda _, y: SOFTMAX * y.numel(),
-    "mean": lambda args, _: args[0].numel(),
+    **dict.fromkeys(("mean", "sum", "amax"), lambda args, _: args[0].numel()),
     "upsample_bilinear2d": lambda _, y: BILINEAR * y.numel(),
     "upsample_linear1d": lambda _, y: 3 * y.numel(),
     "max_pool3d_with_indices": _windows,
     "max_pool2d_with_indices": _windows,
+    "avg_pool2d": _windows,
+    "avg_pool3d": _windows,
     "convolution": lambda args, y: y.numel() if args[2] is not None else 0,
     "addmm": lambda _, y: y.numel(),
     "_scaled_dot_product_flash_attention_for_cpu": _scores,

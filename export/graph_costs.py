@@ -83,6 +83,9 @@ class NodeCost:
 def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
     """The costs of all nodes, in the graph's order.
 
+    What depends on weights alone costs nothing: back ends compute it once, as they load the graph. Values that a
+    DequantizeLinear gives take what its input does, since back ends have their readers take those.
+
     Args:
         model: a graph from `to_onnx` or `to_reduced`, its weights with it.
         windows: how many a graph for any batch is counted for.
@@ -91,7 +94,14 @@ def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
         ExportError: a shape is not known.
     """
     values = _values(model, windows)
-    return [_cost(node, values) for node in model.graph.node]
+    constants, costs = {tensor.name for tensor in model.graph.initializer}, []
+    for node in model.graph.node:
+        cost = _cost(node, values)
+        if all(name in constants for name in node.input if name):
+            constants.update(node.output)
+            cost = dataclasses.replace(cost, flops=0, other_operations=0, bytes_moved=0, output_bytes=0)
+        costs.append(cost)
+    return costs
 
 
 def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]]:
@@ -112,6 +122,9 @@ def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]
     }
     for tensor in closed.graph.initializer:
         found[tensor.name] = (tuple(tensor.dims), _element_bytes(tensor.data_type))
+    for node in closed.graph.node:
+        if node.op_type == "DequantizeLinear" and node.output[0] in found:
+            found[node.output[0]] = (found[node.output[0]][0], found[node.input[0]][1])
     return found
 
 

@@ -8,9 +8,10 @@ elsewhere. Here one operation is one addition, multiplication, comparison, divis
 - softmax 5 for each score (greatest, subtract, exponential, add up, divide);
 - batch normalisation 2 for each value (scale and shift), none where an exporter folds it into a convolution;
 - layer normalisation 7 for each value (mean, subtract, square and add up, scale, two of scale and shift);
-- a mean 1 for each value that goes in; a greatest value of a window 1 for each of its places;
+- a mean, a sum or a greatest value 1 for each value that goes in; those of a window 1 for each of its places;
 - bilinear resizing 9 for each value: three straight lines, a + (b - a) t;
-- deformable sampling 8 for each value sampled (four corners weighted and added, and the mask).
+- deformable sampling 8 for each value sampled (four corners weighted and added, and the mask);
+- quantising 5 for each value (scale, round, add the zero point, clip at two ends), dequantising 2.
 
 Moving data counts nothing.
 """
@@ -21,12 +22,15 @@ from collections.abc import Mapping, Sequence
 Shape = tuple[int, ...]
 
 SIGMOID, GELU, SOFTMAX, LAYER_NORM, BATCH_NORM, BILINEAR, DEFORMABLE_SAMPLE = 4, 5, 5, 7, 2, 9, 8
+QUANTISE, DEQUANTISE = 5, 2
 
 # ONNX's pointwise operators, by what each value of the output costs.
 _POINTWISE: Mapping[str, int] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Neg", "Relu", "Sqrt", "Exp", "Erf", "Floor", "Min", "Max", "Abs"), 1),
-    **dict.fromkeys(("And", "Not", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Where"), 1),
+    **dict.fromkeys(("And", "Not", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Where", "Round"), 1),
     "Clip": 2,
+    "QuantizeLinear": QUANTISE,
+    "DequantizeLinear": DEQUANTISE,
     "Sigmoid": SIGMOID,
     "Softmax": SOFTMAX,
     "Gelu": GELU,
@@ -46,9 +50,9 @@ def other_operations(operator: str, inputs: Sequence[Shape], output: Shape, attr
     """
     if operator in _POINTWISE:
         return _POINTWISE[operator] * math.prod(output)
-    if operator in ("ReduceMean", "GlobalAveragePool"):
+    if operator in ("ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool"):
         return math.prod(inputs[0])
-    if operator == "MaxPool":
+    if operator in ("MaxPool", "AveragePool"):
         kernel = attributes["kernel_shape"]
         assert isinstance(kernel, list | tuple)
         return math.prod(output) * math.prod(kernel)

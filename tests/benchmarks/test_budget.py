@@ -18,7 +18,7 @@ def test_the_engine_is_within_the_committed_budget(lite_engine):
     counts = engine_counts(lite_engine) | allocation_counts(lite_engine)
     wrong, _ = check(counts, read_budget())
     assert not wrong
-    assert counts["lite-onnxruntime-fp32/head/nodes"] > 100
+    assert counts["lite-8x64x96-onnxruntime-fp32/head/all/nodes"] > 100
 
 
 def test_growth_fails_and_shrinking_is_said():
@@ -43,7 +43,7 @@ def test_the_command(make_toy_engine, tmp_path, capsys):
     assert main([*words, "--update"]) == 0
     assert main(words) == 0
     values = json.loads(budget.read_text())
-    name = next(name for name in values if name.endswith("window/nodes"))
+    name = next(name for name in values if name.endswith("window/all/nodes"))
     budget.write_text(json.dumps(values | {name: values[name] - 1}))
     capsys.readouterr()
     assert main(words) == 1

@@ -11,6 +11,7 @@ from dtfsal.benchmarks.flops import PAPER_DECODERS_MILLIONS, PAPER_ROWS, count
 from dtfsal.benchmarks.plain import plain
 from dtfsal.benchmarks.torch_memory import FusedOnMeta
 from dtfsal.benchmarks.torch_operations import OtherOperations
+from dtfsal.export.parts import window_part
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS, build_model
 from dtfsal.training.seeded import seeded_model, synthetic_window
@@ -148,3 +149,73 @@ def test_hand_count_of_the_token_enhancement():
     other += values * (1 + 5 + 1 + 7 + 1 + 1)  # biases, GELU, LayerNorm, the skip
     enhance = count("tiny").parts["enhance"]
     assert (enhance.macs, enhance.other_operations) == (macs, other)
+
+
+def test_hand_count_of_the_top_down_path():
+    """Tiny: levels of 16, 32, 64 and 128 channels to 32; f3 takes one resized level, f2 and f1 take two each."""
+    sizes = (24 * 40, 12 * 20, 6 * 10, 3 * 5)
+    macs = 8 * sum(size * channels * 32 for size, channels in zip(sizes, (16, 32, 64, 128), strict=True))
+    macs += 8 * sum(sizes[:3]) * 32 * 32 * 9
+    biases = sum(sizes) + sum(sizes[:3])
+    other = 8 * 32 * (biases + (9 + 1) * (2 * sizes[0] + 2 * sizes[1] + sizes[2]))  # resized, and added
+    top_down = count("tiny").parts["top_down"]
+    assert (top_down.macs, top_down.other_operations) == (macs, other)
+
+
+def test_hand_count_of_the_sound_encoder():
+    """Tiny: VGGish on 9 slices of 48x80, then a Transformer layer on 9 x 3x5 tokens of 32 channels, two heads."""
+    layers = [(48 * 80, 1, 8), (24 * 40, 8, 16), (12 * 20, 16, 32), (12 * 20, 32, 32), (60, 32, 64), (60, 64, 64)]
+    macs = 9 * sum(size * before * after * 9 for size, before, after in layers)
+    other = 9 * sum(size * after * (1 + 1) for size, _, after in layers)  # bias, ReLU
+    other += 9 * (24 * 40 * 8 + 12 * 20 * 16 + 60 * 32 + 15 * 64) * 4  # greatest of 2x2
+    tokens = 9 * 15
+    macs += tokens * 32 * (64 + 3 * 32 + 32 + 128 + 128)  # embedding; q, k, v; projection; MLP
+    values = tokens * 32
+    other += values * (1 + 1 + 7 + 3 + 1 + 1 + 7 + 1 + 1)  # embedding and time; norm; biases, skips
+    other += values * 4 * (1 + 5) + 2 * tokens * tokens * 5  # the MLP's bias and GELU; the scores' softmax
+    audio = count("tiny").parts["audio"]
+    assert (audio.macs, audio.attention_macs) == (macs, 2 * tokens * tokens * (16 + 16))
+    assert audio.other_operations == other
+
+
+def test_hand_count_of_the_decoders_other_arithmetic():
+    """Tiny: times 8, 2, 1, 1, 1; bias, batch norm and ReLU are four operations; resized twice, then to 96x160."""
+    other = 0
+    for height, width in ((24, 40), (12, 20), (6, 10), (3, 5)):
+        size = height * width
+        other += 4 * size * (2 * 16 + 16 + 4 * 8 + 16 * 8)
+        other += 9 * size * (4 * 16 + 16 * 8)
+        other += 16 * size  # the map's bias
+        other += 9 * 96 * 160 if height < 24 else 0
+    assert count("tiny").parts["decoders"].other_operations == other
+
+
+# Operators that make values and count nothing: they move, make constants, or count as products elsewhere.
+UNCOUNTED = {
+    *("_to_copy", "_unsafe_view", "alias", "cat", "clone", "constant_pad_nd", "detach", "expand", "flatten", "index"),
+    *("index_select", "lift_fresh", "permute", "repeat", "reshape", "roll", "select", "slice", "split", "squeeze"),
+    *("stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_reshape_alias", "split_with_sizes"),
+    *("arange", "empty", "eye", "full", "new_full", "ones", "zeros", "new_zeros", "new_empty", "zero_", "fill_"),
+    *("bmm", "mm", "linspace", "scalar_tensor", "copy_", "as_strided", "unsafe_split", "gather", "convolution"),
+}
+
+
+@pytest.mark.parametrize("preset", ["lite", "tiny", "dtfsal-v"])
+def test_every_operator_that_computes_is_counted(preset):
+    """What makes floating-point values and is not counted is known to move values only, or is a product."""
+    seen: set[str] = set()
+
+    class Seen(OtherOperations):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            output = super().__torch_dispatch__(func, types, args, kwargs)
+            first = output[0] if isinstance(output, (tuple, list)) else output
+            if isinstance(first, torch.Tensor) and first.is_floating_point() and first.numel():
+                seen.add(func._schema.name.removeprefix("aten::"))
+            return output
+
+    with torch.device("meta"):
+        model = build_model(preset).eval()
+        inputs = tuple(tensor.to("meta") for tensor in window_part(model.config, 1).example_inputs())
+    with FusedOnMeta(), torch.no_grad(), Seen() as counter:
+        model(*inputs)
+    assert seen - set(counter.by_operator) <= UNCOUNTED

@@ -1,6 +1,7 @@
 """Costs of graphs by hand, and against the operators that PyTorch runs."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.benchmarks.flops import PAPER_TABLE_2, count
 from dtfsal.benchmarks.flops_report import draw, markdown
-from dtfsal.benchmarks.graph_flops import activation_peak_bytes, by_part_and_kind, graph_cost
+from dtfsal.benchmarks.graph_flops import activation_peak_bytes, by_part_and_kind, graph_cost, runs_in_a_window
 from dtfsal.benchmarks.torch_operations import OtherOperations
 from dtfsal.export.graph_costs import node_costs
 from dtfsal.export.operation_counts import other_operations
@@ -75,6 +76,35 @@ def test_layers_by_hand():
     ]
 
 
+def test_a_quantised_graph_by_hand():
+    """Weights are dequantised once, as the graph is loaded; readers take 8-bit values as they lie."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),  # 5 * 40
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),  # 2 * 40
+        helper.make_node("DequantizeLinear", ["w", "step", "zero"], ["v"]),
+        helper.make_node("Transpose", ["v"], ["u"]),
+        helper.make_node("MatMul", ["d", "u"], ["y"]),
+    ]
+    model = make_model(nodes, [10, 4], {}, [10, 6])
+    for name, value in {"w": np.zeros((6, 4), np.int8), "step": np.float32(0.1), "zero": np.int8(0)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    onnx.checker.check_model(model)
+    costs = node_costs(model)
+    cost = graph_cost(costs)
+    assert cost.flops == {"matrix product": 480}
+    assert cost.other_operations == 7 * 40
+    assert cost.bytes_moved == (4 * 40 + 4 + 1 + 40) + (40 + 4 * 24 + 4 * 60)
+    assert [c.bytes_moved for c in costs[2:4]] == [0, 0]
+    # x in fp32, what is quantised of it as it goes in, and the result.
+    assert activation_peak_bytes(model, costs) == 4 * 40 + 40 + 4 * 60
+
+
+def test_graphs_of_a_frame_and_of_a_slice_run_for_each():
+    manifest = SimpleNamespace(clip=SimpleNamespace(frames=16), audio=SimpleNamespace(slices=9))
+    runs = {name: runs_in_a_window(manifest, name) for name in ("window", "head", "frame", "slice")}
+    assert runs == {"window": 1, "head": 1, "frame": 16, "slice": 9}
+
+
 CASES = {
     "layer norm": (lambda x: F.layer_norm(x, x.shape[-1:]), (3, 5, 8), 7 * 120),
     "gelu": (F.gelu, (3, 5), 5 * 15),
@@ -83,6 +113,9 @@ CASES = {
     "mean": (lambda x: x.mean(dim=(2, 3)), (2, 3, 4, 5), 120),
     "resize": (lambda x: F.interpolate(x, size=(8, 10), mode="bilinear"), (1, 2, 4, 5), 9 * 160),
     "pool": (lambda x: F.max_pool2d(x, 2), (1, 2, 4, 6), 4 * 12),
+    "average pool": (lambda x: F.avg_pool2d(x, 2), (1, 2, 4, 6), 4 * 12),
+    "sum": (lambda x: (x * 2).sum(dim=1), (3, 5), 2 * 15),
+    "relu6": (F.relu6, (3, 5), 2 * 15),
     "bias": (lambda x: F.conv2d(x, torch.zeros(7, 2, 1, 1), torch.zeros(7)), (1, 2, 4, 5), 140),
     "views": (lambda x: x.transpose(0, 1).reshape(-1).flip(0), (3, 5), 0),
 }
@@ -103,6 +136,7 @@ def test_pytorchs_operators_by_hand(run, shape, wanted):
         ("Attention", [(1, 2, 10, 8), (1, 2, 7, 8), (1, 2, 7, 8)], (1, 2, 10, 8), {}, 5 * 2 * 10 * 7),
         ("Linear", [(1, 10, 4), (4, 6), (6,)], (1, 10, 6), {"gelu": 1}, 60 * 6),
         ("WinogradConv", [(1, 4, 8, 8), (6, 4, 3, 3), (6,)], (1, 6), {"activation": 2, "spatial_mean": 1}, 384 * 6),
+        ("AveragePool", [(1, 2, 4, 6)], (1, 2, 2, 3), {"kernel_shape": [2, 2]}, 4 * 12),
         ("Transpose", [(2, 3)], (3, 2), {}, 0),
     ],
 )

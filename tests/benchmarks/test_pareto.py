@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from dtfsal.benchmarks.pareto import compare_with, draw, drawn_fixations, markdown
-from dtfsal.benchmarks.recommend import candidates, choose, read_results
+from dtfsal.benchmarks.pareto import compare_with, draw, drawn_fixations, front, markdown
+from dtfsal.benchmarks.recommend import choose, estimates, measured_here, of_one_model, read_results
 from dtfsal.engines import ClipSpec
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.cli import main
@@ -29,6 +29,12 @@ def test_equal_maps_are_equal_and_fixations_follow_the_map():
     swapped = compare_with(maps, maps[::-1], fixations)
     assert swapped["cc"] == pytest.approx(-1 / 47)
     assert swapped["sim"] == 0
+
+
+def test_the_front_by_hand():
+    places = {"near": (5, 1.0), "same": (5, 1.0), "rounded": (4, 1 + 1e-9), "slow": (4, 0.99), "quick": (9, 0.9)}
+    rows = [{"form": form, "frames_per_second": fps, "cc": cc} for form, (fps, cc) in places.items()]
+    assert [row["form"] for row in front(rows)] == ["near", "same", "quick"]
 
 
 def test_another_number_of_maps():
@@ -57,7 +63,7 @@ def test_the_commands(make_toy_engine, video, tmp_path, capsys):
     report = json.loads(output.read_text())
     every, fourth = report["rows"]
     assert every["cc"] == pytest.approx(1, abs=1e-6)
-    assert every["on_front"]
+    assert every in front(report["rows"])
     assert fourth["cc"] < every["cc"]  # maps in between are straight lines in time, and the clip is none
     for row in report["rows"]:
         assert row["frames_per_second"] == pytest.approx(9 / row["seconds"][0])
@@ -70,7 +76,7 @@ def test_the_commands(make_toy_engine, video, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["choice"]["stride"] == 1
     assert not told["choice"]["estimated"]
-    assert told["choice"]["commands"][0].startswith("dtfsal build --preset toy --target onnxruntime --precision fp32")
+    assert told["choice"]["commands"][0].startswith("dtfsal build --weights none --target onnxruntime --precision fp32")
     assert main([*wish, "999999"]) == 1
     assert json.loads(capsys.readouterr().out)["choice"] is None
 
@@ -96,23 +102,69 @@ def made_report(fingerprint, rate, *rows):
 
 def test_choices_by_hand():
     report = made_report("here", 100.0, ("exact", 5, 1.0), ("near", 20, 0.998), ("nearer", 18, 0.999), ("far", 90, 0.9))
-    found = candidates([("a.json", report)], device="cpu", fingerprint="here", rate=None)
+    found = measured_here([("a.json", report)], device="cpu", fingerprint="here")
     choice, others = choose(found, fps=15, least_cc=0.995)
     assert choice.row["form"] == "nearer"  # the best of those that keep up
     assert others[0].row["form"] == "near"
+    same = made_report("here", 100.0, ("slow", 20, 0.99801), ("quick", 25, 0.998))
+    choice, _ = choose(measured_here([("a.json", same)], device="cpu", fingerprint="here"), fps=15, least_cc=0.995)
+    assert choice.row["form"] == "quick"
     choice, others = choose(found, fps=50, least_cc=0.995)
     assert choice is None
     assert next(one.row["form"] for one in others) == "near"  # slow by 60 %, and not wrong
-    assert candidates([("a.json", report)], device="cuda", fingerprint="here", rate=None) == []
+    assert measured_here([("a.json", report)], device="cuda", fingerprint="here") == []
 
 
 def test_results_of_other_machines_are_scaled_and_called_estimates():
     theirs = made_report("there", 200.0, ("x", 20, 1.0))
-    (scaled,) = candidates([("b.json", theirs)], device="cpu", fingerprint="here", rate=50.0)
-    assert (scaled.frames_per_second, scaled.estimated) == (5.0, True)
+    (scaled,) = estimates([("b.json", theirs)], rate=50.0)
+    assert (scaled.frames_per_second, scaled.scale, scaled.estimated) == (5.0, 0.25, True)
     ours = made_report("here", 50.0, ("y", 7, 1.0))
-    (own,) = candidates([("a.json", ours), ("b.json", theirs)], device="cpu", fingerprint="here", rate=50.0)
+    (own,) = measured_here([("a.json", ours), ("b.json", theirs)], device="cpu", fingerprint="here")
     assert (own.row["form"], own.frames_per_second, own.estimated) == ("y", 7, False)
+    theirs["rows"][0]["device"] = "cuda"  # a GPU's rate does not follow from the CPU's products
+    assert estimates([("b.json", theirs)], rate=50.0) == []
+
+
+def test_models_are_not_mixed():
+    report = made_report("here", 50.0, ("x", 20, 1.0), ("y", 7, 1.0))
+    report["rows"][1]["model"] = "other"
+    found = measured_here([("a.json", report)], device="cpu", fingerprint="here")
+    assert [one.row["form"] for one in of_one_model(found, "other")] == ["y"]
+    assert of_one_model(found[:1], None) == found[:1]
+    with pytest.raises(UsageError, match="say --model m, or another of m, other"):
+        of_one_model(found, None)
+    with pytest.raises(UsageError, match="no result is of the model 'z'"):
+        of_one_model(found, "z")
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("m.safetensors", "--preset m"),  # what the package ships for the preset
+        ("random, seed 3", "--preset m --seed 3"),
+        ("my own.safetensors", "--weights 'my own.safetensors'"),
+    ],
+)
+def test_commands(weights, words):
+    report = made_report("here", 50.0, ("x", 20, 1.0))
+    report["rows"][0] |= {"weights": weights, "own_kernels": True, "stride": 4}
+    (one,) = measured_here([("a.json", report)], device="cpu", fingerprint="here")
+    assert one.commands() == [
+        f"dtfsal build {words} --target t --precision fp32 --cpu-kernels --output e",
+        "dtfsal predict VIDEO --engine e --stride 4 --output out.mp4",
+    ]
+
+
+def test_what_people_are_told(tmp_path, capsys):
+    path = tmp_path / "pareto-a.json"
+    path.write_text(json.dumps(made_report("a machine that is none", 1e-3, ("x", 20, 1.0), ("y", 40, 0.5))))
+    assert main(["recommend", "--fps", "1", "--results", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].startswith("-> x: at least")
+    assert told[3].startswith("estimates: measured on another machine")
+    assert main(["recommend", "--fps", "1", "--device", "cuda", "--results", str(path)]) == 2
+    assert "for the device 'cuda'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "pareto", "rows": []}', '{"kind": "latency", "rows": [1]}'])

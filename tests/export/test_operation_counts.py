@@ -90,3 +90,16 @@ def test_what_is_in_no_part(costs):
     report = count("tiny")
     rest = report.parts["final"].other_operations + report.rest_operations
     assert by_part(costs)["final fusion, casts"].other_operations == rest > 0
+
+
+# ONNX's operators in graphs of ours that move values, make constants, or only say how large something is.
+MOVES = {
+    *("Cast", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements"),
+    *("GatherND", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+}
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-rtx"])
+def test_every_node_that_computes_is_counted(graph_of, target):
+    costs = node_costs(graph_of("tiny", target, "fp32" if target == "onnxruntime" else "fp16"))
+    assert {cost.operator for cost in costs if not cost.flops + cost.other_operations} <= MOVES
