@@ -19,6 +19,11 @@ from dtfsal.export.operation_counts import other_operations
 from dtfsal.runtime.cli import main
 
 
+def as_array(value):
+    """The array itself, or zeros of a shape."""
+    return value if isinstance(value, np.ndarray) else np.zeros(value, np.float32)
+
+
 def make_model(nodes, x, weights, y, axes=()):
     for number, node in enumerate(nodes):
         node.name = f"place/{node.op_type}.{number}"
@@ -27,7 +32,7 @@ def make_model(nodes, x, weights, y, axes=()):
         "some",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, x)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, y)],
-        [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights.items()],
+        [numpy_helper.from_array(as_array(value), name) for name, value in weights.items()],
     )
     graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), "axes"))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
@@ -85,10 +90,8 @@ def test_a_quantised_graph_by_hand():
         helper.make_node("Transpose", ["v"], ["u"]),
         helper.make_node("MatMul", ["d", "u"], ["y"]),
     ]
-    model = make_model(nodes, [10, 4], {}, [10, 6])
-    for name, value in {"w": np.zeros((6, 4), np.int8), "step": np.float32(0.1), "zero": np.int8(0)}.items():
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    onnx.checker.check_model(model)
+    weights = {"w": np.zeros((6, 4), np.int8), "step": np.array(0.1, np.float32), "zero": np.array(0, np.int8)}
+    model = make_model(nodes, [10, 4], weights, [10, 6])
     costs = node_costs(model)
     cost = graph_cost(costs)
     assert cost.flops == {"matrix product": 480}
