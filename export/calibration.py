@@ -4,7 +4,6 @@ An int8 engine writes each quantised tensor as one of 256 steps between the leas
 Nothing is drawn at random: the same windows give the same ranges.
 """
 
-import copy
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.threads import default_threads
 from dtfsal.export.graph_costs import value_types
+from dtfsal.export.lowering import Forms, lowered
 from dtfsal.export.parts import GraphPart
 from dtfsal.training.config import ModelConfig
 from dtfsal.training.model import DTFSal
@@ -30,6 +30,8 @@ SYNTHETIC_SEED = 1000  # not that of the windows which parity is shown on
 # Of a tensor's values in one run: a few that stand out would coarsen the steps of all others. Ten times as many are
 # worse for transformers and no better for convolutions.
 OUTLIERS = 1e-5
+# Forms that PyTorch runs. Batch normalisation is folded as in the graphs: into what one part gives another.
+_RUNNABLE = Forms(deform_conv="gather", attention="decomposed")
 # Parts that take a window piece by piece: of which of its inputs, along which axis.
 _PIECES = {"frame": ("video", 2), "slice": ("audio", 1)}
 _ENDS = {"lowest": 0, "highest": 1}
@@ -114,7 +116,7 @@ def part_inputs(
         return
     wanted = {tensor.name for tensor in part.inputs}
     before = [other for other in parts if wanted & {tensor.name for tensor in other.outputs}]
-    modules = [other.module(copy.deepcopy(model)).eval() for other in before]
+    modules = [other.module(lowered(model, _RUNNABLE)).eval() for other in before]
     batch = max(1, part.inputs[0].shape[0])
     for window in windows:
         given = {name: value for name, value in window.items() if name in wanted}
