@@ -184,7 +184,8 @@ def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:
         weights = shipped_weights(manifest.model_name)
         if weights is None or sha256_file(weights) != record["sha256"]:
             raise UsageError(f"the engine was built from {record['source']}: give that file with --weights")
-    model = load_weights(weights)
+    clip = config.clip
+    model = load_weights(weights, frames=clip.frames, height=clip.height, width=clip.width)
     if sha256_file(weights) != record["sha256"]:
         raise EngineMismatchError(f"{weights} is not the file {record['source']!r} that the engine was built from")
     return model

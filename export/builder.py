@@ -319,15 +319,17 @@ def requested_model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
         UsageError: it holds another model than asked for.
     """
     weights = request.weights
+    size = {"frames": request.frames, "height": request.height, "width": request.width}
     if weights is None and request.seed is None and isinstance(request.preset, str):
         weights = shipped_weights(request.preset)
     if weights is None:
         assert request.preset is not None
         seed = request.seed or 0
-        model = seeded_model(request.preset, seed=seed)
+        config = resolve_config(request.preset).resized(**size)
+        model = seeded_model(config, seed=seed)
         return model, {"source": SEEDED_SOURCE.format(seed=seed), "sha256": None}
-    model = load_weights(weights)
-    if request.preset is not None and (wanted := resolve_config(request.preset)) != model.config:
+    model = load_weights(weights, **size)
+    if request.preset is not None and (wanted := resolve_config(request.preset).resized(**size)) != model.config:
         raise UsageError(
             f"{weights} holds the model {model.config.name!r}, not {wanted.name!r} as asked: "
             "leave the preset out, or give the weights made for it"

@@ -21,6 +21,8 @@ EXAMPLES = """\
 examples:
   dtfsal build --output lite.engine
       the lite preset with the trained weights that the package carries
+  dtfsal build --size 160x256 --frames 8 --output small.engine
+      the same on smaller frames and fewer of them: faster, and less accurate
   dtfsal build --preset tiny --output tiny.engine
       random weights, for a first look, run by ONNX Runtime on the CPU
   dtfsal build --weights dtfsal.safetensors --output dtfsal.engine
@@ -52,6 +54,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
     parser.add_argument("--seed", type=int, metavar="N", help="take random weights, of this seed")
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="a window's frames (default: those that the weights are for)"
+    )
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        help="what frames are resized to, in multiples of 32, e.g. 160x256: less of both is faster and less accurate "
+        "(default: that of the weights)",
+    )
     parser.add_argument(
         "--target",
         choices=("onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"),
@@ -201,6 +212,8 @@ def _refit(args: argparse.Namespace) -> int:
 _NOT_WITH_REFIT: Mapping[str, object] = {
     "preset": None,
     "seed": None,
+    "frames": None,
+    "size": None,
     "target": None,
     "precision": None,
     "batch_size": None,
@@ -244,7 +257,7 @@ def _export(args: argparse.Namespace) -> int:
 def _request(args: argparse.Namespace) -> "BuildRequest":
     from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Precision
     from dtfsal.export.calibration import Calibration
-    from dtfsal.export.request import BuildRequest
+    from dtfsal.export.request import BuildRequest, parse_size
 
     calibration = Calibration(videos=tuple(args.calibration))
     if args.calibration_windows is not None:
@@ -252,10 +265,14 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
     target: EngineTarget = args.target or "onnxruntime"
     precision: Precision = args.precision or ("fp32" if target in GRAPH_TARGETS else "fp16")
     capabilities = args.compute_capability
+    height, width = parse_size(args.size) if args.size is not None else (None, None)
     return BuildRequest(
         preset=args.preset or (None if args.weights else DEFAULT_PRESET),
         weights=args.weights,
         seed=args.seed,
+        frames=args.frames,
+        height=height,
+        width=width,
         target=target,
         precision=precision,
         output=args.output,

@@ -114,7 +114,8 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
 
 
 def _model(request: RefitRequest, manifest: Manifest) -> DTFSal:
-    model = load_weights(request.weights)
+    clip = manifest.clip
+    model = load_weights(request.weights, frames=clip.frames, height=clip.height, width=clip.width)
     if model.config != ModelConfig.from_dict(manifest.model_config):
         raise EngineMismatchError(
             f"{request.weights} holds the model {model.config.name!r} in another configuration than that of "

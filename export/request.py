@@ -65,6 +65,10 @@ class BuildRequest:
         weights: a safetensors file that dtfsal saved; None for those that the package carries for the preset, or where
             it has none, random ones.
         seed: of random weights, and a wish for them; None for those of seed 0 where there are no others.
+        frames: of a window; None for those of the weights or the preset, as the two below. Another clip length or size
+            than the weights were trained with costs accuracy, and less or more time.
+        height: of a frame as the engine takes it, in pixels; a video's frames are resized to it.
+        width: likewise.
         target: the back end that is to run the engine.
         precision: of weights and arithmetic; inputs and outputs stay float32.
         output: the bundle's folder.
@@ -91,6 +95,9 @@ class BuildRequest:
     preset: str | ModelConfig | None = None
     weights: Path | None = None
     seed: int | None = None
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
     batch_size: int | None = None
     max_batch_size: int | None = None
     graphs: Graphs = "reuse"
@@ -110,7 +117,7 @@ class BuildRequest:
             raise UsageError("say which model to build: give a preset, weights, or both")
         if self.weights is not None and self.seed is not None:
             raise UsageError("a seed is for random weights; give weights or a seed, not both")
-        for name in ("batch_size", "max_batch_size"):
+        for name in ("batch_size", "max_batch_size", "frames", "height", "width"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} must be a positive integer, not {value!r}")
@@ -195,6 +202,18 @@ def graph_forms(
     if tensorrt is None or version is None or reads_attention(tensorrt, version):
         return forms
     return dataclasses.replace(forms, attention="decomposed")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of "HxW".
+
+    Raises:
+        UsageError: it is no such text.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"--size must be HxW, e.g. 96x160, not {text!r}")
+    return int(height), int(width)
 
 
 __all__ = ["FORMS", "BuildRequest", "graph_forms"]

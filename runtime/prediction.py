@@ -40,7 +40,8 @@ class Prediction(Iterator[SaliencyFrame]):
 
     Attributes:
         sound: what the engine heard: "used", "silence" (the source has no sound) or "unused" (a visual engine).
-        clock: seconds by stage: decode, preprocess, engine, smooth.
+        clock: seconds by stage: decode, preprocess, engine, smooth; wait is for a file's frames. A file's frames are
+            decoded beside the other stages.
         frames: maps given so far.
         predicted_frames: those of them that the engine computed; the rest lie between two such.
     """

@@ -5,7 +5,7 @@
             print(frame.time_seconds, frame.saliency_map.max())
 
 Memory does not grow with the video: frames are brought to the model's size as they are decoded, and only those that a
-later window needs are held.
+later window needs are held. A file's next frames are decoded while the engine works.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dtfsal.runtime.maps import (
     smooth_map,
 )
 from dtfsal.runtime.media import AudioReader, Frame, PictureFrame, VideoReader
+from dtfsal.runtime.pipeline import read_ahead
 from dtfsal.runtime.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.preprocess import MelSlices, Rgb, resize_frame
 from dtfsal.runtime.samples import mono_samples, resampled_chunks
@@ -116,8 +117,10 @@ class SaliencyPredictor:
                 )
                 chunks = iter(audio_reader)
             resources = stack.pop_all()
-        pictures = reader.pictures() if runner.takes_pictures else reader
-        frames = self._predict(runner, pictures, reader.info.frame_interval_seconds, chunks, clock, resources)
+        pictures = read_ahead(clock.timed("decode", reader.pictures() if runner.takes_pictures else reader))
+        resources.callback(pictures.close)
+        waited = clock.timed("wait", pictures)
+        frames = self._predict(runner, waited, reader.info.frame_interval_seconds, chunks, clock, resources)
         return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
 
     def predict_frames(
@@ -162,7 +165,7 @@ class SaliencyPredictor:
         chunks, sound = self._chunks(samples, sample_rate_hz)
         resources = contextlib.ExitStack()
         runner = self._runner_type(self.engine)
-        timed = self._timed(frames, stamps, shrink=not runner.takes_pictures)
+        timed = clock.timed("decode", self._timed(frames, stamps, shrink=not runner.takes_pictures))
         return Prediction(self._predict(runner, timed, interval, chunks, clock, resources), resources, clock, sound)
 
     def predict_arrays(
@@ -246,7 +249,7 @@ class SaliencyPredictor:
         maps = FrameMaps(self.stride, self.normalisation)
 
         def passing() -> Iterator[ReadyFrame]:
-            for frame in clock.timed("decode", frames):
+            for frame in frames:
                 maps.add_frame(frame.index, frame.time_seconds)
                 yield runner.ready(frame)
 

@@ -22,6 +22,7 @@ from dtfsal.runtime.array_sinks import hdf5_sink, npz_sink
 from dtfsal.runtime.errors import MediaError, OutputError, UsageError
 from dtfsal.runtime.media import Frame, VideoReader
 from dtfsal.runtime.picture_sinks import check_png_folder, contact_sheet_sink, png_sink, video_sink
+from dtfsal.runtime.pipeline import write_behind
 from dtfsal.runtime.prediction import Prediction, SaliencyFrame
 from dtfsal.runtime.sink import OpenSink, SinkContext
 from dtfsal.runtime.table_sinks import csv_sink, json_sink
@@ -133,9 +134,9 @@ def write_outputs(
     prediction: Prediction,
     outputs: Sequence[Output],
     context: SinkContext,
-    on_frame: Callable[[SaliencyFrame], None] | None = None,
+    on_frame: Callable[[SaliencyFrame], object] = lambda _frame: None,
 ) -> None:
-    """Write all outputs in one pass over a prediction of a file.
+    """Write all outputs in one pass over a prediction of a file, while the engine makes the next maps.
 
     Outputs that show the source decode it a second time, in step with the maps: frames in the source's size are held
     one at a time, however far ahead the windows look. If anything goes wrong on the way no output appears; if an output
@@ -145,7 +146,7 @@ def write_outputs(
         prediction: what `SaliencyPredictor.predict_file` gave, not yet iterated.
         outputs: what to write.
         context: of the same run; its clock counts the second decoding as "decode".
-        on_frame: called after each frame is written.
+        on_frame: called some time after each frame is written, in the caller's thread.
 
     Raises:
         MediaError: the source cannot be decoded, or gave other frames the second time.
@@ -157,12 +158,16 @@ def write_outputs(
             sinks = [(output, stack.enter_context(_checked(output, context))) for output in outputs]
         shown = any(output.shows_frames(context) for output in outputs)
         frames = _source_frames(stack, context) if shown else None
-        for saliency_frame in prediction:
+
+        def write_frame(saliency_frame: SaliencyFrame) -> None:
             rgb = None if frames is None else _matching(frames, saliency_frame, context).rgb
             for _, write in sinks:
                 write(saliency_frame, rgb)
-            if on_frame is not None:
-                on_frame(saliency_frame)
+
+        waiting = functools.partial(context.clock.stage, "wait")
+        with write_behind(write_frame, on_written=on_frame, waiting=waiting) as hand_over:
+            for saliency_frame in prediction:
+                hand_over(saliency_frame)
         if not prediction.frames:
             raise MediaError(f"{context.source.path} has no frame that can be decoded")
         with context.clock.stage("encode"):

@@ -1,6 +1,8 @@
-"""Where the time goes: seconds by stage of work, each second counted once."""
+"""Where the time goes: seconds by stage of work, each second of a thread counted once."""
 
 import contextlib
+import dataclasses
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -8,8 +10,18 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+@dataclasses.dataclass
+class _Running(threading.local):
+    """The stages that a thread is in, the innermost last, and since when that one's clock has run."""
+
+    stages: list[str] = dataclasses.field(default_factory=list)
+    since: float = 0.0
+
+
 class StageClock:
     """Adds up host time by stage. A stage entered within another stops the outer one's clock until it is left.
+
+    Stages of several threads run side by side, so that together they may exceed the time that passes.
 
     clock = StageClock()
     with clock.stage("preprocess"):
@@ -20,20 +32,19 @@ class StageClock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._running: list[str] = []
-        self._since = 0.0
+        self._running = _Running()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time of a with block as this stage's."""
         self._switch()
-        self._running.append(name)
-        self.seconds.setdefault(name, 0.0)
+        self._running.stages.append(name)
         try:
             yield
         finally:
             self._switch()
-            self._running.pop()
+            self._running.stages.pop()
 
     def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Pass items on and count the time that it takes to get each as this stage's."""
@@ -47,8 +58,10 @@ class StageClock:
             yield item
 
     def _switch(self) -> None:
-        """Give the time since the last switch to the innermost running stage."""
-        now = time.perf_counter()
-        if self._running:
-            self.seconds[self._running[-1]] += now - self._since
-        self._since = now
+        """Give the time since the last switch to the thread's innermost running stage."""
+        now, running = time.perf_counter(), self._running
+        if running.stages:
+            stage = running.stages[-1]
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + now - running.since
+        running.since = now

@@ -42,7 +42,7 @@ class AudioBranch(nn.Module):
         features = self.enhance(slice_features)  # (B, S, C*, h', w')
         slices, rows = features.shape[1], features.shape[3]
         if self.config.readout == "timeline":
-            pitches = _resized_rows(self.pitches, features.shape[4])
+            pitches = resize_rows(self.pitches, features.shape[4])
             features = (features * pitches[:, None]).sum(dim=4)  # (B, S, C*, h')
             features = features.transpose(2, 3).flatten(1, 2)[..., None, None]  # (B, S*h', C*, 1, 1)
         matrix = self.resample
@@ -62,7 +62,7 @@ class AudioBranch(nn.Module):
         return timeline_matrix(self.audio_spec, self.clip_spec, slices, rows, times)
 
 
-def _resized_rows(weights: Tensor, columns: int) -> Tensor:
+def resize_rows(weights: Tensor, columns: int) -> Tensor:
     """(C, n) -> (C, columns), of the same sum."""
     if weights.shape[1] == columns:
         return weights

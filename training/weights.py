@@ -16,6 +16,7 @@ from dtfsal.training.config import ModelConfig
 from dtfsal.training.efficientnet import rename_imagenet_weights
 from dtfsal.training.model import DTFSal, build_model
 from dtfsal.training.mvit import resize_table
+from dtfsal.training.resizing import resized_tensors
 
 FORMAT_KEY, CONFIG_KEY, FORMAT = "dtfsal.format", "dtfsal.config", "1"
 
@@ -61,16 +62,28 @@ def save_weights(
         partial.unlink(missing_ok=True)
 
 
-def load_weights(path: str | os.PathLike[str]) -> DTFSal:
-    """The model that `save_weights` wrote, in evaluation mode.
+def load_weights(
+    path: str | os.PathLike[str], *, frames: int | None = None, height: int | None = None, width: int | None = None
+) -> DTFSal:
+    """The model that `save_weights` wrote, in evaluation mode; at another clip length or frame size if asked for.
+
+    Args:
+        path: the file.
+        frames: T; None for what it was made with, as below.
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
 
     Raises:
         WeightsError: the file is missing, not safetensors, not a dtfsal model, or not complete.
+        UsageError: the model cannot have that clip length or frame size.
     """
     path = Path(path)
-    config, tensors = read_config(path), _read_safetensors(path)
-    model = build_model(config)
-    _load_strictly(model, _as_float(tensors), path)
+    config, tensors = read_config(path), _as_float(_read_safetensors(path))
+    resized = config.resized(frames=frames, height=height, width=width)
+    model = build_model(resized)
+    if resized != config:
+        tensors = resized_tensors(tensors, model.state_dict())
+    _load_strictly(model, tensors, path)
     return model.eval()
 
 

@@ -58,22 +58,9 @@ def run(args: argparse.Namespace) -> int:
     return show(report, markdown(report), slows, as_json=args.json)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of "HxW".
-
-    Raises:
-        UsageError: it is no such text.
-    """
-    from dtfsal.engines.errors import UsageError
-
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"--size must be HxW, e.g. 96x160, not {text!r}")
-    return int(height), int(width)
-
-
 def _config(args: argparse.Namespace) -> "ModelConfig":
     from dtfsal.engines import read_bundle
+    from dtfsal.export.request import parse_size
     from dtfsal.training.config import ModelConfig, resolve_config
 
     if args.preset is None and args.engine:

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dtfsal.benchmarks import latency as module
-from dtfsal.benchmarks.cli.latency import parse_size
 from dtfsal.benchmarks.forms import choose_forms
 from dtfsal.benchmarks.host import other_busy_seconds
 from dtfsal.benchmarks.interleaved import take_turns, without_folders
 from dtfsal.benchmarks.latency import draw, latency, markdown, matrix_product_rate, statistics_of
 from dtfsal.benchmarks.stopwatch import Timing
 from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.export.request import parse_size
 from dtfsal.runtime.cli import main
 
 

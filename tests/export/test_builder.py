@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from dtfsal.benchmarks.parity import BARS, compare_engine, synthetic_windows, worst
+from dtfsal.benchmarks.parity import BARS, compare_engine, model_of, synthetic_windows, worst
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
 from dtfsal.export import builder, tensorrt_builder, tensorrt_flavours
 from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.refit import RefitRequest, refit_engine
 from dtfsal.training.seeded import seeded_model
 from dtfsal.training.weights import WeightsError, save_weights
 
@@ -79,6 +80,33 @@ def test_weights_travel_into_the_engine(tmp_path, quick_export):
         saliency_map = engine.run(next(iter(synthetic_windows(model.config, 1))))["saliency_map"]
     assert saliency_map.dtype == np.float32
     assert saliency_map.shape == (1, 1, 96, 160)
+
+
+def test_an_engine_of_another_clip_length_and_frame_size(tmp_path):
+    """The engine computes what the weights compute at that size, and finds them again for parity and refits."""
+    model, weights = seeded_model("tiny"), tmp_path / "w.safetensors"
+    save_weights(model, weights)
+    request = BuildRequest(
+        weights=weights, frames=8, height=64, width=96, output=tmp_path / "e", target="onnxruntime", precision="fp32"
+    )
+    manifest = build_engine(request)
+    assert (manifest.clip.frames, manifest.clip.height, manifest.clip.width) == (8, 64, 96)
+    assert manifest.clip.target == model.config.clip.target
+    resized = model_of(manifest, weights=weights)
+    assert resized.config == model.config.resized(frames=8, height=64, width=96)
+    with open_engine(tmp_path / "e") as engine:
+        results = list(compare_engine(resized, engine, synthetic_windows(resized.config, 1)))
+    assert not BARS["fp32"].misses(worst(results))
+    refit_engine(RefitRequest(engine=tmp_path / "e", weights=weights, output=tmp_path / "again"))
+    first, second = (read_bundle(tmp_path / name).file("model.onnx.data") for name in ("e", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_random_weights_of_another_size(tmp_path):
+    done = run_script("--preset", "tiny", "--seed", "3", "--frames", "8", "--size", "64x96", "--output", tmp_path / "e")
+    assert done.returncode == 0, done.stderr
+    clip = read_bundle(tmp_path / "e").manifest.clip
+    assert (clip.frames, clip.height, clip.width) == (8, 64, 96)
 
 
 def test_weights_of_another_model_than_asked_for(tmp_path):
@@ -253,6 +281,8 @@ def test_missing_weights(tmp_path):
         ({"target": "coreml"}, "target"),
         ({"batch_size": 4, "max_batch_size": 2}, "must not exceed"),
         ({"max_batch_size": True}, "max_batch_size"),
+        ({"frames": 0}, "frames"),
+        ({"height": -32}, "height"),
         ({"precision": "int4"}, "precision"),
         ({"precision": "bf16"}, "no kernels for bf16: build with --precision fp32 or fp16 or int8"),
         ({"target": "tensorrt", "precision": "int8"}, "no kernels for int8.*target onnxruntime, openvino"),
@@ -281,6 +311,8 @@ def test_requests_that_cannot_be(tmp_path, change, match):
         (("--weights", "none.safetensors", "--output", "e"), 4),
         (("--preset", "tiny", "--target", "tensorrt", "--output", "e"), 5),
         (("--preset", "tiny", "--precision", "bf16", "--output", "e"), 2),
+        (("--preset", "tiny", "--size", "64", "--output", "e"), 2),
+        (("--preset", "tiny", "--size", "50x96", "--output", "e"), 2),
         (("--preset", "tiny", "--target", "tensorrt-rtx", "--strip-weights", "--output", "e"), 5),
         (("--refit", "none.engine", "--output", "e"), 2),
         (("--refit", "none.engine", "--weights", "w", "--seed", "0", "--output", "e"), 2),

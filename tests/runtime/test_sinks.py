@@ -39,7 +39,7 @@ def clip(make_toy_clip):
 def run(predictor, clip):
     """Write outputs of the clip; keywords go to the context. Returns the prediction."""
 
-    def write(*outputs, on_frame=None, **options):
+    def write(*outputs, on_frame=lambda _frame: None, **options):
         prediction = predictor.predict_file(clip)
         context = SinkContext(
             source=prediction.info, model_name="toy", model_size=(24, 40), clock=prediction.clock, **options

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from dtfsal.runtime import stage_clock
@@ -55,3 +57,24 @@ def test_an_error_leaves_the_stage(tick):
     with clock.stage("outer"):
         tick(2)
     assert clock.seconds == {"outer": 2, "inner": 1}
+
+
+def test_threads_count_their_own_time(tick):
+    """One thread's stage does not stop another's."""
+    clock = StageClock()
+    inside, leave = threading.Event(), threading.Event()
+
+    def write():
+        with clock.stage("encode"):
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=write)
+    with clock.stage("engine"):
+        thread.start()
+        inside.wait(60)
+        tick(3)
+        leave.set()
+        thread.join()
+        tick(1)
+    assert clock.seconds == {"engine": 4, "encode": 3}

@@ -1,0 +1,37 @@
+"""Weights made for one clip length and frame size, brought to another.
+
+What depends on them are tables over positions, which are resampled: MViTv2's relative positions as for any other input
+size, the fusion's token maps as they are for each level's grid, and the sound's weights of pitches with their sum kept.
+"""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dtfsal.training.audio import resize_rows
+from dtfsal.training.mvit import resize_table
+
+
+def resized_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict whose tables over positions have the shapes that a model of another size has.
+
+    Args:
+        tensors: a model's state dict.
+        wanted: the other model's, for its shapes.
+
+    Returns:
+        A new one; what is no such table, or is of another width, is as it was.
+    """
+    found = dict(tensors)
+    for name, tensor in tensors.items():
+        if name not in wanted or wanted[name].shape == tensor.shape or wanted[name].ndim != tensor.ndim:
+            continue
+        shape, leaf = wanted[name].shape, name.rpartition(".")[2]
+        if leaf in ("rel_pos_t", "rel_pos_h", "rel_pos_w"):  # (L, d)
+            found[name] = resize_table(tensor, shape[0])
+        elif leaf == "tokens":  # (N, C*, h, w)
+            found[name] = F.interpolate(tensor, size=shape[2:], mode="bilinear", align_corners=False)
+        elif leaf == "pitches":  # (C*, w)
+            found[name] = resize_rows(tensor, shape[1])
+    return found
