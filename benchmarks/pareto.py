@@ -226,6 +226,13 @@ def _row(
     }
 
 
+def label(row: dict[str, Any], name: str) -> str:
+    """A row's name or its engine's, with the type that its back end says it computes in where that is another."""
+    said, asked = row.get("computes_in"), row["precision"]
+    types = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+    return name if said is None or asked == "int8" or types.get(said, said) == asked else f"{name} (in {said})"
+
+
 def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that no other is as fast as and as near the reference as, and better in one; the slowest first.
 
@@ -249,7 +256,8 @@ def markdown(report: dict[str, Any]) -> str:
     best = [row["form"] for row in front(report["rows"])]
     for row in sorted(report["rows"], key=lambda row: -row["frames_per_second"]):
         low, high = row["frames_per_second_interval"]
-        name = f"**{row['form']}**" if row["form"] in best else row["form"]
+        name = label(row, row["form"])
+        name = f"**{name}**" if row["form"] in best else name
         cells = (
             name,
             f"{row['frames_per_second']:.3g} ({low:.3g}-{high:.3g})",
@@ -284,7 +292,7 @@ def draw(report: dict[str, Any]) -> Figure:
         for colour, engine in zip(itertools.cycle(COLOURS), engines, strict=False):
             own = [row for row in rows if row["engine"] == engine]
             x, y = [row["frames_per_second"] for row in own], [max(1 - row["cc"], least) for row in own]
-            axes.plot(x, y, "o", color=colour, label=engine.removesuffix(".engine"))
+            axes.plot(x, y, "o", color=colour, label=label(own[0], engine.removesuffix(".engine")))
             for row, at_x, at_y in zip(own, x, y, strict=True):
                 axes.annotate(str(row["stride"]), (at_x, at_y), fontsize=7, xytext=(3, 3), textcoords="offset points")
         best = front(rows)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.training.config import PRESETS
 
 SHIPPED = Path(__file__).parent / "results"
 PATTERN = "pareto-*.json"
@@ -21,7 +22,7 @@ CC_DIGITS = 4  # a difference beyond is no reason to take the slower one
 # Of a row, the fields that choices are told by.
 _FIELDS = (
     *("form", "engine", "stride", "model", "weights", "target", "precision", "own_kernels", "device"),
-    *("cc", "worst_cc"),
+    *("size", "clip_frames", "cc", "worst_cc"),
 )
 _SEEDED = re.compile(r"random, seed (\d+)")
 
@@ -61,7 +62,8 @@ class Candidate:
     def commands(self) -> list[str]:
         """What builds the engine, and what predicts with it."""
         row = self.row
-        build = ["dtfsal", "build", *self._weights(), "--target", row["target"], "--precision", row["precision"]]
+        build = ["dtfsal", "build", *self._weights(), *self._clip()]
+        build += ["--target", row["target"], "--precision", row["precision"]]
         build += ["--cpu-kernels"] if row["own_kernels"] else []
         predict = ["dtfsal", "predict", "VIDEO", "--engine", row["engine"], "--stride", str(row["stride"])]
         return [shlex.join([*build, "--output", row["engine"]]), shlex.join([*predict, "--output", "out.mp4"])]
@@ -74,6 +76,14 @@ class Candidate:
         if seeded := _SEEDED.fullmatch(weights):
             return ["--preset", model, "--seed", seeded[1]]
         return ["--weights", weights]
+
+    def _clip(self) -> list[str]:
+        """How `dtfsal build` is told the clip length and frame size, where they are not the preset's own."""
+        row = self.row
+        own = PRESETS[row["model"]].clip if row["model"] in PRESETS else None
+        height, width = row["size"]
+        words = [] if own and row["clip_frames"] == own.frames else ["--frames", str(row["clip_frames"])]
+        return words if own and (height, width) == (own.height, own.width) else [*words, "--size", f"{height}x{width}"]
 
 
 def read_results(places: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:

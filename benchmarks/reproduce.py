@@ -25,7 +25,11 @@ ENGINES: Mapping[str, Sequence[str]] = {
     "lite-int8.engine": ("--preset", "lite", "--precision", "int8"),
     "lite-fp16.engine": ("--preset", "lite", "--precision", "fp16"),
     "lite-openvino.engine": ("--preset", "lite", "--target", "openvino"),
+    "lite-openvino-bf16.engine": ("--preset", "lite", "--target", "openvino", "--precision", "bf16"),
     "lite-openvino-int8.engine": ("--preset", "lite", "--target", "openvino", "--precision", "int8"),
+    "lite-own-192x320.engine": ("--preset", "lite", "--cpu-kernels", "--size", "192x320"),
+    "lite-own-160x288.engine": ("--preset", "lite", "--cpu-kernels", "--size", "160x288"),
+    "lite-own-8-frames.engine": ("--preset", "lite", "--cpu-kernels", "--frames", "8"),
     "lite-window.engine": ("--preset", "lite", "--single-graph"),
 }
 VIDEO = "VIDEO"  # in a step's words: the clip
@@ -75,7 +79,9 @@ STEPS: tuple[Step, ...] = (
         (
             *("pareto", "--reference", "lite.engine", "--video", VIDEO, "--engine", "lite.engine"),
             *("--engine", "lite-own.engine", "--engine", "lite-int8.engine", "--engine", "lite-fp16.engine"),
-            *("--engine", "lite-openvino.engine", "--engine", "lite-openvino-int8.engine"),
+            *("--engine", "lite-openvino.engine", "--engine", "lite-openvino-bf16.engine"),
+            *("--engine", "lite-openvino-int8.engine", "--engine", "lite-own-192x320.engine"),
+            *("--engine", "lite-own-160x288.engine", "--engine", "lite-own-8-frames.engine"),
             *("--stride", "1", "--stride", "4", "--runs", "2"),
         ),
         needs="openvino",

@@ -117,7 +117,8 @@ class SaliencyPredictor:
                 )
                 chunks = iter(audio_reader)
             resources = stack.pop_all()
-        pictures = read_ahead(clock.timed("decode", reader.pictures() if runner.takes_pictures else reader))
+        decoded: Iterable[Frame | PictureFrame] = reader.pictures() if runner.takes_pictures else reader
+        pictures = read_ahead(clock.timed("decode", decoded))
         resources.callback(pictures.close)
         waited = clock.timed("wait", pictures)
         frames = self._predict(runner, waited, reader.info.frame_interval_seconds, chunks, clock, resources)

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from dtfsal.benchmarks.pareto import compare_with, draw, drawn_fixations, front, markdown
+from dtfsal.benchmarks.pareto import compare_with, draw, drawn_fixations, front, label, markdown
 from dtfsal.benchmarks.recommend import choose, estimates, measured_here, of_one_model, read_results
 from dtfsal.engines import ClipSpec
 from dtfsal.engines.errors import UsageError
@@ -35,6 +35,13 @@ def test_the_front_by_hand():
     places = {"near": (5, 1.0), "same": (5, 1.0), "rounded": (4, 1 + 1e-9), "slow": (4, 0.99), "quick": (9, 0.9)}
     rows = [{"form": form, "frames_per_second": fps, "cc": cc} for form, (fps, cc) in places.items()]
     assert [row["form"] for row in front(rows)] == ["near", "same", "quick"]
+
+
+def test_a_type_other_than_asked_for_is_shown():
+    row = {"precision": "bf16", "computes_in": "f32"}
+    assert label(row, "e, stride 1") == "e, stride 1 (in f32)"
+    for precision, said in (("bf16", "bf16"), ("fp32", "f32"), ("fp32", None), ("int8", "f32")):
+        assert label({"precision": precision, "computes_in": said}, "e") == "e"
 
 
 def test_another_number_of_maps():
@@ -76,7 +83,8 @@ def test_the_commands(make_toy_engine, video, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["choice"]["stride"] == 1
     assert not told["choice"]["estimated"]
-    assert told["choice"]["commands"][0].startswith("dtfsal build --weights none --target onnxruntime --precision fp32")
+    build = "dtfsal build --weights none --frames 4 --size 24x40 --target onnxruntime --precision fp32"
+    assert told["choice"]["commands"][0].startswith(build)
     assert main([*wish, "999999"]) == 1
     assert json.loads(capsys.readouterr().out)["choice"] is None
 
@@ -91,6 +99,8 @@ def made_report(fingerprint, rate, *rows):
         "own_kernels": False,
         "device": "cpu",
         "worst_cc": 0.9,
+        "size": [32, 64],
+        "clip_frames": 8,
     }
     found = [
         {**fields, "form": form, "stride": 1, "cc": cc, "frames_per_second_interval": [fps, 2 * fps]}
@@ -151,9 +161,24 @@ def test_commands(weights, words):
     report["rows"][0] |= {"weights": weights, "own_kernels": True, "stride": 4}
     (one,) = measured_here([("a.json", report)], device="cpu", fingerprint="here")
     assert one.commands() == [
-        f"dtfsal build {words} --target t --precision fp32 --cpu-kernels --output e",
+        f"dtfsal build {words} --frames 8 --size 32x64 --target t --precision fp32 --cpu-kernels --output e",
         "dtfsal predict VIDEO --engine e --stride 4 --output out.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "words"),
+    [
+        (16, [224, 384], "--preset lite"),
+        (8, [224, 384], "--preset lite --frames 8"),
+        (16, [160, 288], "--preset lite --size 160x288"),
+    ],
+)
+def test_a_clip_that_is_the_presets_own_is_not_said(frames, size, words):
+    report = made_report("here", 50.0, ("x", 20, 1.0))
+    report["rows"][0] |= {"model": "lite", "weights": "lite.safetensors", "clip_frames": frames, "size": size}
+    (one,) = measured_here([("a.json", report)], device="cpu", fingerprint="here")
+    assert one.commands()[0] == f"dtfsal build {words} --target t --precision fp32 --output e"
 
 
 def test_what_people_are_told(tmp_path, capsys):
