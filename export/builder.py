@@ -33,7 +33,7 @@ from dtfsal.training.config import resolve_config
 from dtfsal.training.model import DTFSal
 from dtfsal.training.model_inputs import Inputs
 from dtfsal.training.seeded import seeded_model
-from dtfsal.training.weights import load_weights, shipped_weights
+from dtfsal.training.weights import load_weights, read_config, shipped_weights
 
 SEEDED_SOURCE = "random, seed {seed}"
 
@@ -328,13 +328,12 @@ def requested_model(request: BuildRequest) -> tuple[DTFSal, WeightsRecord]:
         config = resolve_config(request.preset).resized(**size)
         model = seeded_model(config, seed=seed)
         return model, {"source": SEEDED_SOURCE.format(seed=seed), "sha256": None}
-    model = load_weights(weights, **size)
-    if request.preset is not None and (wanted := resolve_config(request.preset).resized(**size)) != model.config:
+    if request.preset is not None and (wanted := resolve_config(request.preset)) != (found := read_config(weights)):
         raise UsageError(
-            f"{weights} holds the model {model.config.name!r}, not {wanted.name!r} as asked: "
+            f"{weights} holds the model {found.name!r}, not {wanted.name!r} as asked: "
             "leave the preset out, or give the weights made for it"
         )
-    return model, {"source": weights.name, "sha256": sha256_file(weights)}
+    return load_weights(weights, **size), {"source": weights.name, "sha256": sha256_file(weights)}
 
 
 @contextlib.contextmanager

@@ -170,6 +170,8 @@ class ModelConfig:
         decoder: "multi" for one for each level, "single" or "unet" for one of all (Table 5).
         temporal_mixing: whether level 4 is mixed along time and set against the sound before the fusion, for encoders
             that see frames alone.
+        token_grid: rows and columns of the token maps, which weights for another frame size keep; None for those of
+            the pyramid's last level.
     """
 
     name: str
@@ -185,6 +187,7 @@ class ModelConfig:
     fusion: FusionKind = "amfb"
     decoder: DecoderKind = "multi"
     temporal_mixing: bool = False
+    token_grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -214,6 +217,8 @@ class ModelConfig:
         for name, kinds in (("fusion", get_args(FusionKind)), ("decoder", get_args(DecoderKind))):
             if getattr(self, name) not in kinds:
                 raise UsageError(f"{name} must be one of {', '.join(kinds)}, not {getattr(self, name)!r}")
+        if self.token_grid is not None and (len(self.token_grid) != 2 or min(self.token_grid) < 1):
+            raise UsageError(f"token_grid needs two positive numbers, not {self.token_grid}")
         if audio is not None and self.width % self.audio_branch.heads:
             raise UsageError(f"width {self.width} must be a multiple of audio_branch.heads {self.audio_branch.heads}")
 
@@ -221,6 +226,12 @@ class ModelConfig:
     def times(self) -> int:
         """T', the token times of a window."""
         return self.clip.frames // self.encoder.temporal_stride
+
+    @property
+    def token_map_size(self) -> tuple[int, int]:
+        """Rows and columns of the token maps."""
+        stride = PYRAMID_STRIDES[-1]
+        return self.token_grid or (self.clip.height // stride, self.clip.width // stride)
 
     def resized(
         self, *, frames: int | None = None, height: int | None = None, width: int | None = None
@@ -234,6 +245,14 @@ class ModelConfig:
         )
         audio = self.audio and dataclasses.replace(self.audio, height=clip.height // 2, width=clip.width // 2)
         return dataclasses.replace(self, clip=clip, audio=audio)
+
+    def for_clip(
+        self, *, frames: int | None = None, height: int | None = None, width: int | None = None
+    ) -> "ModelConfig":
+        """As `resized`, of a model whose weights stay: token maps keep their grid."""
+        found = self.resized(frames=frames, height=height, width=width)
+        kept = None if self.token_map_size == found.token_map_size else self.token_map_size
+        return dataclasses.replace(found, token_grid=kept) if found != self else self
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""

@@ -53,7 +53,7 @@ class DTFSal(nn.Module):
         grids = [(clip.height // stride, clip.width // stride) for stride in self.encoder.strides]
         self.top_down = TopDown(self.encoder.channels, width)
         self.enhance = nn.ModuleList(
-            [_enhancement(kind, config, grids[-1], grid) for kind, grid in zip(config.enhancement, grids, strict=True)]
+            [_enhancement(kind, config, grid) for kind, grid in zip(config.enhancement, grids, strict=True)]
         )
         if config.temporal_mixing:
             self.mixing = TemporalMixing(width)
@@ -201,11 +201,11 @@ class DTFSal(nn.Module):
         return audio
 
 
-def _enhancement(kind: str, config: ModelConfig, token_grid: tuple[int, int], grid: tuple[int, int]) -> nn.Module:
+def _enhancement(kind: str, config: ModelConfig, grid: tuple[int, int]) -> nn.Module:
     """A level's block (Table 3): as the paper has it, LTEB at levels 1 to 3 and DLTFB at level 4."""
     if kind == "dltfb":
-        return DLTFB(config.width, config.tokens, token_grid, grid, config.max_shift)
-    return LTEB(config.width, config.tokens, token_grid, grid) if kind == "lteb" else nn.Identity()
+        return DLTFB(config.width, config.tokens, config.token_map_size, grid, config.max_shift)
+    return LTEB(config.width, config.tokens, config.token_map_size, grid) if kind == "lteb" else nn.Identity()
 
 
 class TopDown(nn.Module):

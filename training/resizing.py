@@ -1,12 +1,12 @@
 """Weights made for one clip length and frame size, brought to another.
 
-What depends on them are tables over positions, which are resampled: MViTv2's relative positions as for any other input
-size, the fusion's token maps as they are for each level's grid, and the sound's weights of pitches with their sum kept.
+What depends on them are tables over positions, which are interpolated as the model does with a clip that it was not
+made for: MViTv2's relative positions, and the sound's weights of pitches with their sum kept. The fusion's token maps
+are enlarged to each level's grid in any case, and stay.
 """
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from dtfsal.training.audio import resize_rows
@@ -30,8 +30,6 @@ def resized_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
         shape, leaf = wanted[name].shape, name.rpartition(".")[2]
         if leaf in ("rel_pos_t", "rel_pos_h", "rel_pos_w"):  # (L, d)
             found[name] = resize_table(tensor, shape[0])
-        elif leaf == "tokens":  # (N, C*, h, w)
-            found[name] = F.interpolate(tensor, size=shape[2:], mode="bilinear", align_corners=False)
         elif leaf == "pitches":  # (C*, w)
             found[name] = resize_rows(tensor, shape[1])
     return found

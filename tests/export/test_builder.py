@@ -93,7 +93,8 @@ def test_an_engine_of_another_clip_length_and_frame_size(tmp_path):
     assert (manifest.clip.frames, manifest.clip.height, manifest.clip.width) == (8, 64, 96)
     assert manifest.clip.target == model.config.clip.target
     resized = model_of(manifest, weights=weights)
-    assert resized.config == model.config.resized(frames=8, height=64, width=96)
+    assert resized.config == model.config.for_clip(frames=8, height=64, width=96)
+    assert resized.config.token_grid == (3, 5)  # of the weights' 96x160
     with open_engine(tmp_path / "e") as engine:
         results = list(compare_engine(resized, engine, synthetic_windows(resized.config, 1)))
     assert not BARS["fp32"].misses(worst(results))
