@@ -13,6 +13,7 @@ from dtfsal.benchmarks.flops import PAPER_TABLE_2, FlopReport, Form, count, memo
 from dtfsal.benchmarks.graph_flops import engine_flops
 from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.machine_rates import copy_rate, matrix_product_rate
+from dtfsal.benchmarks.processor_peak import processor_peak
 from dtfsal.benchmarks.torch_memory import REST, TorchMemory
 from dtfsal.engines.threads import default_threads
 
@@ -79,8 +80,9 @@ def flops_report(
     }
 
 
-def _rates(threads: int) -> dict[str, float]:
+def _rates(threads: int) -> dict[str, Any]:
     return {
+        "processor_peak_gop_per_second": processor_peak(threads),
         "matrix_product_gflop_per_second": matrix_product_rate(threads),
         "copy_gb_per_second": copy_rate(threads),
     }
@@ -142,9 +144,24 @@ def markdown(report: dict[str, Any]) -> str:
         f"(in {eager['peak_place'] or 'forward'}), "
         f"and {eager['weight_bytes'] / 2**20:.0f} MiB of weights and constants.",
     ]
-    lines += _paper_lines(report) + _engine_lines(report)
+    lines += _paper_lines(report) + _engine_lines(report) + _rate_lines(report)
     lines += ["", f"{software(report['machine'], report['other_cores'])}. `{' '.join(report['command'])}`"]
     return "\n".join(lines) + "\n"
+
+
+def _rate_lines(report: dict[str, Any]) -> list[str]:
+    """What the machine was measured to do, where it was."""
+    rates = report["rates"]
+    if rates is None:
+        return []
+    said = (
+        f"{report['threads']} threads: FP32 matrix products reach {rates['matrix_product_gflop_per_second']:.0f} "
+        f"GFLOP/s, copies {rates['copy_gb_per_second']:.3g} GB/s"
+    )
+    if (units := rates["processor_peak_gop_per_second"]) is not None:
+        said += f"; the cores' vector units do at most {units['fp32']:.0f} GFLOP/s of FP32"
+        said += f" and {units['int8']:.0f} 10^9 operations a second of 8-bit integers" if units["int8"] else ""
+    return ["", f"{said}."]
 
 
 def _paper_lines(report: dict[str, Any]) -> list[str]:
@@ -223,7 +240,10 @@ def draw(report: dict[str, Any]) -> Figure:
         edge = peak / bandwidth
         low = min(0.3, *(row["intensity"] / 2 for row in points))
         high = max(4 * edge, *(2 * row["intensity"] for row in points))
-        axes.plot([low, edge, high], [low * bandwidth, peak, peak], color="#000000")
+        axes.plot([low, edge, high], [low * bandwidth, peak, peak], color="#000000", label="matrix products and copies")
+        if (units := rates["processor_peak_gop_per_second"]) is not None:
+            most = units["fp32"]
+            axes.plot([most / bandwidth, high], [most, most], "--", color="#000000", label="all that the cores can do")
         for row in points:
             # The area is the share of all operations, so that what weighs much is seen to.
             size = 18 + 300 * math.sqrt(row["total"] / sum(point["total"] for point in points))

@@ -40,6 +40,7 @@ PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
 FIXATIONS = 30  # drawn from each frame's reference map
 SEED = 0
 CC_DIGITS = 5
+MARKERS = ("o", "D", "v", "s")
 PICTURE_DECIMALS = 6  # points nearer to the reference are drawn there
 
 Maps = npt.NDArray[np.float32]
@@ -289,10 +290,11 @@ def draw(report: dict[str, Any]) -> Figure:
     rows, least = report["rows"], 10.0**-PICTURE_DECIMALS
     with new_figure(height=4.4) as (figure, (axes,)):
         engines = list(dict.fromkeys(row["engine"] for row in rows))
-        for colour, engine in zip(itertools.cycle(COLOURS), engines, strict=False):
+        looks = itertools.product(MARKERS, COLOURS)
+        for (marker, colour), engine in zip(looks, engines, strict=False):
             own = [row for row in rows if row["engine"] == engine]
             x, y = [row["frames_per_second"] for row in own], [max(1 - row["cc"], least) for row in own]
-            axes.plot(x, y, "o", color=colour, label=label(own[0], engine.removesuffix(".engine")))
+            axes.plot(x, y, marker, color=colour, label=label(own[0], engine.removesuffix(".engine")))
             for row, at_x, at_y in zip(own, x, y, strict=True):
                 axes.annotate(str(row["stride"]), (at_x, at_y), fontsize=7, xytext=(3, 3), textcoords="offset points")
         best = front(rows)

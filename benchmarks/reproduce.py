@@ -91,7 +91,7 @@ STEPS: tuple[Step, ...] = (
     _benchmark("scaling-batch.json", "scaling", "--vary", "batch", "--preset", "tiny"),
     _benchmark("scaling-threads.json", "scaling", "--vary", "threads", "--preset", "tiny"),
     _benchmark("stages-lite.json", "stages", "--engine", "lite.engine", "--video", VIDEO),
-    _benchmark("stages-dtfsal.json", "stages", "--engine", "dtfsal-own.engine", "--video", SHORT_VIDEO, "--runs", "1"),
+    _benchmark("stages-dtfsal.json", "stages", "--engine", "dtfsal-own.engine", "--video", SHORT_VIDEO, "--runs", "3"),
     _benchmark(
         "pareto-lite.json",
         *("pareto", "--reference", "lite.engine", "--video", VIDEO, "--engine", "lite.engine"),

@@ -250,6 +250,6 @@ def draw(report: dict[str, Any]) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel("milliseconds per frame of the video")
         axes.grid(visible=False, axis="y")
-        axes.set_title(f"{report['engine']}: {report['video']['name']} to overlays", fontsize=9)
-        axes.legend(ncols=1, fontsize=7, loc="lower right")
+        axes.set_title(f"{report['engine']}: {report['video']['name']} to overlays", fontsize=9, pad=22)
+        axes.legend(ncols=len(STAGES) + 1, fontsize=7, loc="lower center", bbox_to_anchor=(0.45, 1.0), columnspacing=1)
     return figure

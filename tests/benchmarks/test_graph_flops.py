@@ -196,7 +196,11 @@ def test_the_roofline_by_hand():
         layer("decoders", "other", 5.0, 0.1),  # too little to be drawn
     ]
     report = {
-        "rates": {"matrix_product_gflop_per_second": 100.0, "copy_gb_per_second": 10.0},
+        "rates": {
+            "matrix_product_gflop_per_second": 100.0,
+            "copy_gb_per_second": 10.0,
+            "processor_peak_gop_per_second": {"fp32": 150.0, "int8": 300.0},
+        },
         "engine": {"engine": "e", "graphs": {"window": {"layers": layers}}},
         "machine": {"cpu": "a processor"},
         "threads": 2,
@@ -205,4 +209,10 @@ def test_the_roofline_by_hand():
     points = [tuple(collection.get_offsets()[0]) for collection in axes.collections]
     assert points == [(4.0, 40.0), (40.0, 100.0)]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["encoder: 5 GFLOP", "decoders: 5 GFLOP", "attention", "convolution"]
+    roofs = ["matrix products and copies", "all that the cores can do"]
+    assert legend == [*roofs, "encoder: 5 GFLOP", "decoders: 5 GFLOP", "attention", "convolution"]
+    assert list(axes.lines[1].get_ydata()) == [150.0, 150.0]
+    assert axes.lines[1].get_xdata()[0] == pytest.approx(15)
+    report["rates"]["processor_peak_gop_per_second"] = None  # no compiler
+    legend = [text.get_text() for text in draw(report).axes[0].get_legend().get_texts()]
+    assert legend[:2] == ["matrix products and copies", "encoder: 5 GFLOP"]

@@ -78,7 +78,9 @@ def test_the_report_of_made_runs(toy_engine, make_toy_engine, clip, monkeypatch)
     assert first["peak_memory_bytes"] == 300 * 2**20
     assert second["mean_ms"] == pytest.approx(200)
     table = markdown(report)
-    assert "| whole windows | 20 (0.80x real time) | 50 | 47.5-52.5 | 10 | 30 | 5 | 5 | 15 | 500 ms | 300.0 MiB |" in table
+    assert (
+        "| whole windows | 20 (0.80x real time) | 50 | 47.5-52.5 | 10 | 30 | 5 | 5 | 15 | 500 ms | 300.0 MiB |" in table
+    )
     assert "maps of 40x24 from clip.mkv (80x48, 25 Hz, with sound), 4, 4 maps in 2 interleaved runs" in table
     assert "other processes used 0.50 cores meanwhile" in table
     assert json.loads(json.dumps(report)) == report
