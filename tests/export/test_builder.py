@@ -103,6 +103,7 @@ def test_an_engine_of_another_clip_length_and_frame_size(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_random_weights_of_another_size(tmp_path):
     done = run_script("--preset", "tiny", "--seed", "3", "--frames", "8", "--size", "64x96", "--output", tmp_path / "e")
     assert done.returncode == 0, done.stderr
