@@ -140,7 +140,7 @@ def export_graph(
     graph = to_onnx(model, forms, part)
     if forms.products == "own":
         graph = with_own_operators(graph)
-    if target == "openvino" or precision == "fp32" or precision == "int8":  # OpenVINO rounds itself
+    if target == "openvino" or precision in ("fp32", "int8"):  # OpenVINO rounds itself
         return graph
     return to_reduced(graph, precision)
 
@@ -170,14 +170,18 @@ def part_graph(
         windows: what `calibration_inputs` gave.
         report: told when a stage begins.
     """
-    suffix = "" if part.name == "window" else f", graph {part.name!r}"
-    report(f"ONNX{suffix}", 0, 0)
+    report(f"ONNX{_named(part)}", 0, 0)
     graph = export_graph(model, request.target, request.precision, part, forms)
     if request.precision != "int8":
         return graph
-    report(f"calibration{suffix}", 0, 0)
+    report(f"calibration{_named(part)}", 0, 0)
     parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
     return to_int8(graph, part_inputs(model, part, parts, windows))
+
+
+def _named(part: GraphPart) -> str:
+    """What a stage's name says of its graph, where there are several."""
+    return "" if part.name == "window" else f", graph {part.name!r}"
 
 
 def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:
@@ -241,7 +245,7 @@ def _build_part(
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)
         return _BuiltGraph(files, "torch.onnx", version("torch"), signature, layer_types=types)
-    report("engine" + ("" if part.name == "window" else f", graph {part.name!r}"), 0, 0)
+    report(f"engine{_named(part)}", 0, 0)
     built = build_tensorrt(
         graph, tensorrt, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
     )

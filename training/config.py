@@ -250,9 +250,10 @@ class ModelConfig:
         self, *, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> "ModelConfig":
         """As `resized`, of a model whose weights stay: token maps keep their grid."""
-        found = self.resized(frames=frames, height=height, width=width)
-        kept = None if self.token_map_size == found.token_map_size else self.token_map_size
-        return dataclasses.replace(found, token_grid=kept) if found != self else self
+        resized = self.resized(frames=frames, height=height, width=width)
+        found = dataclasses.replace(resized, token_grid=None)
+        kept = self.token_map_size
+        return found if found.token_map_size == kept else dataclasses.replace(found, token_grid=kept)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""

@@ -75,6 +75,20 @@ def test_the_model_interpolates_alike_when_it_meets_such_a_clip(preset, frames, 
         torch.testing.assert_close(resized(*inputs), model(*inputs), rtol=0, atol=1e-5)
 
 
+def test_token_maps_keep_their_grid_from_size_to_size(tmp_path):
+    """Weights that were saved at another size than they were made for go to a third one, and back."""
+    model, first, second = seeded_model("tiny"), tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_weights(model, first)
+    smaller = load_weights(first, height=64, width=96)
+    save_weights(smaller, second)
+    assert load_weights(second).config == smaller.config
+    tokens = model.enhance[0].tokens
+    for height, width, grid in ((128, 224, (3, 5)), (96, 160, None)):
+        found = load_weights(second, height=height, width=width)
+        assert found.config.token_grid == grid
+        assert torch.equal(found.enhance[0].tokens, tokens)
+
+
 def test_trained_maps_stay_where_they_were():
     """Of a scene that is the same but for its size, the trained model's map is the same but for its size.
 
