@@ -5,11 +5,9 @@ timed is the way from one map to the next while frames are decoded and windows a
 frames are encoded for one map, and at its end none.
 """
 
-import concurrent.futures
 import dataclasses
 import itertools
 import math
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.benchmarks.host import OtherCores, machine, software
+from dtfsal.benchmarks.own_process import in_own_process
 from dtfsal.engines import Device, Manifest, read_bundle
-from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.runtime.cli._common import format_bytes, peak_memory_bytes
 from dtfsal.runtime.media import VideoInfo, probe
 from dtfsal.runtime.predictor import SaliencyPredictor
@@ -162,14 +161,7 @@ def _check_same_model(manifest: Manifest, without_reuse: Path) -> None:
 
 
 def _in_a_process(engine: Path, video: Path, device: Device, threads: int | None) -> LiveRun:
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(run_once, engine, video, device, threads).result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise EngineError(
-                f"the process that ran {engine} died, for lack of memory or in its back end: {error}"
-            ) from error
+    return in_own_process(run_once, engine, video, device, threads)
 
 
 def _row(manifest: Manifest, runs: list[LiveRun], info: VideoInfo) -> dict[str, Any]:

@@ -7,10 +7,8 @@ from the file to its maps. Each run is a process of its own; runs take turns, ea
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import itertools
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -25,8 +23,9 @@ from dtfsal.benchmarks.figures import COLOURS, new_figure
 from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.intervals import median_interval
 from dtfsal.benchmarks.machine_rates import matrix_product_rate
+from dtfsal.benchmarks.own_process import in_own_process
 from dtfsal.engines import Manifest, read_bundle
-from dtfsal.engines.errors import EngineError, UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.engines.threads import default_threads
 from dtfsal.runtime.maps import resize_map
 from dtfsal.runtime.media import probe
@@ -119,14 +118,14 @@ def pareto(
     scores: dict[Choice, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        _in_a_process(reference, video, 1, threads, folder / "reference.npy")
+        in_own_process(run_once, reference, video, 1, threads, folder / "reference.npy")
         progress()
         wanted = np.load(folder / "reference.npy")
         fixations = drawn_fixations(wanted)
         for number in range(runs):
             for index in order.permutation(len(choices)):
                 choice, maps = choices[index], folder / "maps.npy"
-                found[choice].append(_in_a_process(choice.engine, video, choice.stride, threads, maps))
+                found[choice].append(in_own_process(run_once, choice.engine, video, choice.stride, threads, maps))
                 if number == 0:
                     scores[choice] = compare_with(wanted, np.load(maps), fixations)
                 progress()
@@ -190,15 +189,6 @@ def compare_with(wanted: Maps, maps: Maps, fixations: Sequence[npt.NDArray[np.fl
             by_frame[name].append(value)
     means = {name: float(np.nanmean(values)) for name, values in by_frame.items()}
     return {**means, "worst_cc": float(np.nanmin(by_frame["cc"]))}
-
-
-def _in_a_process(engine: Path, video: Path, stride: int, threads: int, maps: Path) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(run_once, engine, video, stride, threads, maps).result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise EngineError(f"the process that ran {engine} died, for lack of memory perhaps: {error}") from error
 
 
 def _row(

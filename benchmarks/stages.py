@@ -7,23 +7,21 @@ The engine-only rate is measured apart, on frames that lie in memory, so that no
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dtfsal.benchmarks.figures import COLOURS, new_figure
 from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.intervals import median_interval
+from dtfsal.benchmarks.own_process import in_own_process
 from dtfsal.engines import read_bundle
-from dtfsal.engines.errors import EngineError
 from dtfsal.runtime.media import AudioReader, VideoReader, probe
 from dtfsal.runtime.predictor import SaliencyPredictor
 from dtfsal.runtime.sink import SinkContext
@@ -37,8 +35,6 @@ OTHER_THREADS = ("decode", "render", "encode")
 STAGES = ENGINE_THREAD + OTHER_THREADS
 OTHER = "other"  # of the engine's thread
 PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
-
-Result = TypeVar("Result")
 
 
 def run_once(engine: Path, video: Path, stride: int, threads: int | None) -> dict[str, Any]:
@@ -122,8 +118,8 @@ def stages(
     alone: dict[int, list[float]] = {stride: [] for stride in strides}
     for _ in range(runs):
         for stride in found:
-            found[stride].append(_in_a_process(run_once, engine, video, stride, threads))
-            alone[stride].append(_in_a_process(run_alone, engine, video, stride, threads))
+            found[stride].append(in_own_process(run_once, engine, video, stride, threads))
+            alone[stride].append(in_own_process(run_alone, engine, video, stride, threads))
             progress()
     others = [run["other_cores"] for measured in found.values() for run in measured if run["other_cores"] is not None]
     return {
@@ -145,17 +141,6 @@ def stages(
         "machine": machine(PACKAGES),
         "command": list(command),
     }
-
-
-def _in_a_process(
-    run: Callable[[Path, Path, int, int | None], Result], engine: Path, video: Path, stride: int, threads: int | None
-) -> Result:
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(run, engine, video, stride, threads).result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise EngineError(f"the process that ran {engine} died, for lack of memory perhaps: {error}") from error
 
 
 def _row(stride: int, runs: Sequence[dict[str, Any]], alone: Sequence[float]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def export_graph(
     graph = to_onnx(model, forms, part)
     if forms.products == "own":
         graph = with_own_operators(graph)
-    if target == "openvino" or precision in ("fp32", "int8"):  # OpenVINO rounds itself
+    if target == "openvino" or precision == "fp32" or precision == "int8":  # OpenVINO rounds itself
         return graph
     return to_reduced(graph, precision)
 

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from dtfsal.benchmarks import live as module
+from dtfsal.benchmarks import own_process
 from dtfsal.benchmarks.live import LiveRun, live, markdown, run_once
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
 from dtfsal.runtime.cli import main
@@ -131,7 +132,7 @@ def _die(*_):
 def test_a_process_that_dies_is_said(toy_engine, clip, monkeypatch):
     monkeypatch.setattr(module, "run_once", _die)
     forking = multiprocessing.get_context("fork")  # knows of the replacement
-    monkeypatch.setattr(module.multiprocessing, "get_context", lambda _: forking)
+    monkeypatch.setattr(own_process.multiprocessing, "get_context", lambda _: forking)
     with pytest.raises(EngineError, match="died"):
         live(toy_engine, clip, runs=1)
 
