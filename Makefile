@@ -34,9 +34,8 @@ $(ENGINE)/manifest.json: $(SOURCES) | $(VENV)/.demo
 weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/lite.md says how long
 	@$(BIN)/dtfsal train --stills "$(STILLS)" --output "$(WEIGHTS)"
 
-# A file's tests share what they built, so they stay together; more processes than four would want more memory than time.
-test: $(VENV)/.dev  ## run the tests, on up to four processors at once
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+test: $(VENV)/.dev  ## run the tests
+	@$(BIN)/pytest
 
 test-slow: $(VENV)/.dev  ## run the slow tests: full-size models, long videos
 	@$(BIN)/pytest -m slow

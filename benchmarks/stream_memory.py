@@ -6,8 +6,6 @@ for is dropped. The process's resident memory is read a few hundred times on the
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import os
 import threading
 import time
@@ -18,6 +16,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from dtfsal.benchmarks.host import machine, software
+from dtfsal.benchmarks.own_process import in_own_process
 from dtfsal.benchmarks.stream import PACKAGES, SOUND_RATE_HZ, read_clip
 from dtfsal.engines import read_bundle
 from dtfsal.runtime.capi import NativePredictor
@@ -33,7 +32,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run_once(form: str, engine: Path, video: Path, frames: int, library: str | None) -> dict[str, Any]:
+def run_once(engine: Path, form: str, video: Path, frames: int, library: str | None) -> dict[str, Any]:
     """Push `frames` frames in this process.
 
     Raises:
@@ -109,9 +108,7 @@ def memory(
     manifest = read_bundle(engine).manifest
     rows = []
     for form in FORMS:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-            rows.append(pool.submit(run_once, form, engine, video, frames, library).result())
+        rows.append(in_own_process(run_once, engine, form, video, frames, library))
         progress()
     return {
         "model": manifest.model_name,

@@ -219,6 +219,8 @@ _NOT_WITH_REFIT: Mapping[str, object] = {
     "batch_size": None,
     "max_batch_size": None,
     "single_graph": False,
+    "reuse_sound": False,
+    "cpu_kernels": False,
     "pooling": "conv3d",
     "calibration": [],
     "calibration_windows": None,

@@ -12,17 +12,15 @@ from collections.abc import Iterator
 
 import onnx
 import onnx_ir
-import onnxscript.optimizer
 import torch
 
 from dtfsal.engines.errors import DtfsalError
 from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms, lowered
 from dtfsal.export.parts import GraphPart, window_part
+from dtfsal.export.simplification import simplify
 from dtfsal.training.model import DTFSal
 
 OPSET = 23  # the first with Attention
-# Folding makes no constant larger than this: the largest wanted are level 1's token maps (20 MB for DTFSal).
-FOLD_LIMIT_BYTES = 64 * 2**20
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"  # the exporter's list of modules around a node, outermost first
 # What must not be left in a graph of fixed shapes.
 INDEX_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "If", "Loop", "Scan"}
@@ -65,7 +63,7 @@ def to_onnx(model: DTFSal, forms: Forms, part: GraphPart | None = None) -> onnx.
         )
         assert program is not None
         graph = program.model
-        onnxscript.optimizer.optimize(graph, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES)
+        simplify(graph)
         graph.graph.sort()
         proto = onnx_ir.to_proto(graph)
     assert isinstance(proto, onnx.ModelProto)

@@ -1,15 +1,12 @@
 """The report of made runs by hand, and runs of the command on engines in closed form; nothing here asserts a time."""
 
 import json
-import multiprocessing
-import os
 
 import pytest
 
 from dtfsal.benchmarks import live as module
-from dtfsal.benchmarks import own_process
 from dtfsal.benchmarks.live import LiveRun, live, markdown, run_once
-from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.runtime.cli import main
 
 BACKEND = {"name": "onnxruntime", "version": "1", "device": "cpu", "providers": [], "threads": 1}
@@ -123,18 +120,6 @@ def test_errors_of_the_process_come_through(toy_engine, make_toy_clip, tmp_path)
     assert main([*arguments, str(make_toy_clip("short.mkv", count=3))]) == 2
     assert main([*arguments, str(tmp_path / "none.mp4")]) == 3
     assert main(["benchmark", "live", "--engine", str(tmp_path / "none"), "--video", "x"]) == 4
-
-
-def _die(*_):
-    os._exit(9)
-
-
-def test_a_process_that_dies_is_said(toy_engine, clip, monkeypatch):
-    monkeypatch.setattr(module, "run_once", _die)
-    forking = multiprocessing.get_context("fork")  # knows of the replacement
-    monkeypatch.setattr(own_process.multiprocessing, "get_context", lambda _: forking)
-    with pytest.raises(EngineError, match="died"):
-        live(toy_engine, clip, runs=1)
 
 
 @pytest.mark.parametrize("arguments", [("--runs", "0"), ("--threads", "0"), ("--output", "x.md")])

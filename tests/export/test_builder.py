@@ -1,5 +1,6 @@
 """Builds from the command line: whole or not at all, for each target that a machine without a GPU can build."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ from dtfsal.benchmarks.parity import BARS, compare_engine, model_of, synthetic_w
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
-from dtfsal.export import builder, tensorrt_builder, tensorrt_flavours
+from dtfsal.export import builder, cli, tensorrt_builder, tensorrt_flavours
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.refit import RefitRequest, refit_engine
 from dtfsal.training.seeded import seeded_model
@@ -327,6 +328,14 @@ def test_exit_codes(tmp_path, arguments, status):
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("dtfsal: error:")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_refit_takes_no_option_that_it_would_ignore():
+    parser = argparse.ArgumentParser()
+    cli.configure(parser)
+    heeded = {"help", "weights", "output", "force", "inspect", "refit", "json", "quiet"}
+    assert {action.dest for action in parser._actions} - heeded == cli._NOT_WITH_REFIT.keys()
+    assert all(parser.get_default(name) == default for name, default in cli._NOT_WITH_REFIT.items())
 
 
 @pytest.mark.slow
