@@ -53,7 +53,7 @@ class _Folding(onnx_ir.passes.InPlacePass):
 
 def simplify(model: onnx_ir.Model) -> None:
     """Simplify a graph in place; what it computes stays the same."""
-    one_round = [_Folding(), RewritePass(_RULES), common.RemoveUnusedNodesPass(), common.RemoveUnusedFunctionsPass()]
+    one_round = [_Folding(), RewritePass(_RULES), common.RemoveUnusedNodesPass()]
     Sequential(
         common.InlinePass(),
         PassManager(one_round, steps=_ROUNDS, early_stop=True),
