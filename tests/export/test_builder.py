@@ -310,7 +310,6 @@ def test_requests_that_cannot_be(tmp_path, change, match):
     ("arguments", "status"),
     [
         (("--preset", "tiny"), 2),
-        (("--preset", "huge", "--output", "e"), 2),
         (("--weights", "none.safetensors", "--output", "e"), 4),
         (("--preset", "tiny", "--target", "tensorrt", "--output", "e"), 5),
         (("--preset", "tiny", "--precision", "bf16", "--output", "e"), 2),
@@ -322,9 +321,16 @@ def test_requests_that_cannot_be(tmp_path, change, match):
         (("--refit", "none.engine", "--weights", "w", "--output", "e"), 4),
     ],
 )
-def test_exit_codes(tmp_path, arguments, status):
-    done = run_script(*arguments, cwd=tmp_path)
-    assert done.returncode == status, done.stderr
+def test_exit_codes(tmp_path, monkeypatch, capsys, arguments, status):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == status
+    assert capsys.readouterr().err.splitlines()[-1].startswith("dtfsal: error:")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_argument_of_the_script(tmp_path):
+    done = run_script("--preset", "huge", "--output", "e", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("dtfsal: error:")
     assert not list(tmp_path.iterdir())

@@ -23,6 +23,7 @@ def dynamic_engine(tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_any_batch_gives_the_maps_of_single_windows(dynamic_engine, model_of):
     windows = list(synthetic_windows(model_of("tiny").config, 3))
     with open_engine(dynamic_engine) as engine:
@@ -39,6 +40,7 @@ def test_any_batch_gives_the_maps_of_single_windows(dynamic_engine, model_of):
     assert np.abs(single[0] - single[1]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_any_batch_gives_the_maps_of_the_static_engine(dynamic_engine, model_of, graph_of):
     import onnxruntime
 
@@ -51,6 +53,7 @@ def test_any_batch_gives_the_maps_of_the_static_engine(dynamic_engine, model_of,
             np.testing.assert_allclose(engine.run(window)["saliency_map"], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_graph_asks_for_the_batch_and_for_nothing_else(dynamic_engine):
     graph = onnx.load(dynamic_engine / "model.onnx", load_external_data=False)
     assert {dim.dim_param for value in graph.graph.input for dim in value.type.tensor_type.shape.dim[:1]} == {"batch"}

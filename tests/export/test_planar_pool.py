@@ -47,6 +47,7 @@ def test_other_convolutions_are_refused(changes):
         PlanarPool(depthwise(4, 1, **changes))
 
 
+@pytest.mark.slow
 def test_the_graph_in_2d_computes_the_same_maps(model_of):
     model = model_of("tiny")
     graph = to_onnx(model, dataclasses.replace(FORMS["onnxruntime"]["fp32"], pooling="conv2d"))
