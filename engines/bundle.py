@@ -107,6 +107,23 @@ def read_bundle(directory: str | os.PathLike[str], *, verify: bool = True) -> Bu
     return Bundle(path, manifest)
 
 
+def bundle_place(directory: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """The folder that a bundle would be written to, links resolved, for those who work long before they write it.
+
+    Args:
+        directory: the bundle's folder, there or not.
+        overwrite: replace an engine bundle that stands there.
+
+    Raises:
+        UsageError: something stands there that may not be replaced.
+    """
+    final = Path(os.path.realpath(directory))
+    if not final.name:
+        raise UsageError(f"{directory} cannot be an engine's folder; name a new one")
+    _check_replaceable(final, overwrite)
+    return final
+
+
 def write_bundle(
     directory: str | os.PathLike[str],
     manifest_without_files: Manifest,
@@ -134,14 +151,11 @@ def write_bundle(
         EngineError: the manifest is not valid or names a file that `files` lacks.
         OutputError: the disk is full or not writable, or a source file can't be read.
     """
-    final = Path(os.path.realpath(directory))
-    if not final.name:
-        raise UsageError(f"{directory} cannot be an engine's folder; name a new one")
+    final = bundle_place(directory, overwrite=overwrite)
     for name in files:
         require_file_name(name, "files")
     if not files:
         raise EngineError(f"{final} would be an engine without files")
-    _check_replaceable(final, overwrite)
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     partial = final.with_name(f".{final.name}.partial-{token}")
     try:

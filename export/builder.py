@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from dtfsal.engines.bundle import sha256_file, write_bundle
+from dtfsal.engines.bundle import bundle_place, sha256_file, write_bundle
 from dtfsal.engines.cpu_kernels import cpu_kernels_library
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
@@ -52,7 +52,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         The manifest of the bundle, which is complete at `request.output` by then.
 
     Raises:
-        UsageError: the request contradicts itself, or something that is no bundle stands at the output.
+        UsageError: the request contradicts itself, or what stands at the output may not be replaced.
         WeightsError: the weights file cannot be used.
         UnavailableError: the target cannot be built on this machine.
         MediaError: a calibration video cannot be read.
@@ -60,6 +60,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         OutputError: the result cannot be written.
     """
     report = progress or no_progress
+    bundle_place(request.output, overwrite=request.overwrite)
     library: Version | None = None
     if (tensorrt := tensorrt_target(request.target)) is not None:
         trt = check_machine(tensorrt, refittable=request.refittable or request.strip_weights)

@@ -8,7 +8,7 @@ Runtime, through the library's refitter for TensorRT.
 import dataclasses
 from pathlib import Path
 
-from dtfsal.engines.bundle import Bundle, read_bundle, sha256_file, write_bundle
+from dtfsal.engines.bundle import Bundle, bundle_place, read_bundle, sha256_file, write_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.engines.manifest import GraphSpec, Manifest
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
@@ -58,13 +58,14 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
     Raises:
         EngineError: the bundle is damaged, or of a version that does not say how it was built.
         EngineMismatchError: the weights are of another model, or export to another graph.
-        UsageError: the engine was built to keep its weights.
+        UsageError: the engine was built to keep its weights, or what stands at the output may not be replaced.
         WeightsError: the weights file cannot be used.
         UnavailableError: a TensorRT engine, and the library or its GPU is missing.
         RefitError: the engine does not take the weights.
         OutputError: the result cannot be written.
     """
     report = progress or no_progress
+    bundle_place(request.output, overwrite=request.overwrite)
     bundle = read_bundle(request.engine)
     manifest, record = bundle.manifest, BuildRecord.of_bundle(bundle)
     if (tensorrt := tensorrt_target(manifest.target)) is not None:

@@ -83,6 +83,18 @@ def test_weights_travel_into_the_engine(tmp_path, quick_export):
     assert saliency_map.shape == (1, 1, 96, 160)
 
 
+def test_an_engine_that_stands_at_the_output_is_said_before_any_work(toy_engine, tmp_path):
+    def worked(stage, *_):
+        pytest.fail(f"began with {stage}")
+
+    request = BuildRequest(preset="tiny", output=toy_engine, target="onnxruntime", precision="fp32")
+    with pytest.raises(UsageError, match="already holds an engine"):
+        build_engine(request, progress=worked)
+    refit = RefitRequest(engine=tmp_path / "none", weights=tmp_path / "none", output=toy_engine)
+    with pytest.raises(UsageError, match="already holds an engine"):
+        refit_engine(refit, progress=worked)
+
+
 def test_an_engine_of_another_clip_length_and_frame_size(tmp_path):
     """The engine computes what the weights compute at that size, and finds them again for parity and refits."""
     model, weights = seeded_model("tiny"), tmp_path / "w.safetensors"
