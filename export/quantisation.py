@@ -5,14 +5,15 @@ a scale for each output channel: two products of 8 by 8 bits overflow the 16-bit
 8 by 7 bits do not. The nodes are standard ones (QuantizeLinear, DequantizeLinear), which back ends fuse into integer
 kernels. Inputs, outputs and everything between layers stay float32.
 
-In integers are the MLPs of transformers, and 2-D convolutions of 96 channels or more, depthwise ones included. In
-float32 stay (figures: `docs/precision.md`):
+In integers are MLPs, and 2-D convolutions of 96 channels or more, depthwise ones included. In float32 stay (figures:
+`docs/precision.md`):
 
-- layers that write into residual sums ("project"), and queries, keys and values: what they round stays or is sharpened
-  by a softmax, and they alone cost as much accuracy as all others together;
+- layers that write into residual sums ("project", the transformer's "mlp.3"), and queries, keys and values: what they
+  round stays or is sharpened by a softmax, and they alone cost as much accuracy as all others together;
+- VGGish and the decoders: a fourth of the convolutions' work in `dtfsal`, and half of what INT8 cost its maps;
 - narrow layers, the first ones among them: they average the rounding of few products, and have little work;
 - the offsets of the deformable convolution, which are positions, and its own sampling;
-- the tail of FP32 of every precision, with the decoders' last convolutions; attention's products and its pooling.
+- the tail of FP32 of every precision; attention's products and its pooling.
 """
 
 import contextlib
@@ -25,12 +26,13 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from dtfsal.export.calibration import ValueRange, value_ranges
-from dtfsal.export.precision import PREDICT_SCOPES, fp32_nodes
+from dtfsal.export.precision import fp32_nodes
 from dtfsal.training.model_inputs import Inputs
 
 LEAST_CHANNELS, LEAST_DEPTH = 96, 16
-# Ends of places whose layers stay float32, beside the decoders' last convolutions.
-_FLOAT_PLACES = ("offset_mask", "qkv", "project", "project.0", "project.conv")
+# Parts whose layers stay float32, and ends of such places elsewhere.
+_FLOAT_PARTS = ("audio.vggish.", "decoders.")
+_FLOAT_PLACES = ("offset_mask", "qkv", "project", "project.0", "project.conv", "mlp.3")
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 _QUANTISED = ("Conv", "MatMul")
 _PRODUCTS = (*_QUANTISED, "Gemm", "Attention", "DeformConv")
@@ -115,7 +117,7 @@ def layer_types(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 
 def _stays_float(place: str) -> bool:
-    return place.endswith(_FLOAT_PLACES) or (place.startswith(PREDICT_SCOPES) and place.endswith(".predict"))
+    return place.startswith(_FLOAT_PARTS) or place.endswith(_FLOAT_PLACES)
 
 
 def _is_wide_layer(node: NodeProto, weight: TensorProto) -> bool:

@@ -132,10 +132,11 @@ def test_what_computes_in_integers(tiny):
     types = layer_types(quantised)
     assert sorted(types["int8"]) == sorted(quantised_layers(graph))
     places = {name.split("/")[0] for name in types["int8"]}
-    assert {"encoder.blocks.0.mlp.0", "encoder.blocks.3.mlp.3", "decoders.0.blocks.0.conv"} <= places
+    assert {"encoder.blocks.0.mlp.0", "encoder.blocks.3.mlp.0", "top_down.lateral.3"} <= places
     floats = {name.split("/")[0] for name in types["fp32"]}
     kept = {"encoder.conv_proj", "encoder.blocks.0.attn.qkv", "fusion.adaptive_stream.conv.offset_mask", "final"}
-    assert kept | {"decoders.0.predict", "fusion.adaptive_stream.conv"} <= floats
+    assert kept | {"decoders.0.blocks.0.conv", "decoders.0.predict", "fusion.adaptive_stream.conv"} <= floats
+    assert not [place for place in places if place.startswith(("audio.vggish", "decoders")) or place.endswith("mlp.3")]
     # Quantisation nodes say where they are.
     assert all("/" in node.name for node in quantised.graph.node)
     assert len({node.name for node in quantised.graph.node}) == len(quantised.graph.node)
