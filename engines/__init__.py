@@ -10,7 +10,7 @@ A back end's library (ONNX Runtime, TensorRT) is imported when an engine that ne
 """
 
 from dtfsal.engines.arrays import Array, CudaArray
-from dtfsal.engines.bundle import Bundle, bundle_place, read_bundle, write_bundle
+from dtfsal.engines.bundle import Bundle, read_bundle, write_bundle
 from dtfsal.engines.engine import Device, Engine, open_engine
 from dtfsal.engines.errors import (
     DtfsalError,
@@ -52,7 +52,6 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WeightsRecord",
-    "bundle_place",
     "open_engine",
     "read_bundle",
     "write_bundle",
