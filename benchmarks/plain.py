@@ -46,7 +46,8 @@ def token_map_per_time(block: LTEB, weights: Tensor, grid: tuple[int, int]) -> T
 
 
 def convolve_in_3d(conv: TemporalConv, x: Tensor, times: int) -> Tensor:
-    """Conv3d 3x3x3, padding 1, temporal stride 4: (B*times, C, h, w) -> (B*output_times, C', h, w)."""
+    """The Conv3d 3x3x3 that a `TemporalConv` is: (B*times, C, h, w) -> (B*output_times, C', h, w)."""
     clip = x.unflatten(0, (-1, times)).transpose(1, 2)  # (B, C, times, h, w)
-    y = F.conv3d(clip, conv.weight, conv.bias, stride=(conv.STRIDE, 1, 1), padding=1)
+    read = clip[:, :, conv.first_time(times) :]
+    y = F.conv3d(read, conv.weight, conv.bias, stride=(conv.STRIDE, 1, 1), padding=(conv.padding(times), 1, 1))
     return y.transpose(1, 2).flatten(0, 1)

@@ -2,7 +2,7 @@
 
 `TemporalConv` sums a 2-D convolution of each of three neighbouring frames, one for each temporal tap. Which tap a frame
 meets depends on its place in the window, so a frame is convolved for every tap: for lite's window of 16 times these
-are 3 convolutions once, where the windows that hold the frame would compute 16 x 3/4 = 12 of them.
+are 3 convolutions once, where the windows that hold the frame would compute 3 x 7 = 21 of them.
 """
 
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class ConvolvedTaps(nn.Module):
 
     def __init__(self, conv: TemporalConv, times: int) -> None:
         super().__init__()
-        taps = conv.weight.detach()[:, :, conv.taps(times)]  # (C', C, taps, 3, 3)
+        taps = conv.weight.detach()[:, :, list(conv.taps(times))]  # (C', C, taps, 3, 3)
         self.register_buffer("weight", taps.permute(2, 0, 1, 3, 4).flatten(0, 1).contiguous())
 
     def forward(self, level: Tensor) -> Tensor:
@@ -42,16 +42,9 @@ class ConvolvedTaps(nn.Module):
 
 def sum_convolved_taps(conv: TemporalConv, x: Tensor, times: int) -> Tensor:
     """A `TemporalConv` of what `ConvolvedTaps` gave: (B*times, taps * C', h, w) -> (B*output_times, C', h, w)."""
-    taps = conv.taps(times)
-    clip = x.unflatten(1, (len(taps), -1)).unflatten(0, (-1, times))  # (B, times, taps, C', h, w)
-    centres = range(0, times, conv.STRIDE)
-    total = conv.bias[:, None, None].expand(clip.shape[0], len(centres), -1, *x.shape[2:])
-    for place, tap in enumerate(taps):
-        met = [number for number, centre in enumerate(centres) if 0 <= centre + tap - 1 < times]  # output times
-        start, stop = centres[met[0]] + tap - 1, centres[met[-1]] + tap
-        terms = clip[:, start : stop : conv.STRIDE, place]  # (B, len(met), C', h, w)
-        total = total + F.pad(terms, (0, 0, 0, 0, 0, 0, met[0], len(centres) - 1 - met[-1]))
-    return total.flatten(0, 1)
+    clip = x.unflatten(1, (len(conv.taps(times)), -1)).unflatten(0, (-1, times))  # (B, times, taps, C', h, w)
+    terms = [met[:, :, place] for place, met in enumerate(conv.windows(clip))]  # each (B, output_times, C', h, w)
+    return (sum(terms[1:], terms[0]) + conv.bias[:, None, None]).flatten(0, 1)
 
 
 def take_convolved_taps(decoder: nn.Module) -> None:

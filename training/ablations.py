@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.config import DecoderKind, FusionKind
-from dtfsal.training.model import AMFB, ConvNormAct, Decoder, TemporalConv, upsample
+from dtfsal.training.model import AMFB, ConvNormAct, Decoder, TemporalConv, mean_over_times, upsample
 
 HEADS = 8
 UNET_WIDTH = 96
@@ -97,8 +97,7 @@ class UNetDecoder(nn.Module):
             y = block(y, times)
             times = TemporalConv.output_times(times)
             y = upsample(y, (2 * y.shape[2], 2 * y.shape[3]))
-        y = y.unflatten(0, (-1, times)).mean(dim=1)  # a clip longer than 16 times leaves more than one
-        return upsample(self.predict(y), size)
+        return upsample(self.predict(mean_over_times(y, times)), size)
 
 
 def build_fusion(kind: FusionKind, width: int) -> nn.Module:

@@ -360,19 +360,28 @@ class Decoder(nn.Module):
             times = TemporalConv.output_times(times)
             if index in (1, 2):
                 x = upsample(x, (2 * x.shape[2], 2 * x.shape[3]))
-        assert times == 1
-        return upsample(self.predict(x), size)
+        return upsample(self.predict(mean_over_times(x, times)), size)
+
+
+def mean_over_times(x: Tensor, times: int) -> Tensor:
+    """(B*times, C, h, w) -> (B, C, h, w)."""
+    return x if times == 1 else x.unflatten(0, (-1, times)).mean(dim=1)
 
 
 class TemporalConv(nn.Module):
-    """Conv3d 3x3x3 with padding 1 and temporal stride 4 (1 where one time is left), on times folded into the batch.
+    """Conv3d 3x3x3 that halves the number of times, on times folded into the batch.
 
-    Each output time is a 2-D convolution over the channels of its three frames, an exact rewrite that lets every back
-    end use its 2-D kernels; taps that fall on padding for every output time are left out (all but the central one
-    when a single time is left). `operator` is where the benchmarks put the definitional form.
+    The stride in time is 2. Of an even number of times the first, the one farthest from the target, is left out. 3, 7,
+    15 or 31 times need no padding: 15 -> 7 -> 3 -> 1. Any other odd number is taken as the middle of the next of these,
+    with zeros at both ends alike; output times that would see zeros only are not computed. One time stays one.
+    docs/model.md says why.
+
+    Each output time is a 2-D convolution over the channels of its three input times, an exact rewrite that lets every
+    back end use its 2-D kernels. Where one time is left, the central tap alone meets it, and the others are left out.
+    `operator` is where the benchmarks put the definitional form.
     """
 
-    STRIDE = 4
+    STRIDE = 2
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -382,10 +391,24 @@ class TemporalConv(nn.Module):
         self.operator: Callable[[TemporalConv, Tensor, int], Tensor] = convolve_in_2d
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
+    @staticmethod
+    def first_time(times: int) -> int:
+        """The first time that is read: 1 where the number of times is even, else 0."""
+        return 1 - times % 2
+
+    @classmethod
+    def padding(cls, times: int) -> int:
+        """Zeros before the first and after the last time that is read."""
+        read = times - cls.first_time(times)
+        if read == 1:
+            return 1
+        missing = (2 ** read.bit_length() - 1 - read) // 2  # at each end, up to 3, 7, 15 or 31 times
+        return 0 if missing == 0 else 2 - missing % 2  # an output time sees at least one time, so at most two zeros
+
     @classmethod
     def output_times(cls, times: int) -> int:
         """Times that are left of `times`."""
-        return (times - 1) // cls.STRIDE + 1
+        return (times - cls.first_time(times) + 2 * cls.padding(times) - 3) // cls.STRIDE + 1
 
     def forward(self, x: Tensor, times: int) -> Tensor:
         """(B*times, C, h, w) -> (B*output_times, C', h, w)."""
@@ -393,31 +416,38 @@ class TemporalConv(nn.Module):
 
     def fold(self, times: int) -> None:
         """Keep the re-arranged kernel for this many input times as a constant; for inference."""
-        self.folded = (times, self.weight_2d(self.taps(times)).detach())
+        self.folded = (times, self.weight_2d(times).detach())
 
-    def taps(self, times: int) -> list[int]:
-        """The temporal taps that meet a frame, not padding, for some output time."""
-        centres = range(0, times, self.STRIDE)
-        return [tap for tap in range(3) if any(0 <= centre + tap - 1 < times for centre in centres)]
+    @staticmethod
+    def taps(times: int) -> range:
+        """The temporal taps that meet a time, not padding: all three, or the central one where one time is read."""
+        return range(3) if times > 2 else range(1, 2)
 
-    def weight_2d(self, taps: list[int]) -> Tensor:
+    def weight_2d(self, times: int) -> Tensor:
         """(C', C, 3, 3, 3) -> (C', taps*C, 3, 3)."""
-        return self.weight[:, :, taps[0] : taps[-1] + 1].transpose(1, 2).flatten(1, 2)
+        taps = self.taps(times)
+        return self.weight[:, :, taps.start : taps.stop].transpose(1, 2).flatten(1, 2)
+
+    def windows(self, clip: Tensor) -> list[Tensor]:
+        """For each of `taps` the times that it meets, (B, times, ...) -> taps of (B, output_times, ...)."""
+        times = clip.shape[1]
+        start, padding, count = self.first_time(times), self.padding(times), self.output_times(times)
+        if times <= 2:
+            return [clip[:, start:]]
+        if padding:
+            clip, start = F.pad(clip[:, start:], (0, 0) * (clip.ndim - 2) + (padding, padding)), 0
+        starts = [start + tap for tap in self.taps(times)]
+        return [clip[:, first : first + self.STRIDE * (count - 1) + 1 : self.STRIDE] for first in starts]
 
 
 def convolve_in_2d(conv: TemporalConv, x: Tensor, times: int) -> Tensor:
     """A `TemporalConv` as one 2-D convolution, (B*times, C, h, w) -> (B*output_times, C', h, w)."""
-    taps = conv.taps(times)
     folded = conv.folded if conv.folded is not None and conv.folded[0] == times else None
-    weight = conv.weight_2d(taps) if folded is None else folded[1]
+    weight = conv.weight_2d(times) if folded is None else folded[1]
     if times > 1:
-        centres = range(0, times, conv.STRIDE)
         clip = x.unflatten(0, (-1, times))  # (B, times, C, h, w)
-        before, after = max(0, 1 - taps[0]), max(0, centres[-1] + taps[-1] - times)
-        clip = F.pad(clip, (0, 0, 0, 0, 0, 0, before, after))
-        starts = [centre + taps[0] - 1 + before for centre in centres]
-        windows = [clip[:, start : start + len(taps)].flatten(1, 2) for start in starts]  # (B, taps*C, h, w)
-        x = torch.stack(windows, dim=1).flatten(0, 1)
+        # (B*output_times, taps*C, h, w); the three times of a single output lie side by side already.
+        x = clip.flatten(1, 2) if times == 3 else torch.cat(conv.windows(clip), dim=2).flatten(0, 1)
     return F.conv2d(x, weight, conv.bias, padding=1)
 
 

@@ -5,8 +5,11 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dtfsal.runtime.errors import UsageError
+from dtfsal.runtime.windows import ClipSpec
 from dtfsal.training import PRESETS, build_model
 from dtfsal.training.model import AMFB, DLTFB, LTEB, Decoder, TemporalConv, TopDown, shift
 from dtfsal.training.seeded import seeded_model, synthetic_window
@@ -232,14 +235,30 @@ def test_amfb_is_equations_12_to_14():
         torch.testing.assert_close(block(visual, audio, times), expected, rtol=0, atol=FLOAT64)
 
 
-@pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 24])
+def definitional_temporal_conv(conv, clip):
+    """docs/model.md's rule in words, on (B, C, times, h, w): crop, centre in 3, 7, 15 or 31 times, convolve, crop."""
+    times = clip.shape[2]
+    if times % 2 == 0:
+        clip = clip[:, :, 1:]
+    if clip.shape[2] == 1:
+        return F.conv3d(clip, conv.weight, conv.bias, padding=1)
+    whole = next(size for size in (3, 7, 15, 31, 63) if size >= clip.shape[2])
+    zeros = (whole - clip.shape[2]) // 2
+    padded = F.pad(clip, (0, 0, 0, 0, zeros, zeros))
+    y = F.conv3d(padded, conv.weight, conv.bias, stride=(2, 1, 1), padding=(0, 1, 1))
+    # Output time t sees padded times 2 t to 2 t + 2: those that see zeros only are no times of the window.
+    seen = [t for t in range(y.shape[2]) if 2 * t + 2 >= zeros and 2 * t < zeros + clip.shape[2]]
+    return y[:, :, seen]
+
+
+@pytest.mark.parametrize("times", range(1, 41))
 @pytest.mark.parametrize("folded", [False, True])
 def test_temporal_convolution_is_conv3d(times, folded):
     conv, clip = randomised(TemporalConv(3, 4)), randn(2, 3, times, 5, 6)
     with torch.no_grad():
         if folded:
             conv.fold(times)
-        expected = F.conv3d(clip, conv.weight, conv.bias, stride=(4, 1, 1), padding=1)
+        expected = definitional_temporal_conv(conv, clip)
         ours = conv(clip.transpose(1, 2).flatten(0, 1), times).unflatten(0, (2, -1)).transpose(1, 2)
     torch.testing.assert_close(ours, expected, rtol=0, atol=FLOAT64)
 
@@ -272,19 +291,44 @@ def test_amfb_streams_are_convolutions_normalised():
             torch.testing.assert_close(stream(x), expected, rtol=0, atol=FLOAT64)
 
 
-@pytest.mark.parametrize("times", [1, 3, 16])
+@pytest.mark.parametrize("times", [1, 3, 5, 8, 16, 24, 40])
 def test_a_decoder_is_four_3d_convolutions_and_two_doublings(times):
     decoder, x = with_statistics(Decoder(5, (6, 5, 4, 3))), randn(2 * times, 5, 3, 4)
     with torch.no_grad():
         y = x.unflatten(0, (2, times)).transpose(1, 2)  # (B, C, T', h, w)
         for index, block in enumerate(decoder.blocks):
-            y = norm_act(F.conv3d(y, block.conv.weight, block.conv.bias, (4, 1, 1), 1), block.norm)
+            y = norm_act(definitional_temporal_conv(block.conv, y), block.norm)
             if index in (1, 2):
                 y = F.interpolate(y, scale_factor=(1, 2, 2), mode="trilinear", align_corners=False)
-        assert y.shape == (2, 3, 1, 12, 16)
-        y = F.conv3d(y, decoder.predict.weight[:, :, None], decoder.predict.bias)
+        assert y.shape == (2, 3, 3 if times > 32 else 1, 12, 16)
+        y = F.conv3d(y.mean(2, keepdim=True), decoder.predict.weight[:, :, None], decoder.predict.bias)
         expected = F.interpolate(y, size=(1, 96, 128), mode="trilinear", align_corners=False)[:, :, 0]
         torch.testing.assert_close(decoder(x, times, (96, 128)), expected, rtol=0, atol=FLOAT64)
+
+
+def target_token(times, target):
+    """The token time of the target frame where a token is two frames (MViTv2) or one."""
+    clips = [ClipSpec(frames=stride * times, height=32, width=32, target=target) for stride in (1, 2)]
+    (token,) = {clip.target_index // stride for clip, stride in zip(clips, (1, 2), strict=True)}
+    return token
+
+
+@given(times=st.integers(1, 80), target=st.sampled_from(["centre", "last"]), seed=st.integers(0, 2**16))
+def test_a_decoder_reads_its_target_and_all_of_the_window(times, target, seed):
+    """A gradient at every token time; none at the first of an even number, which is the farthest from the target."""
+    torch.manual_seed(seed)
+    decoder = Decoder(2, (3, 3, 3, 3)).double().eval()
+    for norm in decoder.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.bias.data.fill_(10.0)  # no ReLU is shut, which would hide a time
+    x = torch.rand(times, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    decoder(x, times, (12, 12)).sum().backward()
+    read = [bool(x.grad[time].abs().max() > 0) for time in range(times)]
+    assert read == [times % 2 == 1 or time > 0 for time in range(times)]
+    token = target_token(times, target)
+    assert read[token]
+    if target == "centre":  # as many times before the target as after it
+        assert sum(read[:token]) == sum(read[token + 1 :])
 
 
 @pytest.mark.parametrize("times", [1, 2, 8, 16, 24, 64])
