@@ -50,11 +50,11 @@ class Bundle:
         """What the bundle is, as plain JSON values; needs no back end, so it works for every target.
 
         Keys: everything that `manifest.json` has, with the clip's and the sound's durations in seconds added, and
-        `path`, `size_bytes` (of all files of the engine).
+        `path`, `size_bytes` (of all files of the engine), and the model's `temporal_rule`.
         """
         manifest = self.manifest
         fields: dict[str, Any] = {"path": str(self.path), "size_bytes": manifest.size_bytes}
-        fields |= _jsonable(dataclasses.asdict(manifest))
+        fields |= _jsonable(dataclasses.asdict(manifest)) | {"temporal_rule": manifest.temporal_rule}
         fields["clip"]["seconds"] = round(manifest.clip.frames / manifest.clip.frame_rate_hz, 6)
         if manifest.audio is not None:
             audio = manifest.audio

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin
 
 from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError
-from dtfsal.engines.specs import AudioSpec, ClipSpec
+from dtfsal.engines.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULES, AudioSpec, ClipSpec
 from dtfsal.engines.strict_json import JsonNode, parse_json, plain_json
 
 SCHEMA_VERSION = 1
@@ -135,6 +135,7 @@ class Manifest:
             completes.
 
     Raises:
+        EngineMismatchError: on construction, when the model has a temporal rule of a later version.
         EngineError: on construction, when a value is out of range or values contradict each other.
     """
 
@@ -162,6 +163,11 @@ class Manifest:
         if not isinstance(self.model_config, dict):
             raise EngineError(f"model_config must be an object, not a {type(self.model_config).__name__}")
         object.__setattr__(self, "model_config", plain_json(self.model_config, "model_config"))
+        if self.temporal_rule not in TEMPORAL_RULES:
+            raise EngineMismatchError(
+                f"model_config.temporal_rule must be one of {', '.join(TEMPORAL_RULES)}, not "
+                f"{str(self.temporal_rule)[:40]!r}: upgrade dtfsal, or rebuild the engine with this version"
+            )
         if not isinstance(self.weights, dict) or set(self.weights) != {"source", "sha256"}:
             raise EngineError(f"weights must have the keys 'source' and 'sha256', not {self.weights!r}")
         _require_text(self.weights["source"], "weights.source")
@@ -186,6 +192,12 @@ class Manifest:
             for name, graph in self.graphs.items():
                 if graph.file not in self.files:
                     raise EngineError(f"graphs.{name}.file {graph.file!r} is not among the bundle's files")
+
+    @property
+    def temporal_rule(self) -> str:
+        """How the model's decoders bring a window's times to one, one of `TEMPORAL_RULES`."""
+        rule: str = self.model_config.get("temporal_rule", FIRST_TEMPORAL_RULE)
+        return rule
 
     @property
     def size_bytes(self) -> int:

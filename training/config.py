@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+from dtfsal.engines.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULE
 from dtfsal.runtime.errors import UsageError
 from dtfsal.runtime.preprocess import AudioSpec
 from dtfsal.runtime.windows import ClipSpec
@@ -172,6 +173,7 @@ class ModelConfig:
             that see frames alone.
         token_grid: rows and columns of the token maps, which weights for another frame size keep; None for those of
             the pyramid's last level.
+        temporal_rule: how the decoders bring T' times to one; there is one rule, and weights of another are refused.
     """
 
     name: str
@@ -188,10 +190,16 @@ class ModelConfig:
     decoder: DecoderKind = "multi"
     temporal_mixing: bool = False
     token_grid: tuple[int, int] | None = None
+    temporal_rule: str = TEMPORAL_RULE
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise UsageError(f"name must be a text, not {self.name!r}")
+        if self.temporal_rule != TEMPORAL_RULE:
+            raise UsageError(
+                f"temporal_rule must be {TEMPORAL_RULE!r}, the only one that this version has, not "
+                f"{str(self.temporal_rule)[:40]!r}: upgrade dtfsal"
+            )
         clip, audio, stride = self.clip, self.audio, PYRAMID_STRIDES[-1]
         if clip.frames % self.encoder.temporal_stride or clip.height % stride or clip.width % stride:
             raise UsageError(
@@ -226,6 +234,11 @@ class ModelConfig:
     def times(self) -> int:
         """T', the token times of a window."""
         return self.clip.frames // self.encoder.temporal_stride
+
+    @property
+    def target_time(self) -> int:
+        """The token time, in [0, T'), that the target frame belongs to."""
+        return self.clip.target_index // self.encoder.temporal_stride
 
     @property
     def token_map_size(self) -> tuple[int, int]:
@@ -266,6 +279,12 @@ class ModelConfig:
         Raises:
             UsageError: a key is unknown or missing, or a value can't be.
         """
+        if isinstance(data, Mapping) and "temporal_rule" not in data:
+            raise UsageError(
+                "the configuration names no temporal rule: it is the first version's, whose decoders do not see the "
+                f"frame that they predict ({FIRST_TEMPORAL_RULE}), and this version knows {TEMPORAL_RULE} only; train "
+                "the model again, or build the engine again from weights of this version"
+            )
         parts: dict[str, Any] = {"clip": ClipSpec, "audio": AudioSpec, "audio_branch": AudioBranchConfig}
         try:
             fields = dict(data)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dtfsal.engines.specs import FIRST_TEMPORAL_RULE
 from dtfsal.runtime.cli import _common
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ examples:
   dtfsal info engines/dtfsal
   dtfsal info clip.mp4 --json
 """
+
+_LATE = ": the first version's, whose decoders do not see the frame that they predict; build the engine again"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +83,7 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
             f"({fields['clip']['seconds']:.2f} s)",
         ),
         ("map belongs to", f"frame {clip.target_index} of the clip ({clip.target})"),
+        ("temporal rule", manifest.temporal_rule + _LATE * (manifest.temporal_rule == FIRST_TEMPORAL_RULE)),
     ]
     if audio is None:
         rows.append(("sound", "not used: a visual model"))

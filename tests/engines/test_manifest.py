@@ -187,6 +187,23 @@ def assert_manifest_or_engine_error(document: str | bytes) -> None:
         assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [({}, "stride-4"), ({"temporal_rule": "stride-4"}, "stride-4"), ({"temporal_rule": "stride-2"}, "stride-2")],
+)
+def test_an_engine_tells_its_temporal_rule(config, rule):
+    """The first version's engines do not name theirs, and run on as what they are."""
+    assert read({**sample(), "model_config": config}).temporal_rule == rule
+
+
+@pytest.mark.parametrize("rule", ["stride-8", "", None, 2, [], {"stride-2": 1}, "x" * 10_000])
+def test_an_unknown_temporal_rule_is_refused(rule):
+    with pytest.raises(EngineError, match="temporal_rule must be one of stride-2, stride-4, not") as caught:
+        read({**sample(), "model_config": {"temporal_rule": rule}})
+    assert caught.value.exit_code == 4
+    assert len(str(caught.value)) < 250
+
+
 @settings(max_examples=60, deadline=None)
 @given(manifests())
 def test_round_trip(manifest):

@@ -39,6 +39,29 @@ def test_any_valid_configuration_survives_json(frames, height, width, sound, tok
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_a_configuration_of_the_first_version_is_refused():
+    """Its decoders have another temporal rule, and the same tensors would mean something else."""
+    data = PRESETS["lite"].to_dict()
+    del data["temporal_rule"]
+    with pytest.raises(UsageError, match=r"names no temporal rule.* \(stride-4\).* knows stride-2 only"):
+        ModelConfig.from_dict(data)
+
+
+@pytest.mark.parametrize("rule", ["stride-4", "stride-8", "x" * 10_000, None, 2, ["stride-2"]])
+def test_an_unknown_temporal_rule_is_one_short_sentence(rule):
+    with pytest.raises(UsageError, match=r"temporal_rule must be 'stride-2'.*upgrade dtfsal") as caught:
+        ModelConfig.from_dict(PRESETS["lite"].to_dict() | {"temporal_rule": rule})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("times", range(1, 41))
+def test_the_target_time_is_the_token_of_the_target_frame(times):
+    for target in ("last", "centre"):
+        clip = ClipSpec(frames=2 * times, height=32, width=32, target=target)
+        config = ModelConfig(name="any", clip=clip, audio=None)
+        assert config.target_time == (times - 1 if target == "last" else times // 2)
+
+
 @given(st.dictionaries(st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=5)))
 def test_anything_else_is_one_error(data):
     with pytest.raises(UsageError):

@@ -102,6 +102,22 @@ def test_an_edited_configuration(saved, config):
         load_weights(saved)
 
 
+def test_weights_of_the_first_version_are_refused(saved):
+    """Their tensors have the same names and shapes, and another meaning."""
+
+    def without_rule(header):
+        config = json.loads(header[CONFIG_KEY])
+        del config["temporal_rule"]
+        return header | {CONFIG_KEY: json.dumps(config)}
+
+    rewrite(saved, header=without_rule)
+    for read in (read_config, load_weights):
+        with pytest.raises(WeightsError, match=r"tiny\.safetensors .*names no temporal rule.*train") as caught:
+            read(saved)
+        assert caught.value.exit_code == 4
+        assert "\n" not in str(caught.value)
+
+
 def test_a_configuration_of_another_model(saved):
     other = json.dumps(PRESETS["tiny-v"].to_dict())
     rewrite(saved, header=lambda h: h | {CONFIG_KEY: other})

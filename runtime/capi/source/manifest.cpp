@@ -179,7 +179,10 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
                       "precision", "deform_conv", "builder", "builder_version", "created_by", "compute_capabilities", "files"});
     Manifest manifest;
     manifest.model_name = text_of(root["model_name"]);
-    if (!root["model_config"].is_object()) root["model_config"].fail("must be an object");
+    const JsonNode config = root["model_config"];
+    if (!config.is_object()) config.fail("must be an object");
+    // How the decoders bring a window's times to one; the first version's engines do not name theirs, and run as they are.
+    if (config.has("temporal_rule")) choice_of(config["temporal_rule"], {"stride-2", "stride-4"});
     const JsonNode weights = root["weights"];
     weights.expect_keys({"source", "sha256"});
     manifest.weights = text_of(weights["source"]);

@@ -278,6 +278,13 @@ def test_a_sound_manifest_is_read(parts):
     assert_same_verdict(parts, json.dumps({**SOUND_MANIFEST, "audio": None}).encode())
 
 
+@pytest.mark.parametrize("rule", ["stride-2", "stride-4", "stride-8", "", None, 2, [], {"stride-2": 1}])
+def test_the_temporal_rule_of_a_manifest_is_known_or_it_is_refused(parts, rule):
+    document = json.dumps({**SOUND_MANIFEST, "model_config": {"temporal_rule": rule}}).encode()
+    assert (judged(parts, document) is None) == (rule in ("stride-2", "stride-4"))
+    assert_same_verdict(parts, document)
+
+
 @pytest.mark.parametrize("path", list(places(SOUND_MANIFEST)), ids=lambda path: ".".join(map(str, path)) or "all")
 def test_a_changed_manifest_is_taken_or_refused_as_in_python(parts, path):
     """Every place of it, with values of each kind."""
