@@ -1,10 +1,11 @@
 """How the shipped weights of `lite` are made, from photographs with gaze and a procedural world, on a CPU.
 
-1. Photographs (OSIE's training split) as silent clips that stand still: all of the model, from ImageNet's encoder.
+1. Photographs (OSIE's training split) as silent clips that stand still, or are cut from one photograph to another: all
+   of the model, from ImageNet's encoder.
 2. Clips: most of them scenes of the procedural world, each with every of its things heard in turn, the rest photographs
-   under a moving camera or at rest, with sounds that mean nothing. The frame encoder stands still; what mixes times and
-   hears is trained, first on the map of the level that hears ("sound"), then on the final map ("clips"), where
-   photographs at rest join them.
+   under a moving camera or at rest, some cut from one to another, with sounds that mean nothing. The frame encoder
+   stands still; what mixes times and hears is trained, first on the map of the level that hears ("sound"), then on the
+   final map ("clips"), where photographs at rest join them.
 
 The same seed gives the same weights on the same machine and versions.
 """
@@ -20,7 +21,7 @@ import torch
 
 from dtfsal.training.clip_stage import ClipStageConfig, Variants, train_on_clips
 from dtfsal.training.data.camera import random_shot, vary_colour
-from dtfsal.training.data.clips import Floats, GazeClip, StillClip
+from dtfsal.training.data.clips import CutClip, Floats, GazeClip, StillClip
 from dtfsal.training.data.stills import Still
 from dtfsal.training.model import DTFSal, build_model
 from dtfsal.training.optimisation import OptimiserConfig, Report, channels_last, keep_freed_memory
@@ -31,7 +32,8 @@ from dtfsal.training.weights import load_imagenet_weights, load_weights, read_me
 RECIPE_KEY = "dtfsal.recipe"
 StageName = Literal["sound", "clips"]
 CLIP_STAGES: tuple[StageName, ...] = get_args(StageName)
-CLIP_FIELDS = {"clip_seconds", "scene_share", "moving_share", "silent_share"}  # of the recipe; the stills do without
+# Of the recipe; the stills do without.
+CLIP_FIELDS = {"clip_seconds", "scene_share", "moving_share", "cut_share", "silent_share"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Recipe:
         clip_seconds: length of a clip of the second and third stage.
         scene_share: of the clips, how many are scenes of the procedural world.
         moving_share: of the photographs, how many the camera moves over.
+        cut_share: of the photographs at rest, how many are cut to another one.
         silent_share: of the photographs, how many are silent.
     """
 
@@ -72,6 +75,7 @@ class Recipe:
     clip_seconds: float = 3.2
     scene_share: float = 0.65
     moving_share: float = 0.5
+    cut_share: float = 0.3
     silent_share: float = 0.4
 
     def total_steps(self, photographs: int) -> int:
@@ -149,8 +153,10 @@ def training_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph],
             yield [scene, *others]
         else:
             photograph = photographs[rng.integers(len(photographs))]
-            moving = bool(rng.random() < recipe.moving_share)
-            yield [_photograph_clip(rng, photograph, recipe, config, moving=moving)]
+            if rng.random() < recipe.moving_share:
+                yield [_photograph_clip(rng, photograph, recipe, config, moving=True)]
+            else:
+                yield [_clip_at_rest(rng, photograph, photographs, recipe, config)]
 
 
 def still_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *, seed: int) -> Iterator[GazeClip]:
@@ -160,7 +166,7 @@ def still_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *,
     config = _scene_config(model, clip.frames / clip.frame_rate_hz)
     while True:
         for index in rng.permutation(len(photographs)):
-            yield _photograph_clip(rng, photographs[index], recipe, config, moving=False)
+            yield _clip_at_rest(rng, photographs[index], photographs, recipe, config)
 
 
 def _scene_config(model: DTFSal, seconds: float) -> SceneConfig:
@@ -175,9 +181,26 @@ def _scene_config(model: DTFSal, seconds: float) -> SceneConfig:
     )
 
 
+def _clip_at_rest(
+    rng: np.random.Generator,
+    photograph: Photograph,
+    photographs: list[Photograph],
+    recipe: Recipe,
+    config: SceneConfig,
+) -> GazeClip:
+    """A photograph at rest, or two of them with a cut somewhere between."""
+    clip = _photograph_clip(rng, photograph, recipe, config, moving=False)
+    if rng.random() >= recipe.cut_share:
+        return clip
+    other = _photograph_clip(rng, photographs[rng.integers(len(photographs))], recipe, config, moving=False)
+    count = len(clip.shot.boxes)
+    cut = int(rng.integers(1, count))
+    return CutClip((clip.shortened(cut), other.shortened(count - cut)), clip.samples)
+
+
 def _photograph_clip(
     rng: np.random.Generator, photograph: Photograph, recipe: Recipe, config: SceneConfig, *, moving: bool
-) -> GazeClip:
+) -> StillClip:
     frames = round(config.seconds * config.frame_rate_hz)
     shot = random_shot(rng, photograph.rgb.shape[:2], (config.height, config.width), frames=frames, moving=moving)
     samples: Floats | None = None

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 
 from dtfsal.training.config import PRESETS
 from dtfsal.training.data.camera import Shot
-from dtfsal.training.data.clips import StillClip, clip_windows, mel_slices
+from dtfsal.training.data.clips import CutClip, StillClip, clip_windows, mel_slices
 from dtfsal.training.encoded_clip import encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluate import predict_photograph
 from dtfsal.training.frames import frame_tensor
 from dtfsal.training.seeded import seeded_model, synthetic_window
 from dtfsal.training.still_stage import predict_stills
 from dtfsal.training.temporal import Synchrony, TemporalMixing, motion_features, standardised
+from dtfsal.training.weights import load_weights, shipped_weights
 
 SMALL = PRESETS["lite"].resized(frames=4, height=64, width=96)
 
@@ -49,6 +50,52 @@ def test_the_parts_together_are_the_whole(model):
         sound = model.audio.encode_slices(audio[0])[None]
         parts = model.predict(features, sound, model.config.times)[0]
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)  # float32 sums in another order
+
+
+@pytest.fixture(scope="module")
+def discs():
+    """What the shipped model makes of a disc on the left and of one on the right, and of silence."""
+    path = shipped_weights("lite")
+    assert path is not None
+    trained = load_weights(path)
+    clip, audio = trained.config.clip, trained.config.audio
+    rows, columns = np.mgrid[: clip.height, : clip.width]
+    frames = np.full((2, clip.height, clip.width, 3), 90, np.uint8)
+    for frame, centre in zip(frames, (90, clip.width - 90), strict=True):
+        frame[(columns - centre) ** 2 + (rows - clip.height / 2) ** 2 < 26**2] = (230, 80, 60)
+    with torch.no_grad():
+        features = trained.encode_frames(frame_tensor(frames, clip))
+        silence = torch.full((audio.slices, 1, audio.height, audio.width), audio.silence)
+        sound = trained.audio.encode_slices(silence)[None]
+    return trained, features, sound
+
+
+def mass_on_the_right(discs, shown):
+    trained, features, sound = discs
+    with torch.no_grad():
+        saliency_map = trained.predict([level[shown] for level in features], sound, trained.config.times)[0][0, 0]
+    return float(saliency_map[:, trained.config.clip.width // 2 :].sum() / saliency_map.sum())
+
+
+@pytest.mark.parametrize("jump", range(1, 16))
+def test_the_map_follows_a_disc_that_jumps_at_any_time_of_the_window(discs, jump):
+    """The map is the target frame's: it is on the disc's new side if and only if the disc is there at the target."""
+    left, right = (mass_on_the_right(discs, torch.full((16,), side)) for side in (0, 1))
+    assert left < 0.35  # a disc that stays draws most of the map to its side
+    assert right > 0.65
+    mass = mass_on_the_right(discs, (torch.arange(16) >= jump).long())
+    target = discs[0].config.target_time
+    assert (mass > (left + right) / 2) == (jump <= target), (jump, left, mass, right)
+
+
+def test_a_cut_clip_is_its_parts_one_after_another(clip):
+    other = dataclasses.replace(clip, rgb=255 - clip.rgb, points=clip.points + 5)
+    cut = CutClip((clip.shortened(4), other.shortened(3)))
+    assert len(cut.frames) == 7
+    for index, (part, inside) in enumerate([(clip, i) for i in range(4)] + [(other, i) for i in range(3)]):
+        np.testing.assert_array_equal(cut.frames[index], part.frames[inside])
+        np.testing.assert_array_equal(cut.density(index), part.density(inside))
+        np.testing.assert_array_equal(cut.fixations(index), part.fixations(inside))
 
 
 def test_motion_features_are_cell_means_of_level_2_and_of_its_changes():

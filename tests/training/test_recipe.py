@@ -6,15 +6,20 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import dtfsal.training.recipe as recipe_module
 from dtfsal.runtime.cli import main
 from dtfsal.training.clip_stage import ClipStageConfig
 from dtfsal.training.config import PRESETS
+from dtfsal.training.data.clips import CutClip
 from dtfsal.training.data.stills import Still
-from dtfsal.training.recipe import Recipe, run_recipe
-from dtfsal.training.still_stage import StillStageConfig
+from dtfsal.training.model import build_model
+from dtfsal.training.recipe import Recipe, run_recipe, still_clips
+from dtfsal.training.still_stage import StillStageConfig, predict_stills, random_cuts
+from dtfsal.training.synthetic import Photograph
 from dtfsal.training.weights import load_weights, shipped_weights
 
 SMALL = dataclasses.replace(PRESETS["lite"].resized(frames=4, height=64, width=96), name="small")
@@ -55,6 +60,46 @@ def test_the_recipe_trains_all_stages_and_repeats_itself(stills, tmp_path):
     assert all(np.isfinite(report[3]) for report in reports)
     again, _ = run(stills, tmp_path, tmp_path / "b")
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 9), times=st.integers(1, 24), share=st.floats(0, 1))
+def test_cuts_leave_every_clip_its_own_photograph_at_the_target(seed, count, times, share):
+    target = seed % times
+    shown = random_cuts(np.random.default_rng(seed), count, times, target, share)
+    assert shown.shape == (count, times)
+    assert (shown[:, target] == np.arange(count)).all()
+    assert ((shown >= 0) & (shown < count)).all()
+    assert (np.count_nonzero(np.diff(shown, axis=1), axis=1) <= 1).all()  # one cut at most
+
+
+def test_every_clip_is_cut_where_all_shall_be():
+    cuts = [random_cuts(np.random.default_rng(seed), 4, 16, 8, 1.0) for seed in range(50)]
+    assert all((np.count_nonzero(np.diff(shown, axis=1), axis=1) == 1).all() for shown in cuts)
+    at = {int(np.flatnonzero(np.diff(row))[0]) for shown in cuts for row in shown}
+    assert at == set(range(15))  # at every place
+
+
+def test_stills_that_are_cut_have_the_map_of_what_they_show():
+    """A clip that shows one photograph all the time has its map, whatever else is in the batch."""
+    torch.manual_seed(0)
+    model = build_model(SMALL).eval()
+    frames = torch.randn(3, 3, 64, 96)
+    with torch.no_grad():
+        alone = predict_stills(model, frames)
+        swapped = predict_stills(model, frames, np.repeat([[1], [2], [0]], 4, axis=1))
+        cut = predict_stills(model, frames, np.array([[0, 0, 1, 1], [1] * 4, [2] * 4]))
+    torch.testing.assert_close(swapped, alone[[1, 2, 0]])
+    torch.testing.assert_close(cut[1:], alone[1:])
+    assert (cut[0] - alone[0]).abs().max() > 1e-4
+
+
+def test_photographs_at_rest_are_cut_as_often_as_the_recipe_says(stills):
+    model = build_model(SMALL)
+    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    for share, wanted in ((0.0, 0), (1.0, 8)):
+        recipe = dataclasses.replace(MINIATURE, cut_share=share)
+        clips = still_clips(recipe, model, photographs, seed=1)
+        assert sum(isinstance(next(clips), CutClip) for _ in range(8)) == wanted
 
 
 @pytest.mark.parametrize("lost", [(), ("sound",), ("stills", "sound")])

@@ -1,6 +1,9 @@
 """A clip with gaze, whatever it was made of, and the windows and sound slices that a model takes of it."""
 
+import bisect
 import dataclasses
+import functools
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -65,6 +68,10 @@ class StillClip:
     frame_rate_hz: float
     samples: Floats | None = None
 
+    def shortened(self, frames: int) -> "StillClip":
+        """The first so many frames; the sound stays as it is."""
+        return dataclasses.replace(self, shot=dataclasses.replace(self.shot, boxes=self.shot.boxes[:frames]))
+
     @property
     def frames(self) -> Rgb:
         """See `GazeClip`."""
@@ -77,6 +84,49 @@ class StillClip:
     def fixations(self, index: int) -> Points:
         """See `GazeClip`."""
         return self.shot.points(self.points, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class CutClip:
+    """Clips one after another, with a cut between them.
+
+    Attributes:
+        parts: the clips, all of one size and frame rate; their sounds are not used.
+        samples: a sound for the whole, or None.
+    """
+
+    parts: tuple[GazeClip, ...]
+    samples: Floats | None = None
+
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        """The first frame of each part, and the number of frames."""
+        return list(itertools.accumulate((len(part.frames) for part in self.parts), initial=0))
+
+    @property
+    def frames(self) -> Rgb:
+        """See `GazeClip`."""
+        return np.concatenate([part.frames for part in self.parts])
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """See `GazeClip`."""
+        return self.parts[0].frame_rate_hz
+
+    def density(self, index: int) -> Floats:
+        """See `GazeClip`."""
+        part, inside = self._place(index)
+        return part.density(inside)
+
+    def fixations(self, index: int) -> Points:
+        """See `GazeClip`."""
+        part, inside = self._place(index)
+        return part.fixations(inside)
+
+    def _place(self, index: int) -> tuple[GazeClip, int]:
+        """The part that a frame belongs to, and its number there."""
+        number = bisect.bisect_right(self._starts, index) - 1
+        return self.parts[number], index - self._starts[number]
 
 
 @dataclasses.dataclass(frozen=True)
