@@ -1,18 +1,19 @@
 """Parameters and FLOPs of a model, part by part, in the paper's convention and truly.
 
 What the paper calls FLOPs (Table 2) are multiply-accumulates of convolutions and linear layers, as a counter that
-hooks modules sees them: attention's products are in no module and are left out. `true_gflops` counts two operations
+hooks modules sees them: attention's products are in no module and are left out. `true_flops` counts two operations
 per multiply-accumulate, attention's products included; the arithmetic beside products (normalisation, activations,
 softmax, resizing, sampling) is counted from the operators that really run and stands apart, so that rates in GFLOP/s
-are those of products. Counting runs on the meta device: no memory, no time.
+are those of products. A model has two counts, that of its equations as they are written and that of what is computed;
+the paper's figures stand beside both. Counting runs on the meta device: no memory, no time.
 """
 
 import copy
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from dtfsal.training.model import LTEB, DTFSal, TemporalConv, build_model
 from dtfsal.training.mvit import MultiscaleAttention
 
 Form = Literal["deployed", "written"]
+FORMS: tuple[Form, ...] = get_args(Form)
+GFLOPS = "GFLOPs as the paper counts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +112,9 @@ class FlopReport:
 
     Attributes:
         model: its name.
-        form: `deployed` is what an engine runs: token maps are constants, and the decoders' taps that fall on padding
-            are left out. `written` is the definitional form. The paper does not say which it counted;
-            its figures fit `deployed`. With eq. 7's convolution once for each time, `written` is 15 % (visual) and
-            10 % (audio-visual) above them.
+        form: `deployed` is what an engine runs: token maps are constants, and the decoders' taps that meet no time are
+            left out. `written` is the definitional form: eq. 7's convolution once for each time, and the decoders'
+            convolutions in 3-D. The paper does not say which it counted; see `beside_paper`.
         parts: by the model's top-level parts, in order.
         rest_operations: arithmetic beside products in none of the parts, but in the model's own `forward`.
     """
@@ -138,20 +140,8 @@ class FlopReport:
         """Of the parameters in fp32."""
         return self.total.parameters * 4 / 2**20
 
-    def beside_paper(self) -> list[tuple[str, float, float]]:
-        """(what and its unit, ours, the paper's) for each figure that the paper states; empty for other models."""
-        paper, total = PAPER_ROWS.get(self.model), self.total
-        if paper is None:
-            return []
-        return [
-            ("parameters, M", total.parameters / 1e6, paper.parameters_millions),
-            ("four decoders, M", self.parts["decoders"].parameters / 1e6, PAPER_DECODERS_MILLIONS),
-            ("size in fp32, MiB", self.size_mib, paper.size_mib),
-            ("GFLOPs as counted there", total.macs / 1e9, paper.gflops),
-        ]
-
     def to_dict(self) -> dict[str, Any]:
-        """JSON types: counts in units, and the paper's row where it has one, with our deviation from it."""
+        """JSON types: counts in units, and the paper's row where it has one."""
         paper = PAPER_ROWS.get(self.model)
         rows = {**self.parts, "total": self.total}
         return {
@@ -161,8 +151,35 @@ class FlopReport:
             "other_operations": self.other_operations,
             "parts": {name: {**dataclasses.asdict(cost), "true_flops": cost.true_flops} for name, cost in rows.items()},
             "paper": paper and {**dataclasses.asdict(paper), "decoder_parameters_millions": PAPER_DECODERS_MILLIONS},
-            "deviation_percent": {name: 100 * (ours / theirs - 1) for name, ours, theirs in self.beside_paper()},
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class BesidePaper:
+    """A figure of the paper, and ours in both forms.
+
+    Attributes:
+        what: the figure, and its unit.
+        paper: None where the paper does not state it.
+        written: of the equations as they are written.
+        deployed: of what is computed here.
+    """
+
+    what: str
+    paper: float | None
+    written: float
+    deployed: float
+
+    def deviation_percent(self) -> dict[Form, float] | None:
+        """How much more than the paper's ours are, by form; None where the paper states nothing."""
+        if self.paper is None:
+            return None
+        ours: dict[Form, float] = {"written": self.written, "deployed": self.deployed}
+        return {form: 100 * (figure / self.paper - 1) for form, figure in ours.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return {**dataclasses.asdict(self), "deviation_percent": self.deviation_percent()}
 
 
 def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch_size: int = 1) -> FlopReport:
@@ -185,6 +202,43 @@ def count(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch
         for name, counter in counters.items()
     }
     return FlopReport(config.name, form, parts, other.total - sum(other.parts[name] for name in parts))
+
+
+def count_forms(preset_or_config: str | ModelConfig) -> dict[Form, FlopReport]:
+    """Count a model in each form."""
+    return {form: count(preset_or_config, form=form) for form in FORMS}
+
+
+def beside_paper(forms: Mapping[Form, FlopReport]) -> list[BesidePaper]:
+    """What the paper states of a model, and ours; the paper's is None throughout for a model that it does not have.
+
+    Args:
+        forms: from `count_forms`.
+    """
+    written, deployed = forms["written"], forms["deployed"]
+    paper = PAPER_ROWS.get(written.model)
+    millions, size, gflops = (None, None, None) if paper is None else dataclasses.astuple(paper)
+    figures: list[tuple[str, float | None, Callable[[FlopReport], float]]] = [
+        ("parameters, M", millions, lambda report: report.total.parameters / 1e6),
+        ("size in fp32, MiB", size, lambda report: report.size_mib),
+        (GFLOPS, gflops, lambda report: report.total.macs / 1e9),
+        ("true GFLOP of products, attention's included", None, lambda report: report.total.true_flops / 1e9),
+    ]
+    if paper is not None:
+        decoders = "four decoders' parameters, M"
+        figures.insert(1, (decoders, PAPER_DECODERS_MILLIONS, lambda report: report.parts["decoders"].parameters / 1e6))
+    return [BesidePaper(what, theirs, ours(written), ours(deployed)) for what, theirs, ours in figures]
+
+
+def macs_of_one_token_map(forms: Mapping[Form, FlopReport], times: int) -> float:
+    """Multiply-accumulates of the equations if E(t) of eq. 5 is an average over time, too: eq. 7 then runs once.
+
+    Args:
+        forms: from `count_forms`; the two differ by eq. 7's convolution in the part `enhance`.
+        times: T', how often that runs otherwise.
+    """
+    token_maps = forms["written"].parts["enhance"].macs - forms["deployed"].parts["enhance"].macs
+    return forms["written"].total.macs - token_maps * (times - 1) / times
 
 
 def memory(preset_or_config: str | ModelConfig, *, form: Form = "deployed", batch_size: int = 1) -> TorchMemory:

@@ -1,27 +1,38 @@
-"""A model's counts as a report: its parts, the paper's Table 2 with ours, an engine's graphs, and the roofline."""
+"""A model's counts as a report: its parts, the paper's figures beside ours, an engine's graphs, and the roofline."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.benchmarks.figures import COLOURS, new_figure
-from dtfsal.benchmarks.flops import PAPER_TABLE_2, FlopReport, Form, count, memory
+from dtfsal.benchmarks.flops import (
+    GFLOPS,
+    PAPER_ROWS,
+    PAPER_TABLE_2,
+    FlopReport,
+    Form,
+    beside_paper,
+    count_forms,
+    macs_of_one_token_map,
+    memory,
+)
 from dtfsal.benchmarks.graph_flops import engine_flops
 from dtfsal.benchmarks.host import OtherCores, machine, software
 from dtfsal.benchmarks.machine_rates import copy_rate, matrix_product_rate
 from dtfsal.benchmarks.processor_peak import processor_peak
 from dtfsal.benchmarks.torch_memory import REST, TorchMemory
 from dtfsal.engines.threads import default_threads
+from dtfsal.training.config import PRESETS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGES = ("dtfsal", "torch", "onnx", "numpy")
-OURS = ("dtfsal-v", "dtfsal")
+OURS = {"dtfsal-v": "DTFSal(V)", "dtfsal": "DTFSal"}  # our preset, and the paper's name of it
 LEAST_SHARE = 1e-3  # of an engine's operations, for a point in the picture
 MARKERS = {
     "matrix product": "o",
@@ -61,7 +72,8 @@ def flops_report(
         EngineMismatchError: it keeps no graph.
     """
     threads = threads or default_threads()
-    report = count(preset, form=form)
+    counted = {name: count_forms(name) for name in dict.fromkeys((preset, *OURS))}
+    report = counted[preset][form]
     others = OtherCores()
     rates = _rates(threads) if roofline else None
     other_cores = others.mean() if roofline else None
@@ -69,8 +81,8 @@ def flops_report(
         "kind": "flops",
         **report.to_dict(),
         "eager": _eager(report, memory(preset, form=form)),
-        "beside_paper": [list(row) for row in report.beside_paper()],
-        "table_2": {"paper": [dataclasses.asdict(row) for row in PAPER_TABLE_2], "ours": _ours()},
+        "beside_paper": [row.to_dict() for row in beside_paper(counted[preset])],
+        "table_2": {"paper": [dataclasses.asdict(row) for row in PAPER_TABLE_2], "ours": _ours(counted)},
         "engine": None if engine is None else engine_flops(engine),
         "rates": rates,
         "other_cores": other_cores,
@@ -106,15 +118,69 @@ def _eager(report: FlopReport, held: TorchMemory) -> dict[str, Any]:
     }
 
 
-def _ours() -> list[dict[str, Any]]:
+def paper_report(*, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Both of the paper's models beside its figures, in both forms, as JSON types.
+
+    Args:
+        command: the command line, to be kept with the result.
+    """
+    models = []
+    for preset, name in OURS.items():
+        forms = count_forms(preset)
+        once = macs_of_one_token_map(forms, PRESETS[preset].times) / 1e9
+        away = 100 * (once / PAPER_ROWS[preset].gflops - 1)
+        models.append(
+            {
+                "model": preset,
+                "name": name,
+                "beside_paper": [row.to_dict() for row in beside_paper(forms)],
+                "one_token_map": {"gflops": once, "deviation_percent": away},
+            }
+        )
+    return {"kind": "flops-paper", "models": models, "machine": machine(PACKAGES), "command": list(command)}
+
+
+def paper_markdown(report: dict[str, Any]) -> str:
+    """The report of `paper_report` as a table; it holds nothing of the machine, which a count does not depend on."""
+    lines, once = list(_BESIDE_HEAD), []
+    for model in report["models"]:
+        lines += _beside_rows(model["beside_paper"], f"{model['name']}, ")
+        one = model["one_token_map"]
+        once.append(f"{one['gflops']:.2f} ({one['deviation_percent']:+.1f} %) for {model['name']}")
+    lines += [
+        "",
+        f"{GFLOPS}, of the equations with eq. 7's convolution once a window: {' and '.join(once)}. "
+        f"`{' '.join(report['command'])}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_BESIDE_HEAD = ("| | paper | equations as written | as computed here |", "|---|---|---|---|")
+
+
+def _beside_rows(rows: Sequence[dict[str, Any]], prefix: str = "") -> list[str]:
+    """Table rows of `BesidePaper` as JSON types, with how far ours are from the paper's."""
+    lines = []
+    for row in rows:
+        paper = "not stated" if row["paper"] is None else f"{row['paper']:.2f}"
+        away = row["deviation_percent"] or {}
+        ours = [
+            f"{row[form]:.2f}" + (f" ({away[form]:+.1f} %)" if form in away else "") for form in ("written", "deployed")
+        ]
+        lines.append(f"| {prefix}{row['what']} | {paper} | {' | '.join(ours)} |")
+    return lines
+
+
+def _ours(counted: Mapping[str, Mapping[Form, FlopReport]]) -> list[dict[str, Any]]:
     rows = []
     for preset in OURS:
-        report = count(preset)
+        report = counted[preset]["deployed"]
         rows.append(
             {
                 "model": preset,
                 "kind": "visual" if preset.endswith("-v") else "audio-visual",
                 "gflops": report.total.macs / 1e9,
+                "written_gflops": counted[preset]["written"].total.macs / 1e9,
                 "true_gflops": (report.total.true_flops + report.other_operations) / 1e9,
                 "size_mib": report.size_mib,
             }
@@ -165,17 +231,13 @@ def _rate_lines(report: dict[str, Any]) -> list[str]:
 
 
 def _paper_lines(report: dict[str, Any]) -> list[str]:
-    lines = []
-    if report["beside_paper"]:
-        lines += ["", "| beside the paper (Tables 1, 2 and 5) | here | paper | difference |", "|---|---|---|---|"]
-    for name, mine, theirs in report["beside_paper"]:
-        lines.append(f"| {name} | {mine:.2f} | {theirs:.2f} | {100 * (mine / theirs - 1):+.2f} % |")
+    lines = ["", *_BESIDE_HEAD, *_beside_rows(report["beside_paper"])]
     lines += [
         "",
-        "| Table 2 of the paper, and what is counted here | input | GFLOPs as counted there | size, MB | true GFLOP |",
+        f"| Table 2 of the paper, and what is counted here | input | {GFLOPS} | size, MB | true GFLOP |",
         "|---|---|---|---|---|",
     ]
-    ours = {"DTFSal(V)": "dtfsal-v", "DTFSal": "dtfsal"}
+    ours = {name: preset for preset, name in OURS.items()}
     counted = {row["model"]: row for row in report["table_2"]["ours"]}
     for row in report["table_2"]["paper"]:
         width, height = row["input_size"]
@@ -185,8 +247,9 @@ def _paper_lines(report: dict[str, Any]) -> list[str]:
         )
         if row["model"] in ours:
             mine = counted[ours[row["model"]]]
+            gflops = f"{mine['written_gflops']:.2f} as written, {mine['gflops']:.2f} as computed"
             size = f"{mine['size_mib']:.2f} (MiB) | {mine['true_gflops']:.0f}"
-            lines.append(f"| **{mine['model']}**, counted | {width}x{height} | {mine['gflops']:.2f} | {size} |")
+            lines.append(f"| **{mine['model']}**, counted | {width}x{height} | {gflops} | {size} |")
     return lines
 
 

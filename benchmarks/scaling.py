@@ -94,7 +94,7 @@ def _point(config: ModelConfig, vary: Vary, value: str, batch_size: int, threads
 def _default(config: ModelConfig, vary: Vary, threads: int) -> list[str]:
     clip = config.clip
     if vary == "frames":
-        # Decoders halve time by four; any multiple of eight fits every encoder.
+        # Any multiple of eight fits every encoder.
         return [str(max(8, round(clip.frames * factor / 8) * 8)) for factor in FACTORS[vary]]
     if vary == "size":
         step = PYRAMID_STRIDES[-1]

@@ -1,14 +1,17 @@
 """The documents say what is so: links lead somewhere, tables are the results', code runs, commands exist."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
-from dtfsal.benchmarks.flops import PAPER_ROWS, count
+from dtfsal.benchmarks.flops import PAPER_ROWS, count_forms, macs_of_one_token_map
 from dtfsal.benchmarks.tables import MARK, with_tables
 from dtfsal.runtime.cli import EXIT_CODES, main
+from dtfsal.training import PRESETS
+from dtfsal.training.model import TemporalConv
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,6 +63,27 @@ def test_commands_exist():
 
 @pytest.mark.parametrize("preset", PAPER_ROWS)
 def test_the_models_figures_are_the_counters(preset):
-    report, text = count(preset), (ROOT / "docs" / "model.md").read_text()
-    for figure in (report.total.parameters / 1e6, report.size_mib, report.total.macs / 1e9):
-        assert f"{figure:.2f}" in text
+    """What the text says of the table's figures; that the table is the counter's is a test of that."""
+    text = " ".join((ROOT / "docs" / "model.md").read_text().split())
+    forms, paper = count_forms(preset), PAPER_ROWS[preset].gflops
+    more = {form: report.total.macs / 1e9 / paper - 1 for form, report in forms.items()}
+    (written,) = re.findall(r"as written cost (\d+) % \(DTFSal\(V\)\) and (\d+) % \(DTFSal\) more", text)
+    (computed,) = re.findall(r"computed form costs (\S+) % more and (\S+) % less", text)
+    (once,) = re.findall(r"cost about (\d+) G \(\+(\d) %\) and (\d+) G \(\+(\d) %\)", text)
+    place = list(PAPER_ROWS).index(preset)
+    assert float(written[place]) == round(100 * more["written"])
+    assert float(computed[place]) == round(100 * abs(more["deployed"]), 1)
+    one = macs_of_one_token_map(forms, PRESETS[preset].times) / 1e9
+    assert [float(figure) for figure in once[2 * place : 2 * place + 2]] == [round(one), round(100 * (one / paper - 1))]
+
+
+def test_the_times_that_decoders_leave_are_the_models():
+    text = (ROOT / "docs" / "model.md").read_text()
+    rows = re.findall(r"^\| (\d+), (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    numbers = [[int(cell) for cell in row] for row in rows]
+    assert [times for row in numbers for times in row[:2]] == list(range(1, 25))
+    for odd, even, read, *left in numbers:
+        for times in (odd, even):
+            assert times - TemporalConv.first_time(times) == read
+            found = itertools.accumulate(range(4), lambda n, _: TemporalConv.output_times(n), initial=times)
+            assert list(found)[1:] == left

@@ -3,19 +3,23 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, result_files, show
+from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, print_report, result_files, show
 
-HELP = "parameters and operations, part by part, beside the paper's"
+HELP = "parameters and operations, part by part, and in both forms beside the paper's"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    parser.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
+    model.add_argument(
+        "--paper", action="store_true", help="only the paper's two models, in both forms, beside the paper's figures"
+    )
     parser.add_argument(
         "--form",
         choices=("deployed", "written"),
         default="deployed",
-        help="what an engine runs, or the definitional form (default: deployed)",
+        help="of which the parts are shown: what an engine runs, or the definitional form (default: deployed)",
     )
     parser.add_argument("-e", "--engine", type=Path, metavar="DIR", help="also count an engine's graphs, part by part")
     parser.add_argument(
@@ -29,9 +33,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count; errors are for the caller to print."""
-    from dtfsal.benchmarks.flops_report import draw, flops_report, markdown
+    from dtfsal.benchmarks.flops_report import draw, flops_report, markdown, paper_markdown, paper_report
     from dtfsal.engines.errors import UsageError
 
+    if args.paper:
+        if args.engine is not None or args.roofline or args.form != "deployed":
+            raise UsageError("--paper shows the paper's models in both forms: give no --form, --engine or --roofline")
+        with result_files(args.output) as write:
+            report = paper_report(command=["dtfsal", "benchmark", "flops", "--paper"])
+            write(report, paper_markdown(report))
+        print_report(report, paper_markdown(report), as_json=args.json)
+        return 0
     if args.roofline and args.engine is None:
         raise UsageError("--roofline sets an engine's parts beside the machine: give one with --engine")
     command = ["dtfsal", "benchmark", "flops", "--preset", args.preset, "--form", args.form]
