@@ -79,6 +79,7 @@ def _benchmark(result: str, *words: str, needs: str | None = None) -> Step:
 
 STEPS: tuple[Step, ...] = (
     _benchmark("flops-dtfsal.json", "flops", "--preset", "dtfsal", "--engine", "dtfsal-own.engine", "--roofline"),
+    _benchmark("flops-paper.json", "flops", "--paper"),
     _benchmark(
         "latency-dtfsal-cpu.json",
         *("latency", "--preset", "dtfsal", "--runs", "5", "--form", "eager plain", "--form", "eager"),
@@ -121,6 +122,7 @@ STEPS: tuple[Step, ...] = (
         *("stability", "--engine", "lite.engine", "--video", VIDEO),
         *(word for clip in OTHER_CLIPS for word in ("--video", clip)),
     ),
+    _benchmark("delay-lite.json", "delay", "--engine", "lite.engine", "--stills", STILLS),
     Step("lite-synthetic", ("evaluate", WEIGHTS, "--synthetic", "60", "--seed", "7", "--force")),
     Step("lite-osie", ("evaluate", WEIGHTS, "--stills", STILLS, "--force")),
     Step(

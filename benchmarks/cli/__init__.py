@@ -16,6 +16,7 @@ KINDS = (
     "stream",
     "stream-memory",
     "stability",
+    "delay",
     "gpu",
     "pareto",
     "compare",
@@ -37,6 +38,7 @@ examples:
   dtfsal benchmark stream --engine lite.engine --video clip.mp4
   dtfsal benchmark stream-memory --engine lite.engine --video clip.mp4 --frames 100000 --output memory.json
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
+  dtfsal benchmark delay --engine lite.engine --stills data/osie --output delay.json
   dtfsal benchmark pareto --engine lite.engine --engine lite-int8.engine --video clip.mp4 --output pareto.json
   dtfsal benchmark compare before.json after.json
   dtfsal benchmark budget --engine lite.engine

@@ -1,0 +1,135 @@
+"""`dtfsal benchmark delay`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from dtfsal.benchmarks.cli._common import (
+    add_device_argument,
+    add_result_arguments,
+    add_threads_argument,
+    check_counts,
+    print_report,
+    result_files,
+)
+
+if TYPE_CHECKING:
+    from dtfsal.training.synthetic import Sources
+
+NameT = TypeVar("NameT", bound=str)
+
+HELP = "how late the map follows a jump, an onset and a cut, in files and in streams"
+EXAMPLES = """\
+examples:
+  dtfsal build -o lite.engine && dtfsal benchmark delay --engine lite.engine
+      the shipped weights of lite, on clips made of the photographs that scikit-image and scikit-learn carry
+  dtfsal benchmark delay --engine lite.engine --stills data/osie --output delay.json
+      on clips made of OSIE's validation photographs; delay.md has the table, delay.png and delay.svg the curves
+  dtfsal benchmark delay --engine lite.engine --engine old-lite.engine --form file --event jump --event cut
+      two engines in one table, of files alone
+
+Events: jump (a disc from left to right), appear (a thing that was not there), move (a thing that stood still), cut.
+Forms: file; stream (each map waits for all of its window); causal stream (--delay 0 of `dtfsal live`).
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the kind's arguments."""
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeat it"
+    )
+    parser.add_argument(
+        "--stills",
+        type=Path,
+        metavar="DIR",
+        help="photographs with fixations (`dtfsal prepare`) to make clips of (default: those of installed packages)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("validation", "train", "all"),
+        help="which of OSIE's photographs (default: validation, unseen by the shipped weights)",
+    )
+    parser.add_argument(
+        "--event", action="append", metavar="KIND", help="jump, appear, move or cut; repeat it (default: all)"
+    )
+    parser.add_argument(
+        "--form", action="append", metavar="NAME", help="file, stream or 'causal stream'; repeat it (default: all)"
+    )
+    parser.add_argument("--items", type=int, default=8, metavar="N", help="clips of each kind (default: 8)")
+    parser.add_argument("--fps", type=float, default=25.0, metavar="N", help="frames per second (default: 25)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips (default: 0)")
+    add_device_argument(parser)
+    add_threads_argument(parser)
+    add_result_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; errors are for the caller to print."""
+    from tqdm import tqdm
+
+    from dtfsal.benchmarks.delay import FORMS, KINDS, check, draw, markdown, measure
+
+    check_counts(args)
+    kinds, forms = _chosen("event", args.event, KINDS), _chosen("form", args.form, FORMS)
+    check(args.engine, items=args.items, frame_rate_hz=args.fps, seed=args.seed)
+    with result_files(args.output, picture=True) as write:
+        sources = _sources(args)
+        total = len(args.engine) * len(kinds) * len(forms) * args.items
+        with tqdm(total=total, disable=None, desc="delay", unit="clip") as bar:
+            report = measure(
+                args.engine,
+                sources,
+                kinds=kinds,
+                forms=forms,
+                items=args.items,
+                frame_rate_hz=args.fps,
+                seed=args.seed,
+                device=args.device,
+                threads=args.threads,
+                command=_command(args),
+                progress=lambda: bar.update() and None,
+            )
+        write(report, markdown(report), draw(report) if args.output else None)
+    print_report(report, markdown(report), as_json=args.json)
+    return 0
+
+
+def _chosen(what: str, names: list[str] | None, known: tuple[NameT, ...]) -> list[NameT]:
+    """Those of `known` that were named, in its order, or all."""
+    from dtfsal.engines.errors import UsageError
+
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"there is no {what} {name!r}; choose one of {', '.join(known)}")
+    return [name for name in known if not names or name in names]
+
+
+def _sources(args: argparse.Namespace) -> Sources:
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.data.stills import read_stills, split_stills
+    from dtfsal.training.synthetic import Photograph, Sources, all_photographs
+
+    if args.stills is None:
+        if args.split is not None:
+            raise UsageError("--split is of photographs with fixations; add --stills DIR")
+        return Sources(tuple(all_photographs([])))
+    stills = read_stills(args.stills)
+    if args.split != "all":
+        stills = split_stills(stills)[args.split or "validation"]
+    return Sources(tuple(Photograph(still.name, still.read(), still.fixations) for still in stills))
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """What was asked, with names instead of paths."""
+    command = ["dtfsal", "benchmark", "delay", *(word for path in args.engine for word in ("--engine", path.name))]
+    if args.stills is not None:
+        command += ["--stills", args.stills.name, *(() if args.split is None else ("--split", args.split))]
+    for name in ("event", "form"):
+        command += [word for value in getattr(args, name) or () for word in (f"--{name}", value)]
+    for name, default in (("items", 8), ("fps", 25.0), ("seed", 0)):
+        if (value := getattr(args, name)) != default:
+            command += [f"--{name}", f"{value:g}"]
+    return command
