@@ -1,0 +1,67 @@
+"""Two editions of lite side by side, from results that are written out by hand."""
+
+import json
+
+import pytest
+
+from dtfsal.benchmarks.editions import FILES, main
+
+
+def results(scale):
+    def scores(cc):
+        return {"cc": cc * scale, "nss": 2 * scale, "sim": 0.5 * scale, "kl": 1.0, "auc_judd": 0.9}
+
+    of = {"model": scores(0.8), "model, any sound": scores(0.7), "model, muted": scores(0.5)}
+    osie, synthetic, stability, delay, live = FILES
+    return {
+        osie: {"scores": {"all": of}},
+        synthetic: {"scores": {"all": of, "sound_decides": of}},
+        stability: {"videos": {"a.mp4": {"change": 0.05 * scale, "flicker": 0.02}}},
+        delay: {"rows": [{"kind": "jump", "form": "file", "delay_ms": -0.3 if scale == 1 else 240.4}]},
+        live: {
+            "rows": [{"maps_per_second": 14.04 * scale}],
+            "machine": {"cpu": "X", "cores": 2, "date": "2026-01-02"},
+        },
+    }
+
+
+def write(folder, of):
+    for name, value in of.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(value))
+
+
+def test_both_editions_stand_side_by_side(tmp_path):
+    write(tmp_path / "before", results(0.5))
+    write(tmp_path / "after", results(1))
+    target = tmp_path / "table.md"
+    assert main([str(tmp_path / "before"), str(tmp_path / "after"), "-o", str(target)]) == 0
+    rows = dict(line.strip("| ").split(" | ", 1) for line in target.read_text().splitlines() if line.startswith("| "))
+    assert rows["OSIE, CC"] == "0.400 | 0.800"
+    assert rows["OSIE with any sound, CC"] == "0.350 | 0.700"
+    assert rows["scenes, sound_decides: CC with sound less CC muted"] == "0.150 | 0.300"
+    assert rows["a.mp4: change from frame to frame"] == "2.5% | 5.0%"
+    assert rows["delay of the map after: jump, file"] == "240 ms | 0 ms"
+    assert rows["live, each frame encoded once"] == "7.0 maps/s | 14.0 maps/s"
+
+
+def test_what_an_edition_lacks_is_left_empty(tmp_path):
+    before = results(0.5)
+    before[FILES[3]]["rows"] = []
+    del before[FILES[1]]["scores"]["sound_decides"]
+    write(tmp_path / "before", before)
+    write(tmp_path / "after", results(1))
+    target = tmp_path / "table.md"
+    assert main([str(tmp_path / "before"), str(tmp_path / "after"), "-o", str(target)]) == 0
+    assert "| delay of the map after: jump, file |  | 0 ms |" in target.read_text()
+    assert "| scenes, sound_decides: CC |  | 0.800 |" in target.read_text()
+
+
+@pytest.mark.parametrize("damage", ["missing", "no JSON"])
+def test_a_missing_or_damaged_result_is_one_line(tmp_path, capsys, damage):
+    write(tmp_path / "r", results(1))
+    broken = tmp_path / "r" / FILES[2]
+    broken.unlink() if damage == "missing" else broken.write_text("{")
+    assert main([str(tmp_path / "r"), str(tmp_path / "r"), "-o", str(tmp_path / "t.md")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "t.md").exists()
