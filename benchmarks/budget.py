@@ -1,4 +1,4 @@
-"""Counts that must not grow unnoticed, held to a committed budget: FLOPs, parameters, nodes, sizes, allocations.
+"""Counts that must not grow unnoticed, against a committed budget: FLOPs, parameters, nodes, sizes, allocations.
 
 They are the same on any machine: a slow or busy one fails nothing. Growth over a count's slack fails; what shrank is
 said, so that the budget can follow (`dtfsal benchmark budget --update`).
@@ -53,7 +53,7 @@ def engine_counts(engine: Path) -> dict[str, int]:
     """Nodes by graph and operator, and bytes by file, of an engine.
 
     Raises:
-        EngineError: it is none.
+        EngineError: it is not an engine.
     """
     bundle = read_bundle(engine)
     manifest = bundle.manifest
@@ -131,12 +131,12 @@ def read_budget(path: Path = BUDGET_FILE) -> dict[str, int]:
     """The budget.
 
     Raises:
-        UsageError: the file is none.
+        UsageError: the file is not a budget.
     """
     try:
         values: dict[str, Any] = json.loads(path.read_text())
         if not all(type(value) is int and name.rsplit("/", 1)[-1] in SLACK for name, value in values.items()):
-            raise ValueError("a count is no whole number, or of no known kind")
+            raise ValueError("a count is not a whole number, or its kind is unknown")
     except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is no budget: {error}") from error
+        raise UsageError(f"{path} is not a budget: {error}") from error
     return values

@@ -23,7 +23,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """A report's JSON.
 
     Raises:
-        UsageError: it is none, or one without timed rows.
+        UsageError: it is not a result, or has no timed rows.
     """
     try:
         report = json.loads(path.read_text())
@@ -41,7 +41,7 @@ def compare(before: dict[str, Any], after: dict[str, Any], *, minimum: float = 0
     Args:
         before: a report with rows that have `form` and `seconds`.
         after: another.
-        minimum: a change of the median below this share is none, however sure.
+        minimum: a smaller change of the median, as a share, does not count, however sure.
 
     Returns:
         For each row its medians, `ratio` (after to before: below 1 is faster) with an interval, the corrected p-value
@@ -85,7 +85,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def other_machine(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     """How the machines of two reports differ, in words; None if they are of one kind.
 
-    Results from before there were fingerprints are told by processor and cores.
+    Older results, without fingerprints, are compared by processor and cores.
     """
     old, new = before.get("machine", {}), after.get("machine", {})
     names = ("fingerprint",) if "fingerprint" in old and "fingerprint" in new else ("cpu", "cores")

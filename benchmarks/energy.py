@@ -47,7 +47,7 @@ class RaplMeter:
         self._total = 0
 
     def joules(self) -> float:
-        """See `Meter`; a counter that began anew since the last reading is made whole."""
+        """See `Meter`; a counter that began again since the last reading is made whole."""
         now = int(self._counter.read_text())
         self._total += (now - self._last) % (self._range + 1)
         self._last = now
@@ -68,7 +68,7 @@ class NvmlMeter:
         """See `Meter`."""
         millijoules = ctypes.c_ulonglong()
         if self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle, ctypes.byref(millijoules)):
-            raise OSError(f"{self.name} tells no energy")
+            raise OSError(f"{self.name} reports no energy")
         return millijoules.value / 1e3
 
 
@@ -82,7 +82,7 @@ def find_meters(powercap: Path = POWERCAP, nvml: str = NVML_LIBRARY) -> tuple[li
         try:
             meters.append(RaplMeter(zone))
         except PermissionError:
-            reasons.append(f"{zone.name}'s counter is readable by root only")
+            reasons.append(f"only root can read {zone.name}'s counter")
         except (OSError, ValueError) as error:
             reasons.append(f"{zone.name} cannot be read ({error.__class__.__name__})")
     if not zones:
@@ -90,7 +90,7 @@ def find_meters(powercap: Path = POWERCAP, nvml: str = NVML_LIBRARY) -> tuple[li
     try:
         meters += _gpu_meters(ctypes.CDLL(nvml))
     except (OSError, AttributeError):
-        reasons.append("there is no NVML, or it tells no energy")
+        reasons.append("there is no NVML, or it reports no energy")
     return meters, reasons
 
 

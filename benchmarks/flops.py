@@ -54,7 +54,7 @@ class Cost:
 
     @property
     def true_flops(self) -> int:
-        """Two operations for each multiply-accumulate of any kind; what is no product stands apart."""
+        """Two operations for each multiply-accumulate of any kind; other operations are counted apart."""
         return 2 * (self.macs + self.attention_macs + self.position_macs)
 
 

@@ -68,7 +68,7 @@ def flops_report(
 
     Raises:
         UsageError: there is no such preset.
-        EngineError: the engine is none.
+        EngineError: the engine is not one.
         EngineMismatchError: it keeps no graph.
     """
     threads = threads or default_threads()
@@ -286,7 +286,7 @@ def _engine_lines(report: dict[str, Any]) -> list[str]:
             f"arithmetic, PyTorch's operators {report['parts']['total']['true_flops'] / 1e9:.2f} and "
             f"{report['other_operations'] / 1e9:.2f}: "
             "a graph folds batch norms, pads attention's groups of queries, and resamples the sound by a product; "
-            "attention of our own adds positions to the scores, where the fused one has them in its inner product.",
+            "the custom attention adds positions to the scores, where the fused one has them in its inner product.",
         ]
     return lines
 

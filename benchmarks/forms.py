@@ -181,7 +181,7 @@ class BuiltForm(AnyForm):
     Attributes:
         target: the back end.
         engine_precision: the engine's.
-        cpu_kernels: with the CPU's operators of our own.
+        cpu_kernels: with the custom CPU operators.
     """
 
     target: EngineTarget
@@ -191,7 +191,7 @@ class BuiltForm(AnyForm):
     def lacks(self) -> str | None:
         """See `AnyForm`."""
         return lacking(self.target, self.device) or (
-            "the CPU's operators of our own need a C++ compiler: install g++"
+            "the custom CPU operators need a C++ compiler: install g++"
             if self.cpu_kernels and not any(map(shutil.which, COMPILERS))
             else None
         )
@@ -315,7 +315,7 @@ def engine_form(bundle: Path, device: DeviceKind | None = None) -> BundleForm:
         device: that is to run it; None for the CPU if its back end runs there.
 
     Raises:
-        EngineError: it is no engine.
+        EngineError: it is not an engine.
     """
     manifest = read_bundle(bundle, verify=False).manifest
     devices = TARGETS[manifest.target].devices if manifest.target in TARGETS else ("cpu",)

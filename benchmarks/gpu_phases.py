@@ -80,7 +80,7 @@ def check_device(device: str) -> None:
         has_cuda = torch.backends.cuda.is_built()
         raise UnavailableError(
             "the check needs an NVIDIA GPU, and PyTorch here "
-            + ("finds none: `nvidia-smi` tells why" if has_cuda else "is built without CUDA: install its CUDA build")
+            + ("finds none: `nvidia-smi` says why" if has_cuda else "is built without CUDA: install its CUDA build")
             + "; --device cpu tries the parts that need none"
         )
 

@@ -22,7 +22,7 @@ class GraphCost:
 
     Attributes:
         flops: two for each multiply-accumulate, by kind of arithmetic; kinds without any are left out.
-        other_operations: arithmetic that is no product, as `dtfsal.export.operation_counts` counts it.
+        other_operations: arithmetic that is not a product, as `dtfsal.export.operation_counts` counts it.
         bytes_moved: what its nodes read and write, once each, weights included; `VIEWS` move nothing.
         nodes: how many.
     """
@@ -116,7 +116,7 @@ def engine_flops(engine: Path) -> dict[str, Any]:
     """What each graph of an engine costs in one run, as JSON types.
 
     Raises:
-        EngineError: it is no engine.
+        EngineError: it is not an engine.
         EngineMismatchError: its graphs are not kept as ONNX.
     """
     bundle = read_bundle(engine, verify=False)

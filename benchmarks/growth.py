@@ -1,7 +1,7 @@
 """Laws of growth fitted to times: a power of what grows, and Amdahl's law of threads.
 
 A time at a point is the median of its runs; how far the fit is to be trusted comes from fitting again to runs drawn
-anew from those that were measured. What the law itself misses is told apart, as the largest deviation.
+again from those that were measured. The law's own error is reported separately, as the largest deviation.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def fit_power_law(x: Sequence[float], seconds: Sequence[Sequence[float]], *, see
     Args:
         x: two or more different positive values.
         seconds: the runs at each, which may differ in number.
-        seed: of the drawing anew.
+        seed: of the resampling.
     """
     coefficient, exponent = map(float, _power(x, _medians(seconds)))
     interval = _interval(seconds, lambda times: _power(x, times)[1], seed)
@@ -80,7 +80,7 @@ def fit_amdahl(threads: Sequence[float], seconds: Sequence[Sequence[float]], *, 
     Args:
         threads: two or more different numbers.
         seconds: the runs with each.
-        seed: of the drawing anew.
+        seed: of the resampling.
     """
     one_thread, share = map(float, _amdahl(threads, _medians(seconds)))
     interval = _interval(seconds, lambda times: _amdahl(threads, times)[1], seed)

@@ -23,11 +23,11 @@ _KINDS = {"Data": "d", "Instruction": "i", "Unified": ""}
 
 
 def hardware(processors: Path = Path("/proc/cpuinfo"), memory: Path = Path("/proc/meminfo")) -> dict[str, Any]:
-    """The machine's facts as JSON types; what the system does not tell is None or empty.
+    """The machine's facts as JSON types; what the system does not report is None or empty.
 
     Args:
         processors: where Linux describes the processors.
-        memory: where it tells the memory.
+        memory: where it reports the memory.
 
     Returns:
         `cpu`, `architecture`, `flags` (of `FLAGS_THAT_MATTER`), `physical_cores` (that this process may use), `caches`

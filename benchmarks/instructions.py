@@ -24,7 +24,7 @@ def instruction_counts(program: Path) -> dict[str, int]:
 
     Raises:
         UnavailableError: there is no valgrind.
-        UsageError: the program is none.
+        UsageError: the program is not one that can be counted.
     """
     if (valgrind := shutil.which("valgrind")) is None:
         raise UnavailableError("instructions are counted by valgrind, which is not on PATH: install it")
@@ -42,5 +42,5 @@ def _run(valgrind: str, program: Path, frames: int) -> tuple[str, int]:
         return done.stdout.strip(), int(_COLLECTED.findall(done.stderr)[0])
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         raise UsageError(
-            f"{program} is no program whose frames can be counted ({error}): make `counted` anew"
+            f"{program} is not a program whose frames can be counted ({error}): build `counted` again"
         ) from error

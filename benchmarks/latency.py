@@ -34,7 +34,7 @@ from dtfsal.engines.threads import default_threads
 from dtfsal.training.config import ModelConfig, resolve_config
 
 PACKAGES = ("dtfsal", "torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "numpy")
-SILENT = "the machine does not tell"
+SILENT = "the machine does not report it"
 
 
 def latency(
@@ -64,12 +64,12 @@ def latency(
         The report as JSON types.
 
     Raises:
-        UsageError: the baseline is none of the forms, or an engine that exists is for another workload.
+        UsageError: the baseline is not one of the forms, or an engine that exists is for another workload.
         UnavailableError: no form can run here, or not the baseline.
     """
     config, threads = resolve_config(model), threads or default_threads()
     if baseline is not None and baseline not in [form.name for form in forms]:
-        raise UsageError(f"the baseline {baseline!r} is none of the forms: {', '.join(form.name for form in forms)}")
+        raise UsageError(f"the baseline {baseline!r} is not one of the forms: {', '.join(form.name for form in forms)}")
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
         workload = Workload(

@@ -83,14 +83,14 @@ def layers(
         The report as JSON types.
 
     Raises:
-        EngineError: it is no engine, or cannot be loaded.
+        EngineError: it is not an engine, or cannot be loaded.
         EngineMismatchError: it is for another target.
     """
     threads = threads or default_threads()
     bundle = read_bundle(engine)
     if bundle.manifest.target != "onnxruntime":
         raise EngineMismatchError(
-            f"{engine} is for {bundle.manifest.target}, and layers are told by ONNX Runtime only: build one for it"
+            f"{engine} is for {bundle.manifest.target}, and only ONNX Runtime reports layers: build an engine for it"
         )
     others = OtherCores()
     graphs = {}
@@ -182,7 +182,7 @@ def _layer(
     name: str, args: Mapping[str, Any], seconds: float, costs: Mapping[str, NodeCost], makers: Mapping[str, str]
 ) -> Layer:
     operator = str(args["op_name"])
-    # What the optimiser fuses or lays out anew it names after a node, or after the value that it makes.
+    # The optimiser names what it fuses or lays out again after a node, or after the value that it makes.
     base = name.split("/MatMulAddFusion")[0].split("/GemmAddFusion")[0]
     origin = base if base in costs else makers.get(name.removesuffix("_nchwc"), "")
     if base in costs and costs[base].operator.split("::")[-1] in (operator, "MatMul"):

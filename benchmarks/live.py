@@ -151,7 +151,7 @@ def _check_same_model(manifest: Manifest, without_reuse: Path) -> None:
     other = read_bundle(without_reuse).manifest
     if "window" not in other.graphs:
         raise EngineMismatchError(
-            f"{without_reuse} encodes each frame once as well: build one with --single-graph to compare with"
+            f"{without_reuse} encodes each frame once as well: build an engine with --single-graph to compare with"
         )
     if (other.model_config, other.weights) != (manifest.model_config, manifest.weights):
         raise EngineMismatchError(

@@ -106,7 +106,7 @@ def pareto(
         DtfsalError: an engine or the video cannot be used.
     """
     if len({engine.name for engine in engines}) != len(engines):
-        raise UsageError("two engines have the same name, and the report tells them by it: rename a folder")
+        raise UsageError("two engines have the same name, and the report needs different ones: rename a folder")
     truth = read_bundle(reference).manifest
     if truth.precision != "fp32":
         raise UsageError(f"the reference {reference} is {truth.precision}: give an fp32 engine")

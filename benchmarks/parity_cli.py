@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Run the same windows through an engine and through PyTorch, and compare the maps. "
-        "A bar that is given replaces that one of the precision's own; the others stay."
+        "A bar that you give replaces the precision's own; the others stay."
     )
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

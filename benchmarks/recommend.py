@@ -90,7 +90,7 @@ def read_results(places: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
     """The Pareto reports among files and folders, with their names.
 
     Raises:
-        UsageError: a file is no such report, or there is none.
+        UsageError: a file is not such a report, or there is none.
     """
     files = [file for place in places for file in (sorted(place.glob(PATTERN)) if place.is_dir() else [place])]
     found = []
@@ -108,7 +108,7 @@ def read_results(places: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
             if not complete:
                 raise ValueError("it is of another kind")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{file} is no result of `dtfsal benchmark pareto` ({error}): measure one") from error
+            raise UsageError(f"{file} is not a result of `dtfsal benchmark pareto` ({error}): measure one") from error
         found.append((file.name, report))
     if not found:
         raise UsageError(
@@ -158,12 +158,12 @@ def of_one_model(found: Sequence[Candidate], model: str | None) -> list[Candidat
         model: its name; None where there is but one.
 
     Raises:
-        UsageError: there is none of it, or it is not said which of several.
+        UsageError: there is no result of it, or there are several and none is chosen.
     """
     models = sorted({one.row["model"] for one in found})
     if model is None and len(models) > 1:
         raise UsageError(
-            f"the results are of several models, whose CC cannot be compared: say --model {models[0]}, "
+            f"the results are of several models, whose CC cannot be compared: give --model {models[0]}, "
             f"or another of {', '.join(models)}"
         )
     if model is not None and model not in models:

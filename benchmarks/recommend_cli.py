@@ -19,7 +19,7 @@ examples:
   dtfsal recommend --fps 25 --min-cc 0.99
   dtfsal recommend --fps 10 --results mine/pareto-lite.json      results of your own: `dtfsal benchmark pareto`
 
-Exit codes: 0 there is one, 1 nothing meets the wish (the nearest is told), 2 wrong usage.
+Exit codes: 0 there is one, 1 nothing is fast and accurate enough (the nearest is printed), 2 wrong usage.
 """
 ALTERNATIVES = 3
 
@@ -35,14 +35,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-cc", type=float, default=0.995, metavar="X", help="least CC to full-rate fp32 maps (default: 0.995)"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is to run it (default: cpu)")
-    parser.add_argument("--model", metavar="NAME", help="of which model (needed where the results are of several)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="the device that will run it (default: cpu)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model (needed if the results are of several)")
     parser.add_argument(
         "--results",
         type=Path,
         action="append",
         metavar="PATH",
-        help="a result of `dtfsal benchmark pareto`, or a folder of such; repeat it (default: those of the package)",
+        help="a result of `dtfsal benchmark pareto`, or a folder of them; repeatable (default: those of the package)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

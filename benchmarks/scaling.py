@@ -59,7 +59,7 @@ def grid(config: ModelConfig, vary: Vary, values: Sequence[str], *, batch_size: 
         threads: CPU threads where they do not grow, and the most where they do.
 
     Raises:
-        UsageError: a value is none, does not fit the model, or there are fewer than two.
+        UsageError: a value is not valid, does not fit the model, or there are fewer than two.
     """
     points = {
         point.x: point
@@ -79,7 +79,7 @@ def _point(config: ModelConfig, vary: Vary, value: str, batch_size: int, threads
     height, _, width = value.partition("x")
     numbers = [height, width] if vary == "size" else [value]
     if not all(number.isdecimal() and int(number) for number in numbers):
-        raise UsageError(f"{value!r} is no value of {vary}: give {'HxW' if vary == 'size' else 'a number'}")
+        raise UsageError(f"{value!r} is not a value of {vary}: give {'HxW' if vary == 'size' else 'a number'}")
     if vary == "size":
         rows, columns = int(height), int(width)
         return Point(value, rows * columns, config.resized(height=rows, width=columns), batch_size, threads)

@@ -74,7 +74,7 @@ def read_clip(video: Path, most_frames: int) -> Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds of one run: of each map, or the mean where a form does not tell them apart.
+    """Seconds of one run: of each map, or the mean where a form does not report them one by one.
 
     Attributes:
         engine: that the engine itself took for a map.

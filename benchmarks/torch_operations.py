@@ -1,4 +1,4 @@
-"""Arithmetic that is no product, counted from the operators that PyTorch runs; on the meta device, so at no cost.
+"""Arithmetic that is not a product, counted from the operators that PyTorch runs; on the meta device, so at no cost.
 
 The rules are those of `dtfsal.export.operation_counts`, which counts ONNX graphs.
 """

@@ -112,10 +112,10 @@ def bundle_place(directory: str | os.PathLike[str], *, overwrite: bool = False) 
 
     Args:
         directory: the bundle's folder, there or not.
-        overwrite: replace an engine bundle that stands there.
+        overwrite: replace an engine bundle that exists there.
 
     Raises:
-        UsageError: something stands there that may not be replaced.
+        UsageError: something is there that may not be replaced.
     """
     final = Path(os.path.realpath(directory))
     if not final.name:
@@ -139,15 +139,15 @@ def write_bundle(
 
     Args:
         directory: the bundle's folder; its parents are made as needed.
-        manifest_without_files: the manifest; its `files` are ignored and recorded anew.
+        manifest_without_files: the manifest; its `files` are ignored and recorded again.
         files: names in the bundle and where each file lies now.
-        overwrite: replace an engine bundle that stands there. A folder with anything else in it is never replaced.
+        overwrite: replace an engine bundle that exists there. A folder with anything else in it is never replaced.
 
     Returns:
         The manifest as written, with `files`.
 
     Raises:
-        UsageError: something stands at `directory` that may not be replaced.
+        UsageError: `directory` holds something that may not be replaced.
         EngineError: the manifest is not valid or names a file that `files` lacks.
         OutputError: the disk is full or not writable, or a source file can't be read.
     """
@@ -237,9 +237,9 @@ def _check_replaceable(final: Path, overwrite: bool) -> None:
     try:
         manifest = _read_manifest(final)
     except EngineError:
-        raise UsageError(f"{final} stands there and is not an engine; name another folder for the engine") from None
+        raise UsageError(f"{final} exists and is not an engine; name another folder for the engine") from None
     if foreign := sorted(names - _OWN_FILES - set(manifest.files)):
-        raise UsageError(f"{final} holds {foreign[0]!r}, which is no part of an engine; name another folder")
+        raise UsageError(f"{final} holds {foreign[0]!r}, which is not part of an engine; name another folder")
     if not overwrite:
         raise UsageError(f"{final} already holds an engine; name another folder, or ask to overwrite it")
 

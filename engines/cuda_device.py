@@ -178,7 +178,7 @@ class CudaCoreDevice:
         try:
             import cuda.core as core
         except ImportError as error:
-            raise UnavailableError(f"running on a GPU needs cuda-core, which is not here: {INSTALL}") from error
+            raise UnavailableError(f"running on a GPU needs cuda-core, which is not installed: {INSTALL}") from error
         self._driver = ctypes.CDLL(CUDA_LIBRARY)
         with _cuda_errors(f"GPU {index} cannot be used"):
             self._device = core.Device(index)
@@ -199,7 +199,7 @@ class CudaCoreDevice:
         """See `GpuDevice`."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         if self._driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
-            raise EngineError(f"the GPU {self.name} does not tell its free memory")
+            raise EngineError(f"the GPU {self.name} does not report its free memory")
         return free.value
 
     def allocate(self, size: int) -> DeviceBuffer:
@@ -298,7 +298,7 @@ def _cuda_errors(what: str) -> Iterator[None]:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = ""
         if "OUT_OF_MEMORY" in text:
-            remedy = "; free the GPU's memory of other programs, or use a smaller batch or precision"
+            remedy = "; close other programs that use the GPU, or use a smaller batch or precision"
         elif "INSUFFICIENT_DRIVER" in text or "SYSTEM_DRIVER_MISMATCH" in text:
             remedy = "; upgrade NVIDIA's driver"
         raise EngineError(f"{what} ({text}){remedy}") from error

@@ -77,7 +77,7 @@ class Engine(abc.ABC):
 
         Raises:
             UsageError: the engine is closed, or a name, shape or type doesn't fit.
-            EngineError: the back end failed, or gave something else than the manifest says.
+            EngineError: the back end failed, or gave something other than the manifest says.
         """
         spec = self._graph(graph)
         arrays = checked_inputs(spec, inputs)
@@ -248,7 +248,7 @@ def parse_device(device: Device) -> tuple[str, int]:
     """A device's kind ("auto", "cpu" or "cuda") and its number.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a device.
     """
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", device) if isinstance(device, str) else None
     if match is None:

@@ -39,10 +39,10 @@ def find_gpu_driver(library: str = CUDA_LIBRARY) -> GpuDriver:
         number = ctypes.c_int()
         count = ctypes.c_int()
         if code or cuda.cuDriverGetVersion(ctypes.byref(number)) or cuda.cuDeviceGetCount(ctypes.byref(count)):
-            return GpuDriver(None, problem=f"{library} is there and does not start (CUDA error {code})")
+            return GpuDriver(None, problem=f"{library} exists but does not start (CUDA error {code})")
         gpus = tuple(_gpu(cuda, device) for device in range(count.value))
     except AttributeError:
-        return GpuDriver(None, problem=f"{library} is there and is not NVIDIA's driver")
+        return GpuDriver(None, problem=f"{library} exists but is not NVIDIA's driver")
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
     return GpuDriver(version, gpus, "" if gpus else "the driver finds no GPU")
 

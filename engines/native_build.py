@@ -1,4 +1,4 @@
-"""Building a library of ours with CMake, into place only when it is whole."""
+"""Builds dtfsal's native libraries with CMake, and puts them in place only when they are complete."""
 
 import argparse
 import contextlib
@@ -63,7 +63,9 @@ def install_project(
     """
     nearest = next(folder for folder in (prefix.absolute(), *prefix.absolute().parents) if folder.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise OutputError(f"cannot install to {prefix}: {nearest} is no folder that can be written to; choose another")
+        raise OutputError(
+            f"cannot install to {prefix}: {nearest} is not a folder that can be written to; choose another"
+        )
     with _built(sources, sources.name, options, report) as folder:
         try:
             _run(["cmake", "--install", str(folder), "--prefix", str(prefix.absolute())], report)
@@ -125,9 +127,11 @@ def build_command(
         build: of the parsed options.
         argv: the command line's words; None for the process's own.
     """
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
     parser.add_argument(
-        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeat it"
+        "-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: the user's cache)"
+    )
+    parser.add_argument(
+        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeatable"
     )
     try:
         library = build(parser.parse_args(argv))

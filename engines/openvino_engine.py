@@ -74,7 +74,7 @@ class OpenVinoEngine(Engine):
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            # Not `core.read_model`: it tries every format on a file that is no graph, and what they say is printed.
+            # Not `core.read_model`: it tries every format on a file that is not a graph, and what they say is printed.
             reader = self._openvino.frontend.FrontEndManager().load_by_framework("onnx")
             return core.compile_model(reader.convert(reader.load(file)), "CPU", options)
         except Exception as error:  # OpenVINO raises plain RuntimeErrors

@@ -51,7 +51,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} stands twice in one object")
+        raise ValueError(f"the key {repeated!r} occurs twice in one object")
     return result
 
 
@@ -160,7 +160,7 @@ class JsonNode:
         return self.value
 
     def integer(self) -> int:
-        """An integer within 64 bits; true, false and 1.0 are none."""
+        """An integer within 64 bits; true, false and 1.0 are not integers."""
         if type(self.value) is not int or abs(self.value) >= _INT64_LIMIT:
             self._expected("an integer")
         return self.value

@@ -25,7 +25,7 @@ def import_library(manifest: Manifest) -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         where = " with NVIDIA's package index configured in pip" if manifest.target == "tensorrt" else ""
         raise UnavailableError(
-            f"running a {manifest.target} engine needs the library {module}, which is not here: "
+            f"running a {manifest.target} engine needs the library {module}, which is not installed: "
             f"pip install 'dtfsal[{manifest.target}]'{where}"
         ) from error
 
@@ -65,8 +65,8 @@ def check_version(bundle: Bundle, trt: Any) -> None:
     same = 1 if manifest.target == "tensorrt-rtx" else 3
     if here[:same] != built[:same]:
         raise EngineMismatchError(
-            f"{bundle.path} was built by {manifest.builder} {manifest.builder_version}, and {trt.__version__} is here: "
-            f"install {manifest.builder_version}, or build the engine again"
+            f"{bundle.path} was built by {manifest.builder} {manifest.builder_version}, and "
+            f"{trt.__version__} is installed: install {manifest.builder_version}, or build the engine again"
         )
 
 

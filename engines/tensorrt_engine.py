@@ -126,7 +126,7 @@ class TensorRtEngine(Engine):
         if (free := self._device.free_bytes()) < needed:
             raise EngineError(
                 f"{self.bundle.path} needs more than {needed / 2**20:.0f} MiB and the GPU {self._device.name} has "
-                f"{free / 2**20:.0f} MiB left: free its memory of other programs, or take another GPU"
+                f"{free / 2**20:.0f} MiB left: close other programs that use it, or take another GPU"
             )
         if self.manifest.deform_conv == "plugin":
             load_plugin_library(trt, self.bundle.file(LIBRARY_NAME))

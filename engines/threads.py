@@ -20,7 +20,7 @@ def default_threads() -> int:
 
 
 def physical_cores(cpus: Collection[int], sysfs: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Count the distinct physical cores behind logical CPUs; a CPU that the system tells nothing about is one.
+    """Count the distinct physical cores behind logical CPUs; a CPU that the system does not describe counts as one.
 
     Args:
         cpus: logical CPU numbers.

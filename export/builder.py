@@ -52,7 +52,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         The manifest of the bundle, which is complete at `request.output` by then.
 
     Raises:
-        UsageError: the request contradicts itself, or what stands at the output may not be replaced.
+        UsageError: the request contradicts itself, or the output exists and may not be replaced.
         WeightsError: the weights file cannot be used.
         UnavailableError: the target cannot be built on this machine.
         MediaError: a calibration video cannot be read.
@@ -302,7 +302,7 @@ def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path 
 
 
 def plugin_operators(graph: onnx.ModelProto) -> list[str]:
-    """The operators of our own that a graph has."""
+    """The custom operators that a graph has."""
     return sorted(name for name in count_operators(graph) if name.startswith(f"{PLUGIN_DOMAIN}::"))
 
 

@@ -27,7 +27,7 @@ from dtfsal.training.model_inputs import Inputs, synthetic_windows, video_window
 
 SYNTHETIC = "synthetic windows"
 SYNTHETIC_SEED = 1000  # not that of the windows which parity is shown on
-# Of a tensor's values in one run: a few that stand out would coarsen the steps of all others. Ten times as many are
+# Of a tensor's values in one run: a few outliers would coarsen the steps of all others. Ten times as many are
 # worse for transformers and no better for convolutions.
 OUTLIERS = 1e-5
 # Forms that PyTorch runs. Batch normalisation is folded as in the graphs: into what one part gives another.
@@ -44,7 +44,7 @@ class Calibration:
     """What ranges are taken from.
 
     Attributes:
-        videos: windows are spread evenly over each; made-up scenes where there is none.
+        videos: windows are spread evenly over each; synthetic scenes if there are none.
         windows: of each video, or of made-up scenes.
     """
 
@@ -78,7 +78,7 @@ class Calibration:
         audio = config.audio
         if audio is not None and all((window["audio"] <= audio.silence).all() for window in found):
             raise UsageError(
-                f"there is no sound in {', '.join(self.sources)}, and {config.name!r} listens: "
+                f"there is no sound in {', '.join(self.sources)}, and {config.name!r} takes sound: "
                 "give a --calibration video that has some"
             )
         return found
@@ -89,7 +89,7 @@ NO_CALIBRATION = Calibration()
 
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
-    """Where the values of a tensor lie, but for the few that stand out on either side."""
+    """Where the values of a tensor lie, without the few outliers on either side."""
 
     lowest: float
     highest: float

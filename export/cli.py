@@ -28,9 +28,9 @@ examples:
   dtfsal build --weights dtfsal.safetensors --output dtfsal.engine
       the model in a weights file
   dtfsal build --precision int8 --calibration some.mp4 --calibration other.mp4 --output lite-int8.engine
-      8-bit integers where the work is, with the ranges of values that these videos give
+      8-bit integers in the layers with most of the work, with value ranges from these videos
   dtfsal build --preset dtfsal --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
-      an engine for RTX cards, built on a machine that need not have one
+      an engine for RTX cards; the machine that builds it needs none
   dtfsal build --preset dtfsal --target tensorrt-rtx --max-batch-size 8 --report --output dtfsal-rtx.engine
       for one to eight windows at once; report.png in the engine shows how it was compiled
   dtfsal build --preset dtfsal --target tensorrt --onnx-only --output dtfsal-onnx
@@ -38,8 +38,8 @@ examples:
   dtfsal build --refit dtfsal.engine --weights new.safetensors --output new.engine
       the same engine with other weights, without a build
 
-The output is a folder: manifest.json and the model files. Without --weights the preset's own trained weights are taken
-(lite has some), else random ones; --seed asks for random ones.
+The output is a folder: manifest.json and the model files. Without --weights, the engine gets the preset's trained
+weights (lite has some), else random ones; --seed asks for random ones.
 Exit codes: 0 built, 1 failed, 2 wrong usage, 4 bad weights, 5 the target cannot be built here, 6 cannot write.
 """
 
@@ -53,20 +53,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
-    parser.add_argument("--seed", type=int, metavar="N", help="take random weights, of this seed")
+    parser.add_argument("--seed", type=int, metavar="N", help="use random weights from this seed")
     parser.add_argument(
         "--frames", type=int, metavar="N", help="a window's frames (default: those that the weights are for)"
     )
     parser.add_argument(
         "--size",
         metavar="HxW",
-        help="what frames are resized to, in multiples of 32, e.g. 160x256: less of both is faster and less accurate "
+        help="what frames are resized to, in multiples of 32, e.g. 160x256: smaller is faster and less accurate "
         "(default: that of the weights)",
     )
     parser.add_argument(
         "--target",
         choices=("onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"),
-        help="what is to run the engine (default: onnxruntime)",
+        help="the library that will run the engine (default: onnxruntime)",
     )
     parser.add_argument(
         "--precision",
@@ -75,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(no int8)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed but for --inspect)"
+        "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed except with --inspect)"
     )
     parser.add_argument(
         "--batch-size",
@@ -95,19 +95,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         choices=("conv3d", "conv2d"),
         default="conv3d",
-        help="the transformer's pooling as the 3-D convolution that it is (default), or as equal 2-D ones",
+        help="compute the transformer's pooling as a 3-D convolution (default), or as equal 2-D ones",
     )
     parser.add_argument(
         "--reuse-sound",
         action="store_true",
-        help="models that mix times, as dtfsal: a graph of its own for slices of sound, which neighbouring windows "
-        "share (Python's runtime only)",
+        help="models that mix times, such as dtfsal: encode slices of sound, which neighbouring windows share, in a "
+        "separate graph (Python runtime only)",
     )
     parser.add_argument(
         "--cpu-kernels",
         action="store_true",
-        help="onnxruntime, fp32: attention, linear layers and 3x3 convolutions from a library of our own, which is "
-        "compiled here (cmake, g++) and goes into the engine; faster, but for this kind of system only",
+        help="onnxruntime, fp32: compile custom operators for attention, linear layers and 3x3 convolutions (needs "
+        "cmake and g++) into the engine; faster, but for this kind of system only",
     )
     parser.add_argument(
         "--calibration",
@@ -115,13 +115,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="VIDEO",
-        help="int8: take the ranges of values from this video, of the kind that the engine is for; can be repeated "
-        "(default: made-up scenes, good enough for random weights)",
+        help="int8: take the value ranges from this video, which should be like those that the engine will see; "
+        "repeatable (default: synthetic scenes, good enough for random weights)",
     )
     parser.add_argument(
         "--calibration-windows", type=int, metavar="N", help="int8: windows of each calibration video (default: 8)"
     )
-    parser.add_argument("--force", action="store_true", help="replace an engine that stands at the output")
+    parser.add_argument("--force", action="store_true", help="replace an engine that exists at the output")
     parser.add_argument(
         "--inspect",
         action="store_true",
@@ -130,12 +130,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="put report.json and report.png into the engine: what costs how much, and what became one kernel",
+        help="put report.json and report.png into the engine: what each layer costs, and which became one kernel",
     )
     parser.add_argument(
         "--onnx-only",
         action="store_true",
-        help="write the graphs that the target would be built from and export.json; needs nothing of the target",
+        help="write only export.json and the graphs to build from; the target's library need not be installed",
     )
     parser.add_argument(
         "--refit", type=Path, metavar="ENGINE", help="write this engine with the --weights given, without a build"
@@ -147,11 +147,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--timing-cache",
         type=Path,
         metavar="FILE",
-        help="keep TensorRT's timings there (not for tensorrt-rtx, which has none)",
+        help="keep TensorRT's timings in this file (not for tensorrt-rtx, which has none)",
     )
     engines.add_argument("--refittable", action="store_true", help="let --refit give the engine other weights")
     engines.add_argument(
-        "--strip-weights", action="store_true", help="leave the weights out; --refit puts them in where it will run"
+        "--strip-weights",
+        action="store_true",
+        help="leave the weights out; --refit adds them on the machine that will run the engine",
     )
     engines.add_argument(
         "--hardware-compatibility",
@@ -311,7 +313,7 @@ def _warn_of_calibration(request: "BuildRequest", weights: "WeightsRecord", *, q
     trained = weights["sha256"] is not None
     if request.precision == "int8" and not request.calibration.videos and trained and not quiet:
         print(
-            "dtfsal: calibrated on made-up scenes; give videos like those it is for with --calibration",
+            "dtfsal: calibrated on synthetic scenes; give videos like those that it will see with --calibration",
             file=sys.stderr,
         )
 

@@ -1,4 +1,4 @@
-"""MViTv2's attention as one operator of our own, for ONNX Runtime on the CPU (`dtfsal.engines.cpu_kernels`).
+"""MViTv2's attention as one custom operator, for ONNX Runtime on the CPU (`dtfsal.engines.cpu_kernels`).
 
 `dtfsal::PooledAttention` is all between the two linear layers: pooling, normalisation, scores with relative positions,
 softmax, values, residual. Standard operators move each of its tensors between layouts, and carry the positions as

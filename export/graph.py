@@ -99,7 +99,7 @@ def check(model: onnx.ModelProto, *, dynamic_batch: bool = False) -> None:
 
 
 def count_operators(model: onnx.ModelProto) -> Counter[str]:
-    """How often each operator occurs; those of our own domain as `dtfsal::Name`."""
+    """How often each operator occurs; custom ones as `dtfsal::Name`."""
     names = (
         f"{node.domain}::{node.op_type}" if node.domain == PLUGIN_DOMAIN else node.op_type for node in model.graph.node
     )

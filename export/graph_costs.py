@@ -61,7 +61,7 @@ class NodeCost:
         output: the first output's shape.
         groups: of a convolution, else 1.
         strides: of a convolution, else empty.
-        other_operations: arithmetic that is no product.
+        other_operations: arithmetic that is not a product.
         output_bytes: of all outputs.
     """
 
@@ -131,7 +131,7 @@ def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]
 def value_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
     """Type and shape of each value that can be told, weights aside.
 
-    No schema tells those of our own operator's output: it has its weight's type and channels, and its offsets' sizes.
+    No schema describes the custom operator's output: it has its weight's type and channels, and its offsets' sizes.
     """
     model = _copy(model)
     while True:

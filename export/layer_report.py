@@ -236,7 +236,7 @@ def with_profile(report: LayerReport, profile: Sequence[Mapping[str, Any]]) -> L
     """
     steps = with_times(report.steps or [], profile)
     if not any(step.milliseconds is not None for step in steps):
-        raise EngineMismatchError("no step of the engine stands in the profile: it is another engine's")
+        raise EngineMismatchError("the profile has no step of this engine: it belongs to another engine")
     return dataclasses.replace(report, steps=steps)
 
 

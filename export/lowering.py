@@ -154,7 +154,7 @@ def _plugin_deform_conv(
     """The operator dtfsal::DeformConv2d, version 1, of our TensorRT plugin; inputs in the order of ONNX DeformConv.
 
     The weight has its input channels last, (C', kh, kw, C), so that what the matrix product sums over lies together. An
-    absent bias or mask is no input, not an empty one: of four inputs the plugin tells the fourth by its rank.
+    absent bias or mask is no input, not an empty one: with four inputs, the rank of the fourth says which it is.
     """
     attributes: Attributes = {
         "plugin_version": "1",
@@ -187,7 +187,7 @@ def _attend_chunked(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], c
 
     ONNX Runtime's CPU kernel parallelises over heads and forms a head's scores as a whole; block 0 of MViTv2-S has one
     head of 86,017 queries. In chunks the same node took 0.34 s instead of 0.98 s there, and block 1 0.77 s instead of
-    1.02 s (2 CPU cores, ONNX Runtime 1.32). It holds all scores of a node: memory that is mapped anew in the first two
+    1.02 s (2 CPU cores, ONNX Runtime 1.32). It holds all scores of a node: memory that is mapped again in the first two
     runs, which took block 1 2.6 s instead of 0.8 s. So a node gets some of the chunks only.
     """
     batch, heads, queries, _ = q.shape

@@ -2,7 +2,7 @@
 
 For targets that cannot be built on this machine, and for tools that read ONNX. The folder holds each graph with its
 weights beside it, and `export.json`, which says what a reader must be able to do: operators, their versions, and the
-nodes of our own with their fields and shapes.
+custom nodes with their fields and shapes.
 """
 
 import dataclasses
@@ -46,11 +46,11 @@ def export_onnx(request: BuildRequest, *, progress: Progress | None = None) -> d
         progress: told when a stage begins.
 
     Returns:
-        What stands in `export.json`: model, weights, target, precision, forms, the oldest library that reads it, and
+        What `export.json` holds: model, weights, target, precision, forms, the oldest library that reads it, and
         for each graph its files, inputs and outputs, operators by number, versions by domain, and plugin nodes.
 
     Raises:
-        UsageError: something that is no such folder stands at the output.
+        UsageError: the output exists and is not such a folder.
         WeightsError: the weights file cannot be used.
         ExportError: a graph did not come out.
         OutputError: the result cannot be written.
@@ -161,7 +161,7 @@ def _check_replaceable(final: Path, *, overwrite: bool) -> None:
         except (ValueError, KeyError, TypeError, AttributeError):
             ours = set()
     if not names <= ours:
-        raise UsageError(f"{final} stands there and holds something else than exported graphs; name another folder")
+        raise UsageError(f"{final} exists and holds something other than exported graphs; name another folder")
     if not overwrite:
         raise UsageError(f"{final} already holds exported graphs; name another folder, or replace them with --force")
 

@@ -40,7 +40,7 @@ _POINTWISE: Mapping[str, int] = {
 
 
 def other_operations(operator: str, inputs: Sequence[Shape], output: Shape, attributes: Mapping[str, object]) -> int:
-    """Operations of an ONNX operator (or one of ours) that are no products.
+    """Operations of an ONNX operator or a custom one that are not products.
 
     Args:
         operator: its name.

@@ -28,7 +28,7 @@ ReducedPrecision = Literal["fp16", "bf16"]
 MEAN_OPERATORS = frozenset({"ReduceMean", "GlobalAveragePool"})
 PREDICT_SCOPES = "decoders."
 GATHER_SCOPE = "fusion.adaptive_stream.conv"
-# Of the gather form these work on features, not on coordinates.
+# These operators of the gather form work on features, not on coordinates.
 GATHER_FEATURE_OPERATORS = frozenset({"GatherElements", "MatMul"})
 # Operators whose float inputs beyond the first are parameters that ONNX fixes to float32.
 FIRST_INPUT_ONLY = frozenset({"Resize"})

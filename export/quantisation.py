@@ -1,11 +1,11 @@
-"""FP32 to INT8 graphs: the layers that bear it, between quantisation nodes with calibrated ranges.
+"""FP32 to INT8 graphs: the layers that tolerate it, between quantisation nodes with calibrated ranges.
 
 A quantised layer takes 8-bit steps between the extremes that calibration saw, and multiplies by weights of 7 bits with
 a scale for each output channel: two products of 8 by 8 bits overflow the 16-bit sums of processors without VNNI, two of
 8 by 7 bits do not. The nodes are standard ones (QuantizeLinear, DequantizeLinear), which back ends fuse into integer
 kernels. Inputs, outputs and everything between layers stay float32.
 
-In integers are MLPs, and 2-D convolutions of 96 channels or more, depthwise ones included. In float32 stay (figures:
+MLPs and 2-D convolutions of 96 channels or more, depthwise ones included, become integers. These stay float32 (figures:
 `docs/precision.md`):
 
 - layers that write into residual sums ("project", the transformer's "mlp.3"), and queries, keys and values: what they
@@ -39,7 +39,7 @@ _PRODUCTS = (*_QUANTISED, "Gemm", "Attention", "DeformConv")
 
 
 def to_int8(model: onnx.ModelProto, runs: Iterator[Inputs]) -> onnx.ModelProto:
-    """An INT8 copy of a graph from `to_onnx`, its inputs and outputs still float32; the graph if no layer bears it.
+    """An INT8 copy of a graph from `to_onnx`, with float32 inputs and outputs; the graph if no layer tolerates it.
 
     Args:
         model: an FP32 graph whose node names are places in the model.

@@ -36,7 +36,7 @@ class RefitRequest:
         engine: the bundle; it stays as it is.
         weights: a safetensors file of the same model.
         output: the new bundle's folder.
-        overwrite: replace a bundle that stands there.
+        overwrite: replace a bundle that exists there.
     """
 
     engine: Path
@@ -58,7 +58,7 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
     Raises:
         EngineError: the bundle is damaged, or of a version that does not say how it was built.
         EngineMismatchError: the weights are of another model, or export to another graph.
-        UsageError: the engine was built to keep its weights, or what stands at the output may not be replaced.
+        UsageError: the engine was built to keep its weights, or the output exists and may not be replaced.
         WeightsError: the weights file cannot be used.
         UnavailableError: a TensorRT engine, and the library or its GPU is missing.
         RefitError: the engine does not take the weights.
@@ -70,7 +70,7 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
     manifest, record = bundle.manifest, BuildRecord.of_bundle(bundle)
     if (tensorrt := tensorrt_target(manifest.target)) is not None:
         if not (record.refittable or record.strip_weights):
-            raise UsageError(f"{request.engine} was built to keep its weights: build it anew with --refittable")
+            raise UsageError(f"{request.engine} was built to keep its weights: build it again with --refittable")
         check_refit(tensorrt)
     if manifest.precision == "int8":
         raise UsageError(

@@ -77,14 +77,14 @@ class BuildRequest:
         max_batch_size: has the engine take any number of windows from 1 to this; None for a fixed number.
         graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.parts`), "window" for one.
         pooling: the form of MViTv2's pooling; see `Forms`.
-        overwrite: replace a bundle that stands at `output`.
+        overwrite: replace a bundle that exists at `output`.
         timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
         refittable: other weights can be put into the engine later (TensorRT targets; others can be refitted anyway).
         strip_weights: leave the weights out of the engine, for a refit to put in (TensorRT targets).
         hardware_compatibility: which GPUs a TensorRT engine is for, beside the machine's own.
         compute_capabilities: which GPUs a TensorRT-RTX engine is for, e.g. ("8.6", "12.0"); empty for its own choice.
         report: write the layer report and its picture into the bundle.
-        cpu_kernels: use the CPU's operators of our own (the target onnxruntime in fp32), whose library goes into the
+        cpu_kernels: use the custom CPU operators (the target onnxruntime in fp32), whose library goes into the
             engine; see `dtfsal.engines.cpu_kernels`.
         calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.calibration`.
     """
@@ -138,7 +138,7 @@ class BuildRequest:
         if self.calibration != NO_CALIBRATION and self.precision != "int8":
             raise UsageError("--calibration and --calibration-windows are for --precision int8: leave them out")
         if self.cpu_kernels and (self.target, self.precision) != ("onnxruntime", "fp32"):
-            raise UsageError("--cpu-kernels are for the target onnxruntime and --precision fp32: leave it out")
+            raise UsageError("--cpu-kernels is for the target onnxruntime and --precision fp32: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
         if (tensorrt := tensorrt_target(self.target)) is None:
@@ -148,7 +148,7 @@ class BuildRequest:
                     "--refittable and --strip-weights out"
                 )
             if self.hardware_compatibility != "none" or self.compute_capabilities:
-                raise UsageError(f"engines for {self.target} are built for no GPU: leave the choice of GPUs out")
+                raise UsageError(f"engines for {self.target} are not built for a GPU: leave the choice of GPUs out")
             return
         check_devices(tensorrt, self.hardware_compatibility, self.compute_capabilities)
 
@@ -193,7 +193,7 @@ def graph_forms(
         precision: one of the target's.
         pooling: see `Forms`.
         version: of the library that is to read the graph; None for one that reads all that we write.
-        cpu_kernels: use the CPU's operators of our own.
+        cpu_kernels: use the custom CPU operators.
     """
     forms = dataclasses.replace(FORMS[target][precision], pooling=pooling)
     if cpu_kernels:
@@ -208,7 +208,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width of "HxW".
 
     Raises:
-        UsageError: it is no such text.
+        UsageError: the text is not of this form.
     """
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):

@@ -253,7 +253,7 @@ def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
     known = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(known) or config.create_timing_cache(b"")
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        cache = config.create_timing_cache(b"")  # of another version: start anew
+        cache = config.create_timing_cache(b"")  # of another version: start again
         config.set_timing_cache(cache, ignore_mismatch=False)
     yield
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ def import_tensorrt(target: TensorRtTarget) -> Any:
         trt = importlib.import_module(flavour.module)
     except (ImportError, OSError, RuntimeError) as error:
         raise UnavailableError(
-            f"the target {target!r} needs the library {flavour.module}, which is not here: "
+            f"the target {target!r} needs the library {flavour.module}, which is not installed: "
             f"pip install 'dtfsal[{flavour.extra}]'{where}"
         ) from error
     if version_of(trt) < flavour.oldest:
@@ -255,7 +255,7 @@ def check_devices(
         if not CAPABILITY.fullmatch(capability):
             raise UsageError(f"a compute capability looks like 8.6, not {capability!r}")
     if len(set(compute_capabilities)) < len(compute_capabilities):
-        raise UsageError(f"each compute capability may stand once, not as in {','.join(compute_capabilities)}")
+        raise UsageError(f"each compute capability may occur only once, not as in {','.join(compute_capabilities)}")
 
 
 def capability_of(member: str) -> str:

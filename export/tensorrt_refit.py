@@ -78,7 +78,7 @@ def refit_tensorrt(
         errors = "; ".join(str(reader.get_error(i).desc()) for i in range(reader.num_errors)) or log.last_error
         raise RefitError(f"{name} does not take the weights for {plan.name}: {errors}")
     if missing := refitter.get_missing_weights():
-        raise RefitError(f"{plan.name} wants {len(missing)} weights that its graph lacks, e.g. {missing[0]!r}")
+        raise RefitError(f"{plan.name} needs {len(missing)} weights that its graph lacks, e.g. {missing[0]!r}")
     if not refitter.refit_cuda_engine():
         raise RefitError(f"{name} could not refit {plan.name}: {log.last_error}")
     config = engine.create_serialization_config()

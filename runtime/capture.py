@@ -98,7 +98,7 @@ class LiveSource:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             what = "camera" if camera else "stream"
             reason = getattr(error, "strerror", None) or str(error)
-            hint = "see that it is plugged in and not in use" if camera else "see that its address is right"
+            hint = "check that it is plugged in and not in use" if camera else "check its address"
             raise MediaError(f"the {what} {source} cannot be opened ({reason}); {hint}") from error
 
     def _run(self, stream: StreamPredictor) -> None:
@@ -106,7 +106,9 @@ class LiveSource:
             self._read(stream)
         except (av.error.FFmpegError, OSError) as error:
             if not self._stop.is_set():
-                self.error = MediaError(f"{self.source} broke off ({getattr(error, 'strerror', None) or error})")
+                self.error = MediaError(
+                    f"{self.source} ended unexpectedly ({getattr(error, 'strerror', None) or error})"
+                )
         except MediaError as error:
             self.error = error
         finally:

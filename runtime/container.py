@@ -32,7 +32,7 @@ def open_container(path: Path) -> Any:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """The first video stream that can be decoded; cover art is none.
+    """The first video stream that can be decoded; cover art does not count.
 
     Raises:
         MediaError: there is none.

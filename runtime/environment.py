@@ -253,7 +253,7 @@ def _cuda_provider(driver: GpuDriver, runtime: Check) -> tuple[bool, str]:
         return False, driver.problem
     if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
         return False, "this onnxruntime-gpu has no CUDA provider"
-    return True, f"{driver.gpus[0][0]}; `dtfsal predict --device cuda` tells if CUDA or cuDNN is missing"
+    return True, f"{driver.gpus[0][0]}; `dtfsal predict --device cuda` says whether CUDA or cuDNN is missing"
 
 
 def _tensorrt_target(

@@ -210,7 +210,7 @@ class VideoReader:
             rgb = picture.to_ndarray(format="rgb24")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
-                f"{self._path}: pixels of the kind {picture.format.name} with its colours cannot be turned into RGB "
+                f"{self._path}: pixels of the kind {picture.format.name} with its colours cannot be converted to RGB "
                 f"({error}); convert the video first, e.g. with `ffmpeg -i VIDEO -pix_fmt yuv420p OTHER.mp4`"
             ) from error
         return np.rot90(rgb, self.info.rotation_degrees // 90)

@@ -88,10 +88,10 @@ def contact_sheet_sink(path: Path, context: SinkContext, columns: int = 6) -> co
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A new folder that appears under its final name, whole, when the block ends well; else nothing does.
 
-    A folder of numbered PNG files that stands there is replaced.
+    An existing folder of numbered PNG files is replaced.
 
     Raises:
-        OutputError: it cannot be written, or a folder with something else in it stands there.
+        OutputError: it cannot be written, or the folder exists and holds something else.
     """
     final = Path(os.path.abspath(path))  # noqa: PTH100 - a link to a folder is not followed
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -124,7 +124,7 @@ def check_png_folder(path: Path) -> None:
     """Check that a folder of PNG frames may be put there.
 
     Raises:
-        OutputError: something else stands there.
+        OutputError: something else is there.
     """
     if not os.path.lexists(path):
         return
@@ -132,7 +132,7 @@ def check_png_folder(path: Path) -> None:
         raise OutputError(f"{path} is not a folder; name another one for the PNG frames")
     foreign = sorted(entry.name for entry in path.iterdir() if not PNG_NAME.fullmatch(entry.name))
     if foreign:
-        raise OutputError(f"{path} holds {foreign[0]!r}, which is no PNG frame; name another folder")
+        raise OutputError(f"{path} holds {foreign[0]!r}, which is not a PNG frame; name another folder")
 
 
 def _picture(frame: SaliencyFrame, rgb: Rgb | None, context: SinkContext) -> Rgb:

@@ -45,7 +45,7 @@ class SaliencyPredictor:
 
     Args:
         engine: an engine bundle's folder, or an engine that is already open; the latter stays open on `close`.
-        padding: what stands for frames before the video's start and after its end: "reverse" mirrors the video,
+        padding: what replaces frames before the video's start and after its end: "reverse" mirrors the video,
             "repeat" holds its first or last frame.
         stride: predict every stride-th frame and the last; maps between are linear in time.
         smoothing_sigma: gaussian blur of the maps, standard deviation in pixels of the model's map; 0 for none.

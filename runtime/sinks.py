@@ -109,7 +109,7 @@ def check_outputs(outputs: Sequence[Output], source: str | os.PathLike[str], *, 
     Raises:
         UsageError: two outputs or an output and the source are the same file, or an output exists and overwrite is
             not asked for.
-        OutputError: a folder stands where a file should be, or a folder holds something else than PNG frames.
+        OutputError: a folder is where a file should be, or a folder holds something other than PNG frames.
     """
     seen: dict[str, Path] = {os.path.realpath(source): Path(source)}
     for output in outputs:
@@ -117,7 +117,7 @@ def check_outputs(outputs: Sequence[Output], source: str | os.PathLike[str], *, 
         if real == os.path.realpath(source):
             raise UsageError(f"{output.path} is the video to predict; name another output")
         if real in seen:
-            raise UsageError(f"{output.path} is named twice; each output needs a name of its own")
+            raise UsageError(f"{output.path} is named twice; each output needs its own name")
         seen[real] = output.path
         if output.kind == "png":
             check_png_folder(output.path)
@@ -206,7 +206,7 @@ def _matching(frames: Iterator[Frame], saliency_frame: SaliencyFrame, context: S
     frame = next(frames, None)
     if frame is None or frame.index != saliency_frame.index:
         raise MediaError(
-            f"{context.source.path} gave other frames when it was read a second time, so it changed meanwhile; "
+            f"{context.source.path} gave other frames on the second read, so it has changed; "
             "run again when the file is complete"
         )
     return frame

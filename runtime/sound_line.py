@@ -27,7 +27,7 @@ class SoundLine:
 
     Attributes:
         position: samples given so far.
-        filled: those of them that stand for gaps.
+        filled: those of them that fill gaps.
         cut: samples at `rate_hz` that came too late, or lay before time 0.
     """
 

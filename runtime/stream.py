@@ -85,7 +85,7 @@ class StreamPredictor:
             of the newest frame, as if the stream ended there; None for all of its window, as for a file.
         sound_wait_seconds: sound that is so much later than the frames of its time is taken for missing.
         max_ready: maps that may be ready and unpolled; of more, the oldest are dropped.
-        padding: what stands for frames before the stream's start and after its end: "reverse" or "repeat".
+        padding: what replaces frames before the stream's start and after its end: "reverse" or "repeat".
         stride: predict every stride-th frame and the last; maps between are linear in time.
         smoothing_sigma: gaussian blur of the maps, standard deviation in pixels of the model's map; 0 for none.
         normalisation: scale of each map: "none", "max", "sum" or "range"; see `SaliencyPredictor`.
@@ -199,7 +199,7 @@ class StreamPredictor:
             Whether it was taken. A frame that is not later than the last, or far too many, is refused and counted.
 
         Raises:
-            UsageError: it is no frame, its time is not finite, or the stream has been finished.
+            UsageError: it is not a frame, its time is not finite, or the stream has been finished.
         """
         _check_time("a frame", pts_seconds)
         with self._frame_lock:
@@ -283,7 +283,7 @@ class StreamPredictor:
             The map; its time is on the stream's own clock, as it was pushed.
 
         Raises:
-            EngineError: the engine failed, or gave what is no map.
+            EngineError: the engine failed, or its output is not a map.
         """
         with self._poll_lock:
             if not self._out:

@@ -165,7 +165,7 @@ def finite_map(
 
 
 class WholeWindow(WindowRunner):
-    """One graph, "window", computes everything anew for each window.
+    """One graph, "window", computes everything again for each window.
 
     Frames and slices are normalised once and kept where the engine works: to an engine on a GPU a window that moves on
     by a frame brings that frame, and not all of its frames again.
@@ -263,7 +263,7 @@ class SliceEncoder:
 
 
 class SharedSound(WholeWindow):
-    """Two graphs: "slice" hears each slice of sound once, and "window" sees each window anew, whose times it mixes."""
+    """Two graphs: "slice" hears each slice of sound once, and "window" sees each window again, whose times it mixes."""
 
     slice_input = ("slice", "slice")
     sound = "slice_features"
@@ -307,7 +307,7 @@ class ReusedFeatures(WindowRunner):
         self._encoder = None if self.audio is None else SliceEncoder(engine, self._slice_preparer)
         wanted = _head_inputs(engine)
         self._features = [tensor.name for tensor in graphs["frame"].outputs]
-        # The head's inputs, filled anew for each window: for lite at full size 22 MB, 2 ms.
+        # The head's inputs, filled again for each window: for lite at full size 22 MB, 2 ms.
         self._inputs = {
             tensor.name: engine.empty(wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs
         }

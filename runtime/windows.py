@@ -158,7 +158,7 @@ class WindowQueue(Generic[FrameT]):
     Args:
         clip: length, nominal rate and target.
         source_interval_seconds: typical time between the source's frames.
-        padding: what stands for frames outside the video.
+        padding: what replaces frames outside the video.
         stride: one window for every stride-th frame; the last frame always has one.
         delay_seconds: the longest that a window waits for frames after its target; those that have not come by then
             are taken as if the video ended with the newest. None to wait for all.
@@ -290,7 +290,7 @@ def iter_windows(
         frames: the source's frames, times finite and strictly increasing.
         clip: length, nominal rate and target.
         source_interval_seconds: typical time between the source's frames.
-        padding: what stands for frames outside the video.
+        padding: what replaces frames outside the video.
         stride: one window for every stride-th frame; the last frame always has one.
 
     Raises:

@@ -111,7 +111,7 @@ def need_programs():
 
 @pytest.fixture(scope="session")
 def kernel_library(tmp_path_factory, need_programs) -> Path:
-    """The CPU's operators of our own for ONNX Runtime, compiled once."""
+    """The custom CPU operators for ONNX Runtime, compiled once."""
     from dtfsal.engines.cpu_kernels import build_cpu_kernels
 
     need_programs("cmake", "c++")

@@ -1,8 +1,8 @@
-"""The stages after the first: motion and sound. The frame encoder stands still; what mixes times and hears is trained.
+"""The stages after the first: motion and sound. The frame encoder is frozen; what mixes times and hears is trained.
 
 Since a frame's features no longer change, each clip is encoded once and many windows are cut out of it, as the runtime
-does. A pool of clips is held; every step takes windows out of it, and every so many steps the oldest clip gives way to
-a new one. Clips come in variants: the same frames with another sound, and so with another truth where sound decides.
+does. A pool of clips is held; every step takes windows out of it, and every so many steps a new clip replaces the
+oldest. Clips come in variants: the same frames with another sound, and so with another truth where sound decides.
 """
 
 import dataclasses

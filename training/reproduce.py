@@ -175,7 +175,7 @@ def _trained(
     laboratory: Laboratory,
     report: Callable[[str], Report],
 ) -> Path:
-    """The run's folder; trained now, gone on with, or there already."""
+    """The run's folder; trained now, resumed, or complete already."""
     audio = row.audio and name != VISUAL_STAGE
     kl_weight, cc_weight = row.losses
     experiment = Experiment(

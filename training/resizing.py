@@ -21,7 +21,7 @@ def resized_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
         wanted: the other model's, for its shapes.
 
     Returns:
-        A new one; what is no such table, or is of another width, is as it was.
+        A new one; tensors that are not such tables, or have another width, are unchanged.
     """
     found = dict(tensors)
     for name, tensor in tensors.items():

@@ -20,7 +20,7 @@ class StillStageConfig:
     """How long and how fast.
 
     Attributes:
-        epochs: passes over the photographs, each time cropped, flipped and coloured anew.
+        epochs: passes over the photographs, each time cropped, flipped and coloured again.
         batch_size: photographs in a step.
         cut_share: how many of the clips are cut from one photograph to another, before or after the target frame. On
             clips that only stand still every time of a window says the same, and a map could belong to any of them.

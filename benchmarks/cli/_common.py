@@ -21,7 +21,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE.json",
-        help="also write the JSON there, and its table beside it as .md",
+        help="also write the JSON to this file, and its table beside it as .md",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -45,7 +45,7 @@ def add_native_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --video and --library, of what is measured in Python and in C."""
     add_engine_argument(parser)
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip with sound")
-    parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: that of the cache)")
+    parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: the one in the cache)")
 
 
 def check_counts(args: argparse.Namespace) -> None:

@@ -5,14 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-HELP = "counts that must not grow (FLOPs, nodes, sizes, allocations), held to a committed budget; never wall time"
+HELP = "check counts that must not grow (FLOPs, nodes, sizes, allocations) against a committed budget; never wall time"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.epilog = "Exit codes: 0 within the budget, 1 over it, 2 wrong usage, 4 bad engine."
     parser.add_argument(
-        "-e", "--engine", type=Path, action="append", default=[], metavar="DIR", help="also count an engine; repeat it"
+        "-e", "--engine", type=Path, action="append", default=[], metavar="DIR", help="also count an engine; repeatable"
     )
     parser.add_argument(
         "--program",
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="also count instructions of libdtfsal, by valgrind: its program `counted` (make budget builds it)",
     )
     parser.add_argument("--budget", type=Path, metavar="FILE", help="the budget (default: the package's own)")
-    parser.add_argument("--update", action="store_true", help="write what was counted into the budget")
+    parser.add_argument("--update", action="store_true", help="write the counts into the budget")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             instructions, skipped = {}, [str(error)]
         known = {name: value for name, value in instructions.items() if args.update or name in budget}
         skipped += [
-            f"{name} is {value}; there is no budget of it" for name, value in instructions.items() - known.items()
+            f"{name} is {value}; there is no budget for it" for name, value in instructions.items() - known.items()
         ]
         counts |= known
     if args.update:

@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.epilog = "Exit codes: 0 compared, 1 something is slower and --fail-if-slower, 2 wrong usage."
     parser.add_argument("before", type=Path, metavar="A.json", help="a result")
-    parser.add_argument("after", type=Path, metavar="B.json", help="a later one")
+    parser.add_argument("after", type=Path, metavar="B.json", help="the later result")
     parser.add_argument(
         "--minimum", type=float, default=2.0, metavar="PERCENT", help="the least change that counts (default: 2)"
     )
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     before, after = read_result(args.before), read_result(args.after)
     if difference := other_machine(before, after):
         if not args.across_machines:
-            raise UsageError(f"{difference}; --across-machines compares them all the same")
+            raise UsageError(f"{difference}; use --across-machines to compare them anyway")
         print(f"dtfsal: warning: {difference}", file=sys.stderr)
     rows = compare(before, after, minimum=args.minimum / 100)
     if not rows:

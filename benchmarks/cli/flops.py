@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--form",
         choices=("deployed", "written"),
         default="deployed",
-        help="of which the parts are shown: what an engine runs, or the definitional form (default: deployed)",
+        help="the form whose parts are shown: what an engine runs, or the definitional form (default: deployed)",
     )
     parser.add_argument("-e", "--engine", type=Path, metavar="DIR", help="also count an engine's graphs, part by part")
     parser.add_argument(

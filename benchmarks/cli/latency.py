@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e", "--engine", action="append", default=[], type=Path, metavar="DIR", help="an engine; can be repeated"
     )
-    parser.add_argument("--baseline", metavar="NAME", help="the form that ratios are to (default: eager plain)")
+    parser.add_argument("--baseline", metavar="NAME", help="the baseline of the ratios (default: eager plain)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
     parser.add_argument("--frames", type=int, metavar="N", help="a window's frames (default: the preset's)")
     parser.add_argument("--size", metavar="HxW", help="the frames' size, e.g. 96x160 (default: the preset's)")

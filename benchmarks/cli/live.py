@@ -21,9 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_engine_argument(parser)
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip of several windows' length")
     parser.add_argument(
-        "--without-reuse", type=Path, metavar="DIR", help="also an engine of the same weights with a single graph"
+        "--without-reuse",
+        type=Path,
+        metavar="DIR",
+        help="also measure an engine of the same weights with a single graph",
     )
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="over the clip, with each engine (default: 3)")
+    parser.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="runs over the clip with each engine (default: 3)"
+    )
     add_device_argument(parser)
     add_threads_argument(parser)
     add_result_arguments(parser)
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.live import live, markdown
 
     check_counts(args)
-    # Names, not paths: a result that is kept tells nothing of the folders it was made in.
+    # Names, not paths: a committed result must not show the folders it was made in.
     command = ["dtfsal", "benchmark", "live", "--engine", args.engine.name, "--video", args.video.name]
     if args.without_reuse is not None:
         command += ["--without-reuse", args.without_reuse.name]

@@ -11,16 +11,19 @@ HELP = "accuracy against speed: engines and strides beside the full-rate maps of
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.add_argument(
-        "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeat it"
+        "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeatable"
     )
     parser.add_argument(
-        "--reference", type=Path, metavar="DIR", help="the fp32 engine that maps are held to (default: the first)"
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="the fp32 engine whose maps are the reference (default: the first)",
     )
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip")
     parser.add_argument(
-        "--stride", type=int, action="append", metavar="N", help="a map for every N frames; repeat it (default: 1 2 4)"
+        "--stride", type=int, action="append", metavar="N", help="predict every N-th frame; repeatable (default: 1 2 4)"
     )
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each choice (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each choice (default: 3)")
     add_threads_argument(parser)
     add_result_arguments(parser)
 

@@ -5,16 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELP = "measure every figure of the README and the documents anew, and put them in"
+HELP = "measure every figure of the README and the documents again, and update them"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.epilog = "Run it in the project's root, on a machine that does nothing else: it takes an hour on two cores."
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="this result alone, e.g. flops-dtfsal; repeat it"
+        "--only", action="append", default=[], metavar="NAME", help="only this result, e.g. flops-dtfsal; repeatable"
     )
-    parser.add_argument("--list", action="store_true", help="say what would be run, and stop")
+    parser.add_argument("--list", action="store_true", help="list what would be run, and stop")
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="(default: benchmarks/results)"
     )

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     add_engine_argument(parser)
     parser.add_argument(
-        "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeat it for several"
+        "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeatable"
     )
     add_device_argument(parser)
     add_result_arguments(parser)

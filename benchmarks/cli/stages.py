@@ -20,9 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_engine_argument(parser)
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a video")
     parser.add_argument(
-        "--stride", type=int, action="append", metavar="N", help="a map for every N frames; repeat it (default: 1)"
+        "--stride", type=int, action="append", metavar="N", help="predict every N-th frame; repeatable (default: 1)"
     )
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="with each stride (default: 3)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs with each stride (default: 3)")
     add_threads_argument(parser)
     add_result_arguments(parser)
 

@@ -16,8 +16,8 @@ HELP = "what live prediction costs beside the engine, in Python and in C"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    parser.add_argument("--frames", type=int, default=100, metavar="N", help="in each run (default: 100)")
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each form (default: 3)")
+    parser.add_argument("--frames", type=int, default=100, metavar="N", help="frames in each run (default: 100)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each form (default: 3)")
     add_native_arguments(parser)
     add_threads_argument(parser)
     add_result_arguments(parser)

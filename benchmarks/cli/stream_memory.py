@@ -11,7 +11,7 @@ HELP = "whether a stream's memory grows, in Python and in C"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="to push (default: 100000)")
+    parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="frames to push (default: 100000)")
     add_native_arguments(parser)
     add_result_arguments(parser)
 

@@ -1,4 +1,4 @@
-"""Operators of our own for ONNX Runtime on the CPU: the library that has them, how it is built and registered.
+"""Custom operators for ONNX Runtime on the CPU: the library that has them, how it is built and registered.
 
 python -m dtfsal.engines.cpu_kernels            builds it for this user (needs CMake and a C++ compiler)
 """

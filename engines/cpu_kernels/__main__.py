@@ -21,12 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     """Build, and say where."""
     parser = argparse.ArgumentParser(
         prog="python -m dtfsal.engines.cpu_kernels",
-        description="Build the operators of our own for ONNX Runtime on the CPU (needs CMake and a C++ compiler).",
+        description="Build the custom operators for ONNX Runtime on the CPU (needs CMake and a C++ compiler).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no lines of the build")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: the user's cache)"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show the build's output")
     args = parser.parse_args(argv)
 
     def report(line: str) -> None:

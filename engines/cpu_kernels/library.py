@@ -66,7 +66,7 @@ def register_cpu_kernels(options: Any, library: Path) -> None:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         raise EngineError(
-            f"{library} cannot be loaded, as a library of another kind of processor or system cannot: build the engine "
+            f"{library} cannot be loaded; it may be for another kind of processor or system: build the engine "
             "again on a machine like this one, or without --cpu-kernels"
         ) from error
 

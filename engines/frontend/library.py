@@ -120,7 +120,7 @@ def find_front_end_library() -> Path:
     build = "build it with `python -m dtfsal.engines.frontend`"
     if named := os.environ.get(FRONT_END_LIBRARY_VARIABLE):
         if not Path(named).is_file():
-            raise UnavailableError(f"{FRONT_END_LIBRARY_VARIABLE} names {named}, which is no file; {build}")
+            raise UnavailableError(f"{FRONT_END_LIBRARY_VARIABLE} names {named}, which is not a file; {build}")
         return Path(named)
     library = cached_library(LIBRARY_NAME)
     if not library.is_file():

@@ -1,4 +1,4 @@
-"""Operators of our own for TensorRT: the library that has them, how it is built, found and registered.
+"""Custom operators for TensorRT: the library that has them, how it is built, found and registered.
 
 python -m dtfsal.engines.plugins            builds it for this user (needs CMake, a C++ compiler and nvcc)
 """

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--tensorrt-include", type=Path, metavar="DIR", help="the folder of NvInferRuntime.h")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no lines of the build")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show the build's output")
 
     def build(args: argparse.Namespace) -> Path:
         def report(line: str) -> None:

@@ -29,7 +29,7 @@ def tensorrt_headers() -> Path:
         if (place / HEADER).is_file():
             return place
     raise UnavailableError(
-        f"TensorRT's C++ headers are not here: install TensorRT's SDK and set {INCLUDE_VARIABLE}, or "
+        f"TensorRT's C++ headers were not found: install TensorRT's SDK and set {INCLUDE_VARIABLE}, or "
         "`pip install kernel-lens`, which carries a copy of them"
     )
 

@@ -102,7 +102,7 @@ class DeformConvCall:
         y: (N, C', H', W'), or (N, H', W', pitch).
         mask: (N, offset_groups * kh * kw, H', W'), or 0 for ones.
         bias: (C',), or 0 for zeros.
-        workspace: as many bytes as `workspace_bytes` says, or 0 where that is none.
+        workspace: as many bytes as `workspace_bytes` says, or 0 if it needs none.
     """
 
     sizes: DeformConvSizes

@@ -30,7 +30,7 @@ def find_plugin_library() -> Path:
     """
     if named := os.environ.get(PLUGIN_LIBRARY_VARIABLE):
         if not Path(named).is_file():
-            raise UnavailableError(f"{PLUGIN_LIBRARY_VARIABLE} names {named}, which is no file; {_BUILD}")
+            raise UnavailableError(f"{PLUGIN_LIBRARY_VARIABLE} names {named}, which is not a file; {_BUILD}")
         return Path(named)
     library = default_library()
     if not library.is_file():
@@ -47,7 +47,7 @@ def load_plugin_library(trt: Any, path: Path) -> None:
 
     Raises:
         UnavailableError: there is no such file.
-        EngineError: it is no plugin library, or another version's plugin has the name already.
+        EngineError: it is not a plugin library, or another version's plugin has the name already.
     """
     if not path.is_file():
         raise UnavailableError(f"the plugin library {path} is not there; {_BUILD}")
@@ -58,7 +58,7 @@ def load_plugin_library(trt: Any, path: Path) -> None:
             return
         if registry.get_creator(*PLUGIN) is not None:
             return  # a library that came with another engine has registered the same plugin
-        # None stands for every failure; a file that is no library would otherwise be told by the first missing node.
+        # None means any failure; otherwise only the first missing node would show that the file is not a library.
         handle = registry.load_library(str(path))
         if handle is None or registry.get_creator(*PLUGIN) is None:
             raise EngineError(f"{path} is not a TensorRT plugin library of dtfsal; {_BUILD}")

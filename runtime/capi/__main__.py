@@ -29,10 +29,14 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: a cache's)")
-    where.add_argument("--prefix", type=Path, metavar="DIR", help="install all of it there, such as to /usr/local")
+    where.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: the user's cache)"
+    )
+    where.add_argument(
+        "--prefix", type=Path, metavar="DIR", help="install everything to this prefix, such as /usr/local"
+    )
     parser.add_argument("--tensorrt-include", type=Path, metavar="DIR", help="the folder of TensorRT's headers")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what the build says")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the build's output")
     args = parser.parse_args(argv)
 
     def report(line: str) -> None:

@@ -200,7 +200,7 @@ class NativeLibrary:
         raise AttributeError(name)
 
     def check(self, status: int, message: str) -> int:
-        """The status, if it is no error.
+        """The status, if it is not an error.
 
         Raises:
             UsageError: arguments, or an order of calls, that cannot be.

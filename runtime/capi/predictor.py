@@ -84,7 +84,7 @@ class NativePredictor:
         delay_seconds: see `StreamPredictor`.
         sound_wait_seconds: see `StreamPredictor`.
         max_ready: see `StreamPredictor`.
-        repeat_ends: the first and last frame stand for what lies beyond, not the stream mirrored.
+        repeat_ends: the first and last frame are repeated beyond the ends; otherwise the stream is mirrored.
         stride: predict every stride-th frame and the last; maps between are linear in time.
         threads: CPU threads of the engine; None for the physical cores that this process may use.
         device: a GPU's number, for TensorRT's engines.
@@ -201,7 +201,7 @@ class NativePredictor:
             Whether it was taken. A frame that is not later than the last, or far too many, is refused and counted.
 
         Raises:
-            UsageError: it is no frame, its time is not finite, or the stream has been finished.
+            UsageError: it is not a frame, its time is not finite, or the stream has been finished.
         """
         frame, _alive = _frame_of(picture, pts_seconds, pixel_format, matrix, full_range)
         return self._check(self.library.push_frame(self._handle, ctypes.byref(frame))) != REFUSED
@@ -230,7 +230,7 @@ class NativePredictor:
             size: (H, W) of the map; None for the model's own.
 
         Raises:
-            EngineError: the engine failed, or gave what is no map.
+            EngineError: the engine failed, or its output is not a map.
         """
         height, width = size or self._map_size
         values = np.empty((height, width), np.float32)
@@ -244,7 +244,7 @@ class NativePredictor:
         self._check(self.library.finish(self._handle))
 
     def reset(self) -> None:
-        """Forget the stream and begin another; the counts begin anew."""
+        """Forget the stream and begin another; the counts begin again."""
         self._check(self.library.reset(self._handle))
 
     def predict(

@@ -12,8 +12,8 @@ HELP = "check what works on this machine, and why the rest does not"
 _EPILOG = """\
 marks:
   ok      works
-  absent  not installed or not here, and needed for some things only
-  error   broken: predicting on the CPU does not work before it is mended
+  absent  not installed or not present; only some things need it
+  error   broken: predicting on the CPU does not work until it is fixed
 
 exit codes: 0 if nothing is broken, 5 otherwise
 

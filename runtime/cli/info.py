@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "show what an engine or a video is"
 
 _EPILOG = """\
-An engine is checked whole, every file's SHA-256 included, and needs nothing installed that would run it.
+The whole engine is checked, including every file's SHA-256. The library that would run it need not be installed.
 
 examples:
   dtfsal info engines/dtfsal
@@ -117,10 +117,10 @@ def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
         ("codec", f"{info.codec}, {info.pixel_format}"),
         ("size", size),
         ("frame rate", f"{rate:.4g} Hz (a frame every {1000 * info.frame_interval_seconds:.4g} ms)"),
-        ("frames", "not told by the file" if info.frame_count is None else info.frame_count),
+        ("frames", "not stated by the file" if info.frame_count is None else info.frame_count),
         (
             "duration",
-            "not told by the file" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s",
+            "not stated by the file" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s",
         ),
     ]
     if info.has_audio:

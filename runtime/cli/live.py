@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_common.non_negative_float,
         metavar="SECONDS",
         help="the longest that a map waits for frames and sound after its own: 0 for maps of the newest frame "
-        "(default: as long as the model's window asks)",
+        "(default: as long as the model's window needs)",
     )
     parser.add_argument(
         "--stride",
@@ -64,8 +64,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the page is served; port 0 takes any that is free (default: %(default)s)",
     )
     parser.add_argument("--no-page", action="store_true", help="serve no page")
-    parser.add_argument("--seconds", type=_common.non_negative_float, metavar="N", help="stop after so long")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no line of figures and no summary")
+    parser.add_argument("--seconds", type=_common.non_negative_float, metavar="N", help="stop after N seconds")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no figures and no summary")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each map, and the summary")
 
 

@@ -46,12 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="where to write; its suffix tells what. Repeat it for several outputs from one pass",
+        help="where to write; the suffix sets the format. Repeat it for several outputs in one pass",
     )
     parser.add_argument(
         "--format",
         choices=("video", "png", "npz", "hdf5", "csv", "json"),
-        help="what to write where the suffix does not tell; for a single output",
+        help="the format, where the suffix does not set it; for a single output",
     )
     parser.add_argument(
         "--contact-sheet", metavar="PNG", help="also draw a few frames with their overlays and maps into one picture"
@@ -79,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--padding",
         choices=("reverse", "repeat"),
         default="reverse",
-        help="what stands for frames before the start and after the end: the video mirrored, or its first or last "
+        help="what replaces frames before the start and after the end: the video mirrored, or its first or last "
         "frame (default: %(default)s)",
     )
     parser.add_argument(
@@ -158,7 +158,7 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
     if not args.output and args.contact_sheet is None:
         raise UsageError("name at least one output, e.g. -o out.mp4")
     if args.format and len(args.output) != 1:
-        raise UsageError("--format goes with a single output; with several, let each suffix tell")
+        raise UsageError("--format is for a single output; with several, let each suffix set the format")
     outputs = []
     for text in args.output:
         if not text or not Path(text).name:

@@ -54,5 +54,5 @@ def test_the_command(make_toy_engine, tmp_path, capsys):
 def test_budgets_that_are_none(text, tmp_path):
     path = tmp_path / "b.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match="is no budget"):
+    with pytest.raises(UsageError, match="is not a budget"):
         read_budget(path)

@@ -83,14 +83,14 @@ def test_meters_are_found_and_those_that_are_not_are_explained(tmp_path):
     (tmp_path / "intel-rapl:1").mkdir()
     meters, reasons = find_meters(tmp_path, "no-such-library.so")
     assert [meter.name for meter in meters] == ["RAPL package-0"]
-    assert reasons == ["intel-rapl:1 cannot be read (FileNotFoundError)", "there is no NVML, or it tells no energy"]
+    assert reasons == ["intel-rapl:1 cannot be read (FileNotFoundError)", "there is no NVML, or it reports no energy"]
     meters, reasons = find_meters(tmp_path / "none", "no-such-library.so")
     assert meters == []
     assert reasons[0] == "the system has no RAPL"
 
 
 class MadeNvml:
-    """Two GPUs, the second of which tells no energy."""
+    """Two GPUs, the second of which reports no energy."""
 
     def __init__(self):
         self.millijoules = itertools.count(7000, 500)
@@ -110,7 +110,7 @@ class MadeNvml:
 def test_a_gpu_tells_millijoules():
     meter = NvmlMeter(MadeNvml(), 0)
     assert meter.joules() == 7.5  # 7.0 was read when it was made
-    with pytest.raises(OSError, match="tells no energy"):
+    with pytest.raises(OSError, match="reports no energy"):
         NvmlMeter(MadeNvml(), 1)
 
 

@@ -142,7 +142,7 @@ def test_models_are_not_mixed():
     found = measured_here([("a.json", report)], device="cpu", fingerprint="here")
     assert [one.row["form"] for one in of_one_model(found, "other")] == ["y"]
     assert of_one_model(found[:1], None) == found[:1]
-    with pytest.raises(UsageError, match="say --model m, or another of m, other"):
+    with pytest.raises(UsageError, match="give --model m, or another of m, other"):
         of_one_model(found, None)
     with pytest.raises(UsageError, match="no result is of the model 'z'"):
         of_one_model(found, "z")
@@ -195,7 +195,7 @@ def test_what_people_are_told(tmp_path, capsys):
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "pareto", "rows": []}', '{"kind": "latency", "rows": [1]}'])
 def test_results_that_are_none(text, tmp_path):
     (tmp_path / "pareto-x.json").write_text(text)
-    with pytest.raises(UsageError, match="no result of"):
+    with pytest.raises(UsageError, match="is not a result of"):
         read_results([tmp_path])
     with pytest.raises(UsageError, match="there is no result"):
         read_results([])

@@ -41,12 +41,12 @@ def test_what_a_point_is():
 @pytest.mark.parametrize(
     ("vary", "values", "message"),
     [
-        ("size", ["96"], "'96' is no value of size: give HxW"),
-        ("frames", ["8.5", "16"], "'8.5' is no value of frames: give a number"),
+        ("size", ["96"], "'96' is not a value of size: give HxW"),
+        ("frames", ["8.5", "16"], "'8.5' is not a value of frames: give a number"),
         ("frames", ["16", "16"], "two values or more"),
         ("threads", ["1"], "on a machine of two cores or more"),
         ("size", ["96x160", "100x160"], "multiples of 32"),
-        ("batch", ["0", "1"], "'0' is no value of batch"),
+        ("batch", ["0", "1"], "'0' is not a value of batch"),
     ],
 )
 def test_grids_that_cannot_be(vary, values, message):

@@ -388,7 +388,7 @@ def test_numbers_that_are_not_finite_are_refused(constant, path):
 def test_a_repeated_key_is_refused():
     document = json.dumps(sample())
     document = '{"target": "tensorrt", ' + document[1:]
-    with pytest.raises(EngineError, match="'target' stands twice"):
+    with pytest.raises(EngineError, match="'target' occurs twice"):
         Manifest.from_json(document)
 
 

@@ -305,12 +305,12 @@ def test_missing_weights(tmp_path):
         ({"target": "tensorrt-rtx", "timing_cache": Path("t")}, "no timing cache"),
         ({"refittable": True}, "can always be refitted"),
         ({"strip_weights": True}, "can always be refitted"),
-        ({"compute_capabilities": ("8.6",)}, "built for no GPU"),
-        ({"hardware_compatibility": "ampere+"}, "built for no GPU"),
+        ({"compute_capabilities": ("8.6",)}, "not built for a GPU"),
+        ({"hardware_compatibility": "ampere+"}, "not built for a GPU"),
         ({"target": "tensorrt-rtx", "hardware_compatibility": "ampere+"}, "--compute-capability"),
         ({"target": "tensorrt", "compute_capabilities": ("8.6",)}, "--hardware-compatibility"),
         ({"target": "tensorrt-rtx", "compute_capabilities": ("sm_86",)}, "looks like 8.6"),
-        ({"target": "tensorrt-rtx", "compute_capabilities": ("8.6", "8.6")}, "may stand once"),
+        ({"target": "tensorrt-rtx", "compute_capabilities": ("8.6", "8.6")}, "may occur only once"),
     ],
 )
 def test_requests_that_cannot_be(tmp_path, change, match):

@@ -18,13 +18,13 @@ examples:
   dtfsal data check dhf1k data/DHF1K
       every picture is decoded: every missing, unreadable or inconsistent file is named
   dtfsal data check avad data/audio-visual --fold 1 --quick
-      only which files are there
+      only whether the files exist
   dtfsal data check diem data/audio-visual --allow empty-map --json
 
 datasets: dhf1k, ucf-sports, diem, avad, coutrot1, coutrot2, summe, etmd, and videos, which is what
-`dtfsal prepare videos` made. docs/datasets.md says where they come from and how their folders lie.
+`dtfsal prepare videos` made. docs/datasets.md says where to get them and how their folders are laid out.
 
-exit codes: 0 all is well, 1 there are faults, 2 wrong usage, 3 the dataset is not there.
+exit codes: 0 no faults, 1 there are faults, 2 wrong usage, 3 the dataset is not there.
 """
 DATASET_NAMES = ("dhf1k", "ucf-sports", "diem", "avad", "coutrot1", "coutrot2", "summe", "etmd", "videos")
 
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="PATH", help="the folder that holds it")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="only this split (default: all)")
     parser.add_argument("--fold", type=int, metavar="N", help="only this fold (default: all)")
-    parser.add_argument("--quick", action="store_true", help="only see which files are there; decode none")
+    parser.add_argument("--quick", action="store_true", help="only check whether the files exist; decode none")
     parser.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one for each core)")
     parser.add_argument(
         "--allow",

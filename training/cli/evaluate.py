@@ -39,12 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "weights", type=Path, metavar="WEIGHTS", help="a safetensors file; photographs and scenes take lite's only"
+        "weights", type=Path, metavar="WEIGHTS", help="a safetensors file; photographs and scenes need weights of lite"
     )
     videos = parser.add_argument_group("videos")
     videos.add_argument("--dataset", metavar="NAME", help="a data set (docs/datasets.md): dhf1k, avad, videos, ...")
     videos.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds it")
-    videos.add_argument("--fold", type=int, metavar="N", help="of a data set with folds, which")
+    videos.add_argument("--fold", type=int, metavar="N", help="the fold, if the data set has folds")
     videos.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
     videos.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
     parser.add_argument(
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="photographs with fixations (`dtfsal prepare`): to score on, or with --synthetic what scenes are made of",
     )
-    parser.add_argument("--synthetic", type=int, metavar="N", help="as many scenes of the procedural world")
+    parser.add_argument("--synthetic", type=int, metavar="N", help="score on N scenes of the procedural world")
     parser.add_argument(
         "--split",
         choices=("validation", "train", "test", "all"),
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="pictures without gaze that scenes are made of",
     )
     parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
-    parser.add_argument("--seed", type=int, default=1, help="of the scenes and sounds (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the scenes and sounds (default: 1)")
     parser.add_argument(
         "--kind",
         action="append",
@@ -77,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="kinds of scenes (default: all; no `still` of photographs without gaze)",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
-    parser.add_argument("--force", action="store_true", help="replace scores that are there")
+    parser.add_argument("--force", action="store_true", help="replace scores that exist")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
@@ -159,7 +159,7 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     with Bar(len(items), "videos") as bar:
         evaluation = evaluate_videos(model, items, every=args.every, seed=args.seed, device=device, progress=bar.step)
     if not evaluation.rows:
-        raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal data check` tells more")
+        raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal data check` says more")
     what = {"set": args.dataset, "split": args.split, "fold": args.fold, "items": len(items), "every": args.every}
     return evaluation, {**what, "seed": args.seed}
 

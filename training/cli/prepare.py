@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("dataset", choices=("osie", "videos"), help="which dataset")
-    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the dataset as it is")
+    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the original dataset")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the new folder (videos: the source itself by default)"
     )
@@ -45,10 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="pixels of the videos to a degree of visual angle (default: 19/640 of their width)",
     )
     videos.add_argument(
-        "--validation-share", type=float, metavar="SHARE", help="of the videos, for validation (default: 0.1)"
+        "--validation-share", type=float, metavar="SHARE", help="share of the videos for validation (default: 0.1)"
     )
-    videos.add_argument("--test-share", type=float, metavar="SHARE", help="of the videos, for testing (default: 0.1)")
-    videos.add_argument("--frames", action="store_true", help="write every frame as a picture, too")
+    videos.add_argument(
+        "--test-share", type=float, metavar="SHARE", help="share of the videos for testing (default: 0.1)"
+    )
+    videos.add_argument("--frames", action="store_true", help="also write every frame as a picture")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

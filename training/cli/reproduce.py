@@ -17,7 +17,7 @@ examples:
       what would be trained, and the parameters beside the paper's; no data is needed
 
 The data sets lie below --data as dhf1k, ucf-sports and audio-visual (the six sets as distributed together), or as links
-of these names. The same command goes on where it was stopped. docs/ablations.md says what each row is and how long it
+of these names. The same command continues where it was stopped. docs/ablations.md says what each row is and how long it
 takes.
 """
 TABLE_NAMES = (
@@ -48,11 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder-weights", metavar="FILE", help="torchvision's MViTv2-S, of Kinetics-400")
     parser.add_argument("--sound-weights", metavar="FILE", help="VGGish's, of AudioSet")
     parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32")
-    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="at most, of each run (default: 10)")
+    parser.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs of each run at most (default: 10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="processes that read data (default: 4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what trains")
-    parser.add_argument("--tiny", action="store_true", help="the tiny presets: a try of the whole way")
+    parser.add_argument("--tiny", action="store_true", help="use the tiny presets, to try all steps quickly")
     parser.add_argument("--plan", action="store_true", help="only say what would be trained")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

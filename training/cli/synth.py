@@ -33,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the videos go")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="how many scenes (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first; the next have the next (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first scene; each further scene adds 1 (default: 0)"
+    )
     parser.add_argument("--kind", metavar="KIND", help="what decides where people look (default: any)")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a scene (default: 6)")
     parser.add_argument("--frame-rate", type=float, default=25.0, metavar="HZ", help="frames per second (default: 25)")
@@ -41,8 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--photographs", type=Path, action="append", default=[], metavar="DIR", help="what scenes are made of"
     )
     parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
-    parser.add_argument("--plain", action="store_true", help="no gaze in the picture")
-    parser.add_argument("--force", action="store_true", help="replace scenes that are there")
+    parser.add_argument("--plain", action="store_true", help="do not draw gaze into the picture")
+    parser.add_argument("--force", action="store_true", help="replace scenes that exist")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
 
 

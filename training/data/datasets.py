@@ -79,7 +79,7 @@ DATASETS: Mapping[str, Dataset] = {
             layouts=(_beside("{split}/{video}", "*{frame}"),),
             # There is no validation split; see `_audio_visual`.
             videos=FolderVideos(folders={"train": "training", "validation": "testing", "test": "testing"}),
-            # No file tells the rate. With any from 20 to 45 Hz windows of a model at 30 Hz hold consecutive frames.
+            # No file states the rate. With any from 20 to 45 Hz windows of a model at 30 Hz hold consecutive frames.
             frame_rate_hz=30.0,
         ),
         _audio_visual("diem", "DIEM", "DIEM", folds=()),

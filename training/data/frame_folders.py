@@ -33,7 +33,7 @@ class FrameFolders:
         title: as people have it.
         layouts: the ways it lies on disks; the first that is found is taken.
         videos: which videos belong to a split.
-        frame_rate_hz: of videos whose list does not tell.
+        frame_rate_hz: of videos whose list does not state it.
         annotated: the splits that have maps.
     """
 
@@ -115,7 +115,7 @@ class FrameFolderVideo:
         frame_rate_hz: frames per second.
         root: the dataset's folder.
         layout: where the files lie.
-        split_folder: what stands for `{split}` in the layout.
+        split_folder: what replaces `{split}` in the layout.
         listed_count: how many frames a list gives it; more on the disk do not count, nor does a list that tells more.
     """
 

@@ -1,4 +1,4 @@
-"""Where observers looked in a video, from a table of our own layout, brought to its frames.
+"""Where observers looked in a video, from a table in dtfsal's layout, brought to its frames.
 
     time,x,y,observer
     0.000,311.5,170.2,anna

@@ -22,7 +22,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where the files of a video lie. Of several patterns the first whose folder holds a file that fits is taken.
+    """Where the files of a video lie. Of several patterns, the first whose folder holds a matching file is used.
 
     Attributes:
         frames: the pictures.
@@ -58,7 +58,7 @@ class NumberedVideos:
 
     Attributes:
         ranges: first and last number of each split.
-        folders: what stands for `{split}`.
+        folders: what replaces `{split}`.
     """
 
     ranges: Mapping[Split, tuple[int, int]]
@@ -91,7 +91,7 @@ class FolderVideos:
     """Videos that are the folders of a split's own folder.
 
     Attributes:
-        folders: what stands for `{split}`.
+        folders: what replaces `{split}`.
     """
 
     folders: Mapping[Split, str]
@@ -119,7 +119,7 @@ class VideoLists:
 
     Attributes:
         path: the list, with `{split}` and, if there are folds, `{fold}`.
-        names: what stands for `{split}`.
+        names: what replaces `{split}`.
         folds: the numbers of the folds; empty where the dataset has one list only.
     """
 
@@ -129,7 +129,7 @@ class VideoLists:
 
     @property
     def folders(self) -> Mapping[Split, str]:
-        """What stands for `{split}` in a layout: nothing does."""
+        """What replaces `{split}` in a layout: nothing."""
         return {}
 
     @property

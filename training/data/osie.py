@@ -1,4 +1,4 @@
-"""The OSIE dataset as its authors distribute it, to a folder of our own layout.
+"""The OSIE dataset as its authors distribute it, to a folder in dtfsal's layout.
 
 Xu, Jiang, Wang, Kankanhalli & Zhao, "Predicting human gaze beyond pixels", Journal of Vision 14(1):28, 2014. The public
 layout is `data/stimuli/*.jpg` (700 pictures, 800x600) and `data/eye/fixations.mat` (a struct per picture: `img`, and

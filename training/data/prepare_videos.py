@@ -73,7 +73,7 @@ def prepare_videos(
 
     Raises:
         UsageError: `output` exists and is not `source`.
-        DataError: a part is missing or wrong; then nothing new stands at `output`.
+        DataError: a part is missing or wrong; then nothing new is at `output`.
     """
     in_place = output.resolve() == source.resolve()
     if not in_place and output.exists():

@@ -1,4 +1,4 @@
-"""Videos with gaze in a folder of our own layout, as `dtfsal prepare videos` leaves it.
+"""Videos with gaze in a folder in dtfsal's layout, as `dtfsal prepare videos` leaves it.
 
     videos/NAME.mp4              the videos, with their sound
     fixations/NAME.csv           where observers looked in them; see `dtfsal.training.data.gaze_table`

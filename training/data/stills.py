@@ -1,4 +1,4 @@
-"""Photographs with the places where people looked, from a folder of our own layout.
+"""Photographs with the places where people looked, from a folder in dtfsal's layout.
 
     folder/images/*.jpg          the photographs
     folder/fixations.csv         image, observer, order, x, y, duration_ms: pixels of those files, origin top left

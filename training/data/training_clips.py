@@ -70,7 +70,7 @@ class TrainingClips:
         augmentation: how windows are varied.
         seed: of everything random.
         windows_per_video: in an epoch; item i is a window of the video i % len(items).
-        padding: what stands for frames outside a video.
+        padding: what replaces frames outside a video.
 
     Raises:
         UsageError: an argument can't be.
@@ -98,7 +98,7 @@ class TrainingClips:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose other windows. Workers that are kept from epoch to epoch do not hear of it: let them start anew."""
+        """Choose other windows. Workers that are kept from epoch to epoch do not hear of it: let them start again."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class TrainingClips:
             video: (3, T, H, W) float32, normalised.
             audio: (S, 1, h, w) float32, the log-mel slices; of a model that hears.
             density: (H, W) float32, where people look in the target frame, summing to 1.
-            fixations: (H, W) bool, the pixels that were fixated; none where the dataset does not tell.
+            fixations: (H, W) bool, the pixels that were fixated; none where the dataset does not state them.
 
         Raises:
             IndexError: there are not so many.
@@ -181,7 +181,7 @@ def evaluation_windows(
         clip: the model's clip.
         audio: its sound slices, or None for a visual model.
         stride: only every stride-th frame has a window, and the last one.
-        padding: what stands for frames outside the video.
+        padding: what replaces frames outside the video.
 
     Yields:
         The target frame's number, and what the model takes: "video" (3, T, H, W), and "audio" (S, 1, h, w) if it hears.
@@ -239,7 +239,7 @@ def _choose_target(item: VideoItem, rng: np.random.Generator) -> tuple[int, Floa
         if density is not None and density.any():
             return int(number), density
     raise DataError(
-        f"no frame of {item.dataset}'s {item.name} has a map that is not empty; `dtfsal data check` tells more"
+        f"no frame of {item.dataset}'s {item.name} has a map that is not empty; `dtfsal data check` says more"
     )
 
 

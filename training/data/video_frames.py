@@ -63,7 +63,7 @@ def index_frames(path: Path) -> tuple[VideoInfo, FrameIndex]:
     checked: dict[int, Rgb] = {}
     with VideoReader(path) as reader, av.open(str(path)) as container:
         info = reader.info
-        # The reader tells no timestamps of the container's; a second decoder beside it does.
+        # The reader does not report the container's timestamps; a second decoder does.
         pictures = _pictures(container, _video_stream(container))
         for frame in reader:
             picture = next(pictures, None)
@@ -98,11 +98,11 @@ def index_frames(path: Path) -> tuple[VideoInfo, FrameIndex]:
 class VideoFrames:
     """Reads frames of a file by number. Frames in order cost one decoding each; a jump costs those since a key frame.
 
-    A process that was forked opens the file anew, and so does one that an instance was sent to.
+    A process that was forked opens the file again, and so does one that an instance was sent to.
 
     Args:
         path: the file.
-        index: what `index_frames` told of it.
+        index: what `index_frames` found.
     """
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
@@ -133,7 +133,7 @@ class VideoFrames:
             except (av.error.FFmpegError, MediaError, OSError) as error:
                 self.close()
                 raise DataError(
-                    f"{self._path}: frame {number} cannot be decoded ({error}); restore the file, or prepare it anew"
+                    f"{self._path}: frame {number} cannot be decoded ({error}); restore the file, or prepare it again"
                 ) from error
         return self._last[1]
 

@@ -62,7 +62,7 @@ def loaded(
     """The batches as tensors, read ahead by worker processes.
 
     Args:
-        clips: in the epoch that the batches are of; workers are started anew, since they see it as it is now.
+        clips: in the epoch that the batches are of; workers are started again, since they see it as it is now.
         batches: window numbers of each.
         workers: processes; 0 to read here.
         pin: into memory that a GPU can copy from by itself.

@@ -74,7 +74,9 @@ def save_checkpoint(
         save_file(contiguous, partial, metadata={KEY: json.dumps(header)})
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"cannot write the checkpoint {path}: {error}; make room, and --resume") from error
+        raise WeightsError(
+            f"cannot write the checkpoint {path}: {error}; free some space, then use --resume"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -130,7 +132,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     path = folder / FILE
     if not path.is_file():
-        raise WeightsError(f"{folder} holds no checkpoint to go on from ({FILE}); leave --resume out")
+        raise WeightsError(f"{folder} holds no checkpoint to resume from ({FILE}); leave --resume out")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header: dict[str, Any] = json.loads((file.metadata() or {})[KEY])
@@ -139,4 +141,4 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         experiment, progress = experiment_from(header["experiment"]), Progress(**header["progress"])
         return Checkpoint(experiment, progress, load_file(path), header["scaler"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); start the run anew") from error
+        raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); start the run again") from error

@@ -1,4 +1,4 @@
-"""What an experiment is: one YAML file, held to frozen dataclasses before anything is read or trained.
+"""What an experiment is: one YAML file, checked against frozen dataclasses before anything is read or trained.
 
     name: dtfsal-v-dhf1k
     model: {preset: dtfsal-v}
@@ -74,7 +74,7 @@ class Start:
     Attributes:
         encoder: published weights of the visual encoder (torchvision's MViTv2-S).
         sound_encoder: published weights of VGGish.
-        weights: a safetensors file of ours; of a visual model all that an audio-visual one shares with it is taken.
+        weights: a safetensors file of dtfsal; an audio-visual model takes from a visual one all that both share.
     """
 
     encoder: str | None = None

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a validation after each, checkpoints that a killed run goes on from exactly.
+"""The training loop: epochs of steps, a validation after each, checkpoints from which a killed run resumes exactly.
 
 On one process or many: under `torchrun` every process runs this with its share of each step's windows. Gradients are
 averaged by PyTorch's DistributedDataParallel, through Lightning Fabric, which also places the model and scales mixed
@@ -35,7 +35,7 @@ from dtfsal.training.weights import save_weights
 
 PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 BEST = "best.safetensors"
-# What a run may be gone on with, though it was begun with another.
+# Settings that a resumed run may change.
 MAY_CHANGE = ("data.root", "data.workers", "schedule.epochs", "schedule.patience", "schedule.save_every")
 # What is done, how far, of how much, the latest loss or None.
 Report = Callable[[str, int, int, float | None], None]
@@ -71,7 +71,7 @@ def train(
     share = Share(fabric.global_rank, fabric.world_size)
     checkpoint = load_checkpoint(run) if resume else None
     if checkpoint is None and (run / FILE).exists():
-        raise UsageError(f"{run} holds a run already; go on with it by --resume, or choose another folder")
+        raise UsageError(f"{run} holds a run already; continue it with --resume, or choose another folder")
     if checkpoint is not None:
         _check_same(checkpoint.experiment, experiment)
     data, config = experiment.data, experiment.model.config()
@@ -233,7 +233,7 @@ class _Trainer:
                 )
             sums = self._fabric.all_reduce(sums.to(self._fabric.device), reduce_op="sum").cpu()
             if not sums[-1]:
-                raise UsageError("no frame of the validation videos has a map; `dtfsal data check` tells more")
+                raise UsageError("no frame of the validation videos has a map; `dtfsal data check` says more")
             scores = means_of(sums)
             better = progress.best_loss is None or scores["loss"] < progress.best_loss
             if better and self._share.rank == 0:
@@ -283,7 +283,7 @@ def _fabric(experiment: Experiment, accelerator: str) -> Any:
     except ImportError as error:
         raise UnavailableError("training needs Lightning Fabric; run `pip install 'dtfsal[trainer]'`") from error
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise UnavailableError("there is no GPU that PyTorch can use; leave --device out, or say --device cpu")
+        raise UnavailableError("there is no GPU that PyTorch can use; leave --device out, or use --device cpu")
     if experiment.precision == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise UsageError("precision: fp16 is for GPUs; on a CPU use bf16 or fp32")
     world, local = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
@@ -305,7 +305,7 @@ def _check_same(begun: Experiment, now: Experiment) -> None:
     if differing:
         name = differing[0]
         raise UsageError(
-            f"the run was begun with {name} = {before.get(name)!r}, not {after.get(name)!r}; put it back, or start a "
+            f"the run was begun with {name} = {before.get(name)!r}, not {after.get(name)!r}; restore it, or start a "
             "new run"
         )
 

@@ -38,10 +38,10 @@ def start_model(model: DTFSal, start: Start) -> None:
 
 
 def take_over(model: DTFSal, path: Path) -> None:
-    """All tensors of another model of ours that this one has, too: of the visual model all but what hears.
+    """Take over the tensors that both models have; a visual model gives all but the parts that hear.
 
     Raises:
-        WeightsError: it is not a model of ours, or its visual part is another.
+        WeightsError: it is not a dtfsal model, or its visual part is another.
     """
     given = load_weights(path).state_dict()
     own = model.state_dict()

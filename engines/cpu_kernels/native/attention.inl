@@ -7,7 +7,7 @@ namespace {
 constexpr int kQueries = 48;   // of a piece: a multiple of every kRows
 constexpr int kKeys = 384;     // at a time: their scores, with a panel of keys or values, stay in the nearest caches
 constexpr int kMostKeys = 1024;  // rows or columns of keys
-constexpr float kNever = -1e30f;  // the score of a key that is none
+constexpr float kNever = -1e30f;  // the score of a key that does not exist
 
 static_assert(kQueries % kRows == 0 && kKeys % kColumns == 0);
 

@@ -83,7 +83,7 @@ private:
             std::string key = string();
             if (result.members.size() >= kMaxMembers) bad("an object has too many keys");
             for (const auto &member : result.members)
-                if (member.first == key) bad("the key '" + key + "' stands twice in one object");
+                if (member.first == key) bad("the key '" + key + "' occurs twice in one object");
             space();
             if (peek() != ':') bad("a colon is missing");
             ++at_;

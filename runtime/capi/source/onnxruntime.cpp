@@ -152,7 +152,7 @@ private:
         // Several sessions' threads, which spin after each run, would take the cores from each other.
         if (status == nullptr && bundle.manifest.graphs.size() > 1)
             status = api.AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
-        for (const auto &[name, record] : bundle.manifest.files)  // the CPU's operators of our own
+        for (const auto &[name, record] : bundle.manifest.files)  // the custom CPU operators
             if (status == nullptr && fs::path(name).extension() == ".so")
                 status = api.RegisterCustomOpsLibrary_V2(options, bundle.file(name).c_str());
         if (status == nullptr) status = api.CreateSession(runtime_->env, file.c_str(), options, &session);

@@ -69,7 +69,7 @@ struct Base {
     F(AddSessionConfigEntry, 130, Status *, (SessionOptions *, const char *, const char *))                              \
     F(RegisterCustomOpsLibrary_V2, 228, Status *, (SessionOptions *, const char *))
 
-constexpr uint32_t kOldestVersion = 17;  // of the table: the oldest that the CPU's operators of our own run on
+constexpr uint32_t kOldestVersion = 17;  // of the table: the oldest that the custom CPU operators run on
 
 struct Api {
     explicit Api(const void *const *table) {

@@ -71,7 +71,7 @@ def test_the_library_is_found_or_the_remedy_told(tmp_path, monkeypatch, host_lib
     monkeypatch.setenv(FRONT_END_LIBRARY_VARIABLE, "none")
     assert installed_front_end() is None
     monkeypatch.setenv(FRONT_END_LIBRARY_VARIABLE, str(tmp_path / "none.so"))
-    with pytest.raises(UnavailableError, match="is no file"):
+    with pytest.raises(UnavailableError, match="is not a file"):
         installed_front_end()
     (tmp_path / "none.so").write_text("no library")
     with pytest.raises(UnavailableError, match="is not the front-end's library"):

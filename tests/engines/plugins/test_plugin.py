@@ -202,7 +202,7 @@ def test_a_missing_or_foreign_library_is_said(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match="the TensorRT plugin is not built"):
         find_plugin_library()
     monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(tmp_path / "gone.so"))
-    with pytest.raises(UnavailableError, match="which is no file"):
+    with pytest.raises(UnavailableError, match="which is not a file"):
         find_plugin_library()
     monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(tmp_path / "text.so"))
     assert find_plugin_library() == tmp_path / "text.so"

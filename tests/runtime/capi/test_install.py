@@ -279,7 +279,7 @@ def test_the_build_command(tmp_path, need_programs):
     assert done.stderr.startswith("dtfsal: error: ")
     assert "NvInfer.h" in done.stderr
     assert "--prefix" in run([*command, "--help"])
-    with pytest.raises(OutputError, match="no folder that can be written to"):
+    with pytest.raises(OutputError, match="not a folder that can be written to"):
         install_native_runtime(bad / "usr")
 
 

@@ -25,7 +25,7 @@ def test_within_the_budget(build, valgrind):
 
 
 def test_what_is_no_such_program(tmp_path, valgrind):
-    with pytest.raises(UsageError, match="make `counted` anew"):
+    with pytest.raises(UsageError, match="build `counted` again"):
         instruction_counts(tmp_path / "none")
 
 

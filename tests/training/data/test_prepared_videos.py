@@ -1,4 +1,4 @@
-"""Videos of our own layout: prepared, read at random, and told what is wrong with them."""
+"""Videos in dtfsal's layout: prepared, read at random, and told what is wrong with them."""
 
 import json
 import pickle
