@@ -27,6 +27,7 @@ DeformConvForm = Literal["native", "plugin", "gather"]
 AttentionForm = Literal["whole", "padded", "chunked", "decomposed", "pooled"]
 PoolingForm = Literal["conv3d", "conv2d"]
 ProductForm = Literal["standard", "own"]
+OneChannelForm = Literal["conv2d", "product"]
 
 # The type that torch.onnx.ops.symbolic gives its attributes.
 Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
@@ -50,6 +51,9 @@ class Forms:
             linear layers, see `dtfsal.export.fused_attention`.
         pooling: MViTv2's pooling of queries, keys and values as the depthwise 3-D convolution that it is, or as 2-D
             convolutions of each frame; see `dtfsal.export.planar_pool`.
+        one_channel: convolutions 1x1 to one channel, the decoders' last and the final fusion, as convolutions or as
+            matrix products. ONNX Runtime pads a convolution's channels to a vector's width, 16 with AVX-512, and keeps
+            them so through the resizing that follows.
         products: `own` are our own operators for linear layers and 3x3 convolutions, see `dtfsal.export.own_operators`.
     """
 
@@ -57,6 +61,7 @@ class Forms:
     attention: AttentionForm = "whole"
     pooling: PoolingForm = "conv3d"
     products: ProductForm = "standard"
+    one_channel: OneChannelForm = "conv2d"
 
 
 def lowered(model: DTFSal, forms: Forms) -> DTFSal:
@@ -97,7 +102,26 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             assert isinstance(block.conv, TemporalConv)
             block.conv.fold(left)
             left = block.conv.output_times(left)
+        if forms.one_channel == "product":
+            decoder.predict = PointwiseProduct(decoder.predict)  # type: ignore[assignment]
+    if forms.one_channel == "product":
+        model.final = PointwiseProduct(model.final)  # type: ignore[assignment]
     return model
+
+
+class PointwiseProduct(torch.nn.Module):
+    """A convolution 1x1 to one channel as a product of its weights and the pixels."""
+
+    def __init__(self, conv: torch.nn.Conv2d) -> None:
+        super().__init__()
+        assert conv.weight.shape[0] == 1
+        self.weight = torch.nn.Parameter(conv.weight.detach().flatten(1))  # (1, C)
+        assert conv.bias is not None
+        self.bias = torch.nn.Parameter(conv.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, 1, h, w)."""
+        return (self.weight @ x.flatten(2) + self.bias).unflatten(2, x.shape[2:])
 
 
 def _fold_norm(block: ConvNormAct | ConvNorm) -> None:

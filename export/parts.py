@@ -9,7 +9,7 @@ still be shared: by "slice", and a "window" that takes slices' features in the p
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.manifest import DYNAMIC, GraphSpec, TensorSpec
 from dtfsal.export.tap_convolution import (
+    TAP_NAMES,
     ConvolvedTaps,
-    convolved_channels,
     first_convolution,
     take_convolved_taps,
 )
@@ -181,14 +181,13 @@ def _frame_features(model: DTFSal) -> list[tuple[str, tuple[int, int, int], str]
     """Name, (C, h, w) and description of what the frame graph gives, in order."""
     config = model.config
     grids = [(config.clip.height // stride, config.clip.width // stride) for stride in PYRAMID_STRIDES]
-    found = [
-        (
-            f"convolved_{level}",
-            (convolved_channels(first_convolution(model.decoders[level - 1]), config.times), *grids[level - 1]),
-            f"level {level}, convolved for each tap of its decoder",
-        )
-        for level in range(1, CONVOLVED_LEVELS + 1)
-    ]
+    found = []
+    for level in range(1, CONVOLVED_LEVELS + 1):
+        conv = first_convolution(model.decoders[level - 1])
+        shape = (conv.weight.shape[0], *grids[level - 1])
+        for tap in conv.taps(config.times):
+            what = f"level {level}, convolved as the {TAP_NAMES[tap]} time of its decoder's first kernel"
+            found.append((f"convolved_{level}_{TAP_NAMES[tap]}", shape, what))
     levels = (2, 4) if config.temporal_mixing else (4,)  # changes of level 2 are mixed into level 4
     return found + [(f"features_{level}", (config.width, *grids[level - 1]), f"level {level}") for level in levels]
 
@@ -221,7 +220,7 @@ class _FrameGraph(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """(1, 3, H, W) -> tensors (1, C, h, w) as `_frame_features` lists them."""
         levels = self.model.encode_frames(frame)
-        convolved = [convolve(level) for convolve, level in zip(self.convolve, levels, strict=False)]
+        convolved = [tap for convolve, level in zip(self.convolve, levels, strict=False) for tap in convolve(level)]
         return (*convolved, *([levels[1]] if self.model.config.temporal_mixing else []), levels[3])
 
 
@@ -247,11 +246,15 @@ class _HeadGraph(nn.Module):
         given = dict(zip(self.names, tensors, strict=True))
         slice_features = given.pop("slice_features", None)
         given = {name: tensor.flatten(0, 1) for name, tensor in given.items()}
-        convolved = [given[f"convolved_{level}"] for level in range(1, CONVOLVED_LEVELS + 1)]
+        convolved = [
+            tuple(tensor for name, tensor in given.items() if name.startswith(f"convolved_{level}_"))
+            for level in range(1, CONVOLVED_LEVELS + 1)
+        ]
         times = self.model.config.times
         deepest = given["features_4"]
         fused = self.model.fuse(given.get("features_2", deepest), deepest, slice_features, times)
-        saliency_map, _ = self.model.decode([*convolved, fused], times)
+        # The decoders' first convolutions take the taps of a level in the place of its features.
+        saliency_map, _ = self.model.decode([*cast(list[Tensor], convolved), fused], times)
         return saliency_map
 
 

@@ -23,9 +23,9 @@ from dtfsal.training.config import ModelConfig
 FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     # No BF16: ONNX Runtime has no such kernel for a convolution.
     "onnxruntime": {
-        "fp32": Forms(deform_conv="native", attention="chunked"),
-        "fp16": Forms(deform_conv="native", attention="chunked"),
-        "int8": Forms(deform_conv="native", attention="chunked"),
+        "fp32": Forms(deform_conv="native", attention="chunked", one_channel="product"),
+        "fp16": Forms(deform_conv="native", attention="chunked", one_channel="product"),
+        "int8": Forms(deform_conv="native", attention="chunked", one_channel="product"),
     },
     # OpenVINO reads no DeformConv, and its attention takes all queries at once. It rounds to BF16 itself: graphs of
     # either precision are in FP32.

@@ -5,10 +5,15 @@ meets depends on its place in the window, so a frame is convolved for every tap:
 are 3 convolutions once, where the windows that hold the frame would compute 3 x 7 = 21 of them.
 """
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.model import ConvNormAct, Decoder, TemporalConv
+
+TAP_NAMES = ("previous", "current", "next")  # which of a kernel's three times a frame is
 
 
 def first_convolution(decoder: nn.Module) -> TemporalConv:
@@ -20,31 +25,41 @@ def first_convolution(decoder: nn.Module) -> TemporalConv:
     return block.conv
 
 
-def convolved_channels(conv: TemporalConv, times: int) -> int:
-    """Channels of `ConvolvedTaps` for windows of so many times."""
-    return len(conv.taps(times)) * conv.weight.shape[0]
-
-
 class ConvolvedTaps(nn.Module):
-    """Frames alone, convolved for each tap that meets a frame in a window of so many times; without the bias."""
+    """Frames alone, convolved for each tap that meets a frame in a window of so many times.
+
+    The bias is with the central tap, if every output time has a frame there.
+    """
 
     weight: Tensor
+    bias: Tensor
 
     def __init__(self, conv: TemporalConv, times: int) -> None:
         super().__init__()
-        taps = conv.weight.detach()[:, :, list(conv.taps(times))]  # (C', C, taps, 3, 3)
-        self.register_buffer("weight", taps.permute(2, 0, 1, 3, 4).flatten(0, 1).contiguous())
+        self.taps = conv.taps(times)
+        kernels = conv.weight.detach()[:, :, self.taps.start : self.taps.stop]  # (C', C, taps, 3, 3)
+        self.register_buffer("weight", kernels.permute(2, 0, 1, 3, 4).flatten(0, 1).contiguous())
+        bias = torch.zeros(len(self.taps), len(conv.bias), dtype=conv.bias.dtype)
+        if _bias_at_centre(conv, times):
+            bias[self.taps.index(1)] = conv.bias.detach()
+        self.register_buffer("bias", bias.flatten())
 
-    def forward(self, level: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, taps * C', h, w)."""
-        return F.conv2d(level, self.weight, padding=1)
+    def forward(self, level: Tensor) -> tuple[Tensor, ...]:
+        """(N, C, h, w) -> for each tap (N, C', h, w)."""
+        return F.conv2d(level, self.weight, self.bias, padding=1).chunk(len(self.taps), dim=1)
 
 
-def sum_convolved_taps(conv: TemporalConv, x: Tensor, times: int) -> Tensor:
-    """A `TemporalConv` of what `ConvolvedTaps` gave: (B*times, taps * C', h, w) -> (B*output_times, C', h, w)."""
-    clip = x.unflatten(1, (len(conv.taps(times)), -1)).unflatten(0, (-1, times))  # (B, times, taps, C', h, w)
-    terms = [met[:, :, place] for place, met in enumerate(conv.windows(clip))]  # each (B, output_times, C', h, w)
-    return (sum(terms[1:], terms[0]) + conv.bias[:, None, None]).flatten(0, 1)
+def _bias_at_centre(conv: TemporalConv, times: int) -> bool:
+    """Whether the central tap of every output time meets a frame, and so can bring the bias."""
+    return times <= 2 or conv.padding(times) < 2
+
+
+def sum_convolved_taps(conv: TemporalConv, taps: Sequence[Tensor], times: int) -> Tensor:
+    """A `TemporalConv` of what `ConvolvedTaps` gave: taps of (B*times, C', h, w) -> (B*output_times, C', h, w)."""
+    clips = [tap.unflatten(0, (-1, times)) for tap in taps]  # each (B, times, C', h, w)
+    terms = [conv.windows(clip)[place] for place, clip in enumerate(clips)]  # each (B, output_times, C', h, w)
+    total = sum(terms[1:], terms[0])
+    return (total if _bias_at_centre(conv, times) else total + conv.bias[:, None, None]).flatten(0, 1)
 
 
 def take_convolved_taps(decoder: nn.Module) -> None:
@@ -52,4 +67,4 @@ def take_convolved_taps(decoder: nn.Module) -> None:
     first_convolution(decoder).operator = sum_convolved_taps
 
 
-__all__ = ["ConvolvedTaps", "convolved_channels", "first_convolution", "sum_convolved_taps", "take_convolved_taps"]
+__all__ = ["TAP_NAMES", "ConvolvedTaps", "first_convolution", "sum_convolved_taps", "take_convolved_taps"]

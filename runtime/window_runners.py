@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Engine, EngineError, EngineMismatchError, TensorSpec
+from dtfsal.runtime.feature_track import FeatureTracks
 from dtfsal.runtime.maps import SaliencyMap
 from dtfsal.runtime.media import Frame, PictureFrame
 from dtfsal.runtime.preprocess import MelSlices, normalisation_table, normalise_clip, slice_tables
@@ -306,11 +307,10 @@ class ReusedFeatures(WindowRunner):
         self._frame_type = graphs["frame"].inputs[0].dtype
         self._encoder = None if self.audio is None else SliceEncoder(engine, self._slice_preparer)
         wanted = _head_inputs(engine)
-        self._features = [tensor.name for tensor in graphs["frame"].outputs]
-        # The head's inputs, filled again for each window: for lite at full size 22 MB, 2 ms.
-        self._inputs = {
-            tensor.name: engine.empty(wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs
-        }
+        shapes = {tensor.name: (wanted[tensor.name][0], tensor.dtype) for tensor in graphs["head"].inputs}
+        # Slices are small, and placed anew for each window. The frames of lite at full size are 22 MB, which take 2 ms.
+        self._heard = {name: engine.empty(*shapes.pop(name)) for name in ["slice_features"] if name in shapes}
+        self._tracks = FeatureTracks(engine, shapes)
         self._frames = Kept[dict[str, Any]]()  # features by the frame's number in the source
         self._slices = Kept[Any]()  # features by the slice's number on the grid
 
@@ -339,12 +339,10 @@ class ReusedFeatures(WindowRunner):
                 make = functools.partial(self._encoder.encode, index, slices, clock)
                 encoded.append(self._slices.get(index, make) if slices.is_complete(index) else make())
         with clock.stage("engine"):
-            for tap, features in enumerate(frames):
-                for name in self._features:
-                    self.engine.place(self._inputs[name], features[name], axis=1, index=tap)
+            seen = self._tracks.window([frame.index for frame in window.frames], frames)
             for place, features in enumerate(encoded):
-                self.engine.place(self._inputs["slice_features"], features, axis=1, index=place)
-            return _map_of(self.engine.run(self._inputs, graph="head"))
+                self.engine.place(self._heard["slice_features"], features, axis=1, index=place)
+            return _map_of(self.engine.run({**seen, **self._heard}, graph="head"))
 
     def _encode_frame(self, frame: ReadyFrame, clock: StageClock) -> dict[str, Any]:
         pixels = frame.pixels

@@ -166,8 +166,8 @@ class DTFSal(nn.Module):
 
         A decoder of all levels at once has one map, which is both.
         """
-        stride = self.encoder.strides[0]
-        size = (features[0].shape[2] * stride, features[0].shape[3] * stride)
+        stride, deepest = self.encoder.strides[-1], features[-1]
+        size = (deepest.shape[2] * stride, deepest.shape[3] * stride)
         if self.config.decoder != "multi":
             saliency_map = self.joint_decoder(features, times, size).sigmoid()
             return saliency_map, saliency_map

@@ -161,3 +161,12 @@ def test_many_scores_are_several_nodes_and_the_same_attention(monkeypatch):
     y = lowering.ATTENTION_FORMS["chunked"](q, k, v, biases, coordinates)
     assert calls == [2 * 3, 2 * 3, 2 * 2]
     torch.testing.assert_close(y, lowering.ATTENTION_FORMS["whole"](q, k, v, biases, coordinates))
+
+
+@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (2, 8), (3, 4)])
+def test_a_convolution_to_one_channel_as_a_product_is_the_convolution(batch, channels):
+    torch.manual_seed(channels)
+    conv = torch.nn.Conv2d(channels, 1, 1).double()
+    x = torch.randn(batch, channels, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(lowering.PointwiseProduct(conv)(x), conv(x), rtol=0, atol=1e-12)  # order of sums
