@@ -97,6 +97,8 @@ budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions 
 		--program build/budget/capi/tools/counted $(UPDATE)
 
 tables: $(VENV)/.dev  ## put the results' tables into the documents
+	@$(BIN)/python -m dtfsal.benchmarks.editions benchmarks/results/lite-first benchmarks/results \
+		-o benchmarks/results/lite-editions.md --summary benchmarks/results/lite-summary.md
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md
 
 clean:  ## remove the virtual environment and all that was made

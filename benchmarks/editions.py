@@ -88,6 +88,25 @@ def table(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(results: dict[str, Any]) -> str:
+    """One edition's main figures as Markdown, for the README."""
+    osie = results[OSIE]["scores"]["all"]["model"]
+    scores = f"CC {osie['cc']:.3f}, NSS {osie['nss']:.2f}, SIM {osie['sim']:.3f}, AUC-Judd {osie['auc_judd']:.3f}"
+    delays = {kind: _delay(kind, "file")(results[DELAY]) for kind in ("jump", "appear", "cut")}
+    late = ", ".join("says nothing" if ms is None else f"{ms:.0f} ms ({kind})" for kind, ms in delays.items())
+    live = results[LIVE]["rows"][0]
+    rate = f"{live['maps_per_second']:.1f} maps/s, {live['of_real_time']:.2f} times real time"
+    rows = {
+        f"human gaze on {results[OSIE]['items']} photographs that it never saw (OSIE)": scores,
+        "delay of the map after something jumps, appears, or is cut to": late,
+        f"a 720p video with sound, on {_machine(results)}": rate,
+    }
+    return (
+        "\n".join(["| `lite` | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+        + "\n"
+    )
+
+
 def _machine(results: dict[str, Any]) -> str:
     host = results[LIVE]["machine"]
     return f"{host['cpu']}, {host['cores']} cores, {host['date']}"
@@ -109,9 +128,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--summary", type=Path, help="where AFTER's main figures go, for the README")
     args = parser.parse_args(arguments)
     try:
-        args.output.write_text(table(read_results(args.before), read_results(args.after)))
+        before, after = read_results(args.before), read_results(args.after)
+        args.output.write_text(table(before, after))
+        if args.summary is not None:
+            args.summary.write_text(summary(after))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}: run `dtfsal benchmark reproduce` first\n")
         return 1

@@ -14,12 +14,17 @@ def results(scale):
     of = {"model": scores(0.8), "model, any sound": scores(0.7), "model, muted": scores(0.5)}
     osie, synthetic, stability, delay, live = FILES
     return {
-        osie: {"scores": {"all": of}},
+        osie: {"scores": {"all": of}, "items": 7},
         synthetic: {"scores": {"all": of, "sound_decides": of}},
         stability: {"videos": {"a.mp4": {"change": 0.05 * scale, "flicker": 0.02}}},
-        delay: {"rows": [{"kind": "jump", "form": "file", "delay_ms": -0.3 if scale == 1 else 240.4}]},
+        delay: {
+            "rows": [
+                {"kind": kind, "form": "file", "delay_ms": -0.3 if scale == 1 else 240.4}
+                for kind in ("jump", "appear", "cut")
+            ]
+        },
         live: {
-            "rows": [{"maps_per_second": 14.04 * scale}],
+            "rows": [{"maps_per_second": 14.04 * scale, "of_real_time": 0.5616 * scale}],
             "machine": {"cpu": "X", "cores": 2, "date": "2026-01-02"},
         },
     }
@@ -55,6 +60,20 @@ def test_what_an_edition_lacks_is_left_empty(tmp_path):
     assert main([str(tmp_path / "before"), str(tmp_path / "after"), "-o", str(target)]) == 0
     assert "| delay of the map after: jump, file |  | 0 ms |" in target.read_text()
     assert "| scenes, sound_decides: CC |  | 0.800 |" in target.read_text()
+
+
+def test_the_summary_has_the_main_figures(tmp_path):
+    write(tmp_path / "r", results(1))
+    target = tmp_path / "summary.md"
+    folder = str(tmp_path / "r")
+    assert main([folder, folder, "-o", str(tmp_path / "table.md"), "--summary", str(target)]) == 0
+    text = target.read_text()
+    assert (
+        "| human gaze on 7 photographs that it never saw (OSIE) | CC 0.800, NSS 2.00, SIM 0.500, AUC-Judd 0.900 |"
+        in text
+    )
+    assert "0 ms (jump), 0 ms (appear), 0 ms (cut)" in text
+    assert "| a 720p video with sound, on X, 2 cores, 2026-01-02 | 14.0 maps/s, 0.56 times real time |" in text
 
 
 @pytest.mark.parametrize("damage", ["missing", "no JSON"])
