@@ -388,7 +388,7 @@ class TemporalConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, channels, 3, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.folded: tuple[int, Tensor] | None = None
-        self.operator: Callable[[TemporalConv, Tensor, int], Tensor] = convolve_in_2d
+        self.operator: Callable[[TemporalConv, Any, int], Tensor] = convolve_in_2d
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     @staticmethod

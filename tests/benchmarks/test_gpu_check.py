@@ -212,7 +212,7 @@ def test_a_whole_check_on_a_cpu():
         (["--runs", "0"], 2, "at least 1"),
         (["--batch-size", "0"], 2, "at least 1"),
         (["--form", "nonsense"], 2, "--form 'nonsense' is not known"),
-        (["--engine", "nonsense"], 2, "there are: ONNX Runtime fp32"),
+        (["--engine", "nonsense"], 2, "--engine 'nonsense' is not known; choose from: ONNX Runtime fp32"),
         (["--video", "nowhere.mp4"], 2, "is not a file"),
         (["--preset", "huge"], 2, "huge"),
     ],
