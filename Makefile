@@ -13,7 +13,7 @@ STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
 
 # Tests that a GPU runs and other machines skip, and where the check's figures go.
-GPU_TESTS := tests/engines/plugins/test_kernel_gpu.py tests/engines/frontend/test_gpu.py tests/runtime/capi/test_gpu.py
+GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/native/frontend/test_gpu.py tests/runtime/capi/test_gpu.py
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
@@ -65,8 +65,8 @@ gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, p
 	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
 
 plugin: $(VENV)/.dev  ## build the TensorRT plugin and the GPU's front-end (needs nvcc) into the user's cache
-	@$(BIN)/python -m dtfsal.engines.plugins
-	@$(BIN)/python -m dtfsal.engines.frontend
+	@$(BIN)/python -m dtfsal.engines.native.deform_conv
+	@$(BIN)/python -m dtfsal.engines.native.frontend
 
 lint: $(VENV)/.dev  ## check style and formatting, then types
 	@$(BIN)/ruff check .
@@ -88,7 +88,7 @@ bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal 
 	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
 	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
 
-budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions to benchmarks/budgets.json (UPDATE=--update)
+budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions to benchmarks/count/budgets.json (UPDATE=--update)
 	@for preset in tiny lite; do \
 		$(BIN)/dtfsal build --preset $$preset --output build/budget/$$preset.engine --force --quiet || exit 1; done
 	@cmake -S runtime/capi -B build/budget/capi -DDTFSAL_TOOLS=ON > /dev/null

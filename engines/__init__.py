@@ -10,17 +10,8 @@ A back end's library (ONNX Runtime, TensorRT) is imported when an engine that ne
 """
 
 from dtfsal.engines.arrays import Array, CudaArray
-from dtfsal.engines.bundle import Bundle, read_bundle, write_bundle
-from dtfsal.engines.engine import Device, Engine, open_engine
-from dtfsal.engines.errors import (
-    DtfsalError,
-    EngineError,
-    EngineMismatchError,
-    OutputError,
-    UnavailableError,
-    UsageError,
-)
-from dtfsal.engines.manifest import (
+from dtfsal.engines.bundle.folder import Bundle, read_bundle, write_bundle
+from dtfsal.engines.bundle.manifest import (
     DYNAMIC,
     SCHEMA_VERSION,
     FileRecord,
@@ -29,7 +20,17 @@ from dtfsal.engines.manifest import (
     TensorSpec,
     WeightsRecord,
 )
-from dtfsal.engines.specs import AudioSpec, ClipSpec
+from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
+from dtfsal.engines.engine import Device, Engine
+from dtfsal.engines.errors import (
+    DtfsalError,
+    EngineError,
+    EngineMismatchError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
+from dtfsal.engines.opening import open_engine
 
 __all__ = [
     "DYNAMIC",

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.bundle.manifest import DYNAMIC, GraphSpec, TensorSpec
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import DYNAMIC, GraphSpec, TensorSpec
 
 Array: TypeAlias = npt.NDArray[Any]
 

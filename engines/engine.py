@@ -10,7 +10,6 @@ must check the same way (names, shapes, types, order of calls) is done here, onc
 from __future__ import annotations
 
 import abc
-import os
 import re
 from collections.abc import Mapping
 from types import TracebackType
@@ -20,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
-from dtfsal.engines.bundle import Bundle, read_bundle
-from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
-from dtfsal.engines.frontend.prepare import SliceTables
-from dtfsal.engines.manifest import GraphSpec, Manifest
+from dtfsal.engines.bundle.folder import Bundle
+from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
+from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.raw_inputs import SliceTables
 
 # "auto", "cpu", "cuda" (the first GPU), or "cuda:N" (GPU N, counted from 0).
 Device: TypeAlias = str
@@ -121,8 +120,8 @@ class Engine(abc.ABC):
     def frame_preparer(self, graph: str, levels: npt.NDArray[np.float32]) -> Preparer | None:
         """What makes a graph's frames of decoded pictures where the engine works, or None: then the caller does it.
 
-        Its `prepare` takes a `dtfsal.engines.frontend.Picture` of any size and gives a source for `place`, and an input
-        (1, 3, height, width).
+        Its `prepare` takes a `dtfsal.engines.raw_inputs.Picture` of any size and gives a source for `place`, and an
+        input (1, 3, height, width).
 
         Args:
             graph: whose first input frames are for; its last two sizes are theirs.
@@ -202,46 +201,6 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def _describe_backend(self) -> dict[str, Any]:
         """The `backend` entry of `describe`."""
-
-
-def open_engine(
-    path: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None, verify: bool = True
-) -> Engine:
-    """Open an engine bundle with the back end that its manifest names.
-
-    Args:
-        path: the bundle's folder.
-        device: "cpu"; "cuda", or "cuda:1" for another GPU than the first; or "auto" for a CUDA GPU if the back end
-            really has one and the CPU otherwise. TensorRT engines run on a GPU only.
-        threads: CPU threads of the back end; None for the physical cores that this process may use.
-        verify: compare the files' SHA-256 before loading; see `read_bundle`.
-
-    Raises:
-        UsageError: device or threads has a value that can't work.
-        EngineError: the bundle is missing, damaged or can't be loaded.
-        EngineMismatchError: it was made for another version, or its parts don't belong together.
-        UnavailableError: the back end or the device is absent.
-    """
-    kind, index = parse_device(device)
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise UsageError(f"threads must be a positive integer, not {threads!r}")
-    bundle = read_bundle(path, verify=verify)
-    if bundle.manifest.target == "onnxruntime":
-        from dtfsal.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-        return OnnxRuntimeEngine(bundle, device=device, threads=threads)
-    if bundle.manifest.target == "openvino":
-        from dtfsal.engines.openvino_engine import OpenVinoEngine
-
-        return OpenVinoEngine(bundle, device=device, threads=threads)
-    if kind == "cpu":
-        raise UnavailableError(
-            f"{bundle.path} is a {bundle.manifest.target} engine, which runs on an NVIDIA GPU only: leave the device "
-            "out, or build one for the CPU with `--target onnxruntime`"
-        )
-    from dtfsal.engines.tensorrt_engine import TensorRtEngine
-
-    return TensorRtEngine(bundle, index=index)
 
 
 def parse_device(device: Device) -> tuple[str, int]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import onnx
 
-from dtfsal.engines.bundle import Bundle
+from dtfsal.engines.bundle.folder import Bundle
+from dtfsal.engines.bundle.strict_json import parse_json
 from dtfsal.engines.errors import EngineError, EngineMismatchError
-from dtfsal.engines.strict_json import parse_json
-from dtfsal.export.lowering import Forms
-from dtfsal.export.tensorrt_flavours import HardwareCompatibility
+from dtfsal.export.graph.lowering import Forms
+from dtfsal.export.tensor_rt.flavours import HardwareCompatibility
 
 RECORD_FILE = "build.json"
 RECORD_VERSION = 1

@@ -11,29 +11,29 @@ from pathlib import Path
 
 import onnx
 
-from dtfsal.engines.bundle import bundle_place, sha256_file, write_bundle
-from dtfsal.engines.cpu_kernels import cpu_kernels_library
+from dtfsal.engines.bundle.folder import bundle_place, sha256_file, write_bundle
+from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.manifest import EngineTarget, Manifest, Precision, WeightsRecord
+from dtfsal.engines.native.cpu_kernels import cpu_kernels_library
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
-from dtfsal.export.calibration import part_inputs
-from dtfsal.export.graph import count_operators, to_onnx
-from dtfsal.export.graph_costs import NodeCost, node_costs
-from dtfsal.export.layer_report import Evidence, layer_report
-from dtfsal.export.lowering import PLUGIN_DOMAIN, Forms
-from dtfsal.export.own_operators import with_own_operators
-from dtfsal.export.parts import GraphPart, graph_parts
-from dtfsal.export.precision import to_reduced
-from dtfsal.export.quantisation import layer_types, to_int8
+from dtfsal.export.graph.conversion import count_operators, to_onnx
+from dtfsal.export.graph.costs import NodeCost, node_costs
+from dtfsal.export.graph.lowering import PLUGIN_DOMAIN, Forms
+from dtfsal.export.graph.own_operators import with_own_operators
+from dtfsal.export.graph.parts import GraphPart, graph_parts
+from dtfsal.export.precision.calibration import part_inputs
+from dtfsal.export.precision.half import to_reduced
+from dtfsal.export.precision.int8 import layer_types, to_int8
+from dtfsal.export.report.layers import Evidence, layer_report
 from dtfsal.export.request import FORMS, BuildRequest, graph_forms
-from dtfsal.export.tensorrt_builder import build_tensorrt
-from dtfsal.export.tensorrt_flavours import Version, check_machine, tensorrt_target, version_of
-from dtfsal.export.tensorrt_schedule import Step
-from dtfsal.training.config import resolve_config
-from dtfsal.training.model import DTFSal
-from dtfsal.training.model_inputs import Inputs
-from dtfsal.training.seeded import seeded_model
-from dtfsal.training.weights import load_weights, read_config, shipped_weights
+from dtfsal.export.tensor_rt.builder import build_tensorrt
+from dtfsal.export.tensor_rt.flavours import Version, check_machine, tensorrt_target, version_of
+from dtfsal.export.tensor_rt.schedule import Step
+from dtfsal.training.model.config import resolve_config
+from dtfsal.training.model.inputs import Inputs
+from dtfsal.training.model.network import DTFSal
+from dtfsal.training.model.seeded import seeded_model
+from dtfsal.training.model.weights import load_weights, read_config, shipped_weights
 
 SEEDED_SOURCE = "random, seed {seed}"
 
@@ -272,7 +272,7 @@ def _write_report(
     part: GraphPart,
     folder: Path,
 ) -> tuple[Path, Path]:
-    from dtfsal.export.layer_picture import draw_report
+    from dtfsal.export.report.picture import draw_report
 
     report = layer_report(
         costs,
@@ -296,7 +296,7 @@ def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path 
         return cpu_kernels_library()
     if request.target != "tensorrt" or forms.deform_conv != "plugin" or model.config.audio is None:
         return None
-    from dtfsal.engines.plugins import find_plugin_library
+    from dtfsal.engines.native.deform_conv import find_plugin_library
 
     return find_plugin_library()
 

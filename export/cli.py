@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dtfsal.engines.manifest import Manifest, WeightsRecord
-    from dtfsal.export.parts import Graphs
+    from dtfsal.engines.bundle.manifest import Manifest, WeightsRecord
+    from dtfsal.export.graph.parts import Graphs
     from dtfsal.export.request import BuildRequest
 
 DEFAULT_PRESET = "lite"
@@ -259,8 +259,8 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> "BuildRequest":
-    from dtfsal.engines.manifest import GRAPH_TARGETS, EngineTarget, Precision
-    from dtfsal.export.calibration import Calibration
+    from dtfsal.engines.bundle.manifest import GRAPH_TARGETS, EngineTarget, Precision
+    from dtfsal.export.precision.calibration import Calibration
     from dtfsal.export.request import BuildRequest, parse_size
 
     calibration = Calibration(videos=tuple(args.calibration))

@@ -12,9 +12,9 @@ from typing import Any
 
 import onnx
 
-from dtfsal.engines.bundle import sha256_file
+from dtfsal.engines.bundle.folder import sha256_file
+from dtfsal.engines.bundle.manifest import WeightsRecord
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import WeightsRecord
 from dtfsal.export.build_record import graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -26,13 +26,13 @@ from dtfsal.export.builder import (
     save_onnx,
     scratch_folder,
 )
-from dtfsal.export.graph import count_operators
-from dtfsal.export.graph_costs import value_types
-from dtfsal.export.lowering import PLUGIN_DOMAIN
-from dtfsal.export.parts import GraphPart, graph_parts
+from dtfsal.export.graph.conversion import count_operators
+from dtfsal.export.graph.costs import value_types
+from dtfsal.export.graph.lowering import PLUGIN_DOMAIN
+from dtfsal.export.graph.parts import GraphPart, graph_parts
 from dtfsal.export.request import BuildRequest, graph_forms
-from dtfsal.export.tensorrt_flavours import FLAVOURS, tensorrt_target
-from dtfsal.training.model import DTFSal
+from dtfsal.export.tensor_rt.flavours import FLAVOURS, tensorrt_target
+from dtfsal.training.model.network import DTFSal
 
 EXPORT_FILE = "export.json"
 EXPORT_VERSION = 1

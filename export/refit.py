@@ -8,9 +8,9 @@ Runtime, through the library's refitter for TensorRT.
 import dataclasses
 from pathlib import Path
 
-from dtfsal.engines.bundle import Bundle, bundle_place, read_bundle, sha256_file, write_bundle
+from dtfsal.engines.bundle.folder import Bundle, bundle_place, read_bundle, sha256_file, write_bundle
+from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
 from dtfsal.engines.errors import EngineMismatchError, UsageError
-from dtfsal.engines.manifest import GraphSpec, Manifest
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -20,12 +20,12 @@ from dtfsal.export.builder import (
     save_onnx,
     scratch_folder,
 )
-from dtfsal.export.parts import GraphPart, Graphs, graph_parts
-from dtfsal.export.tensorrt_flavours import tensorrt_target
-from dtfsal.export.tensorrt_refit import check_refit, refit_tensorrt
-from dtfsal.training.config import ModelConfig
-from dtfsal.training.model import DTFSal
-from dtfsal.training.weights import load_weights
+from dtfsal.export.graph.parts import GraphPart, Graphs, graph_parts
+from dtfsal.export.tensor_rt.flavours import tensorrt_target
+from dtfsal.export.tensor_rt.refit import check_refit, refit_tensorrt
+from dtfsal.training.model.config import ModelConfig
+from dtfsal.training.model.network import DTFSal
+from dtfsal.training.model.weights import load_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

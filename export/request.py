@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+from dtfsal.engines.bundle.manifest import DYNAMIC, EngineTarget, Precision
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.manifest import DYNAMIC, EngineTarget, Precision
-from dtfsal.export.calibration import NO_CALIBRATION, Calibration
-from dtfsal.export.lowering import Forms, PoolingForm
-from dtfsal.export.parts import Graphs
-from dtfsal.export.tensorrt_builder import BatchProfile, EngineOptions
-from dtfsal.export.tensorrt_flavours import (
+from dtfsal.export.graph.lowering import Forms, PoolingForm
+from dtfsal.export.graph.parts import Graphs
+from dtfsal.export.precision.calibration import NO_CALIBRATION, Calibration
+from dtfsal.export.tensor_rt.builder import BatchProfile, EngineOptions
+from dtfsal.export.tensor_rt.flavours import (
     HardwareCompatibility,
     Version,
     check_devices,
     reads_attention,
     tensorrt_target,
 )
-from dtfsal.training.config import ModelConfig
+from dtfsal.training.model.config import ModelConfig
 
 FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     # No BF16: ONNX Runtime has no such kernel for a convolution.
@@ -75,7 +75,8 @@ class BuildRequest:
         batch_size: windows per run, fixed in the engine; 1 where it has several graphs. With `max_batch_size` the
             number that the engine is tuned for. None is 1, and with `max_batch_size` that.
         max_batch_size: has the engine take any number of windows from 1 to this; None for a fixed number.
-        graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.parts`), "window" for one.
+        graphs: "reuse" for several graphs where windows can share work (see `dtfsal.export.graph.parts`), "window" for
+            one.
         pooling: the form of MViTv2's pooling; see `Forms`.
         overwrite: replace a bundle that exists at `output`.
         timing_cache: where TensorRT's builder keeps tactic timings (TensorRT-RTX has none); None for no cache.
@@ -85,8 +86,8 @@ class BuildRequest:
         compute_capabilities: which GPUs a TensorRT-RTX engine is for, e.g. ("8.6", "12.0"); empty for its own choice.
         report: write the layer report and its picture into the bundle.
         cpu_kernels: use the custom CPU operators (the target onnxruntime in fp32), whose library goes into the
-            engine; see `dtfsal.engines.cpu_kernels`.
-        calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.calibration`.
+            engine; see `dtfsal.engines.native.cpu_kernels`.
+        calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.precision.calibration`.
     """
 
     output: Path

@@ -15,22 +15,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dtfsal.runtime.errors import (
+    from dtfsal.engines.errors import (
         DtfsalError,
         EngineError,
         EngineMismatchError,
-        MediaError,
         OutputError,
         UnavailableError,
         UsageError,
     )
-    from dtfsal.runtime.maps import MapStatistics, map_statistics, normalise_map, resize_map, smooth_map
-    from dtfsal.runtime.media import AudioReader, Frame, VideoInfo, VideoReader, probe
-    from dtfsal.runtime.prediction import Prediction, SaliencyFrame
-    from dtfsal.runtime.predictor import SaliencyPredictor
-    from dtfsal.runtime.render import grey_picture, jet_colours, overlay
-    from dtfsal.runtime.stream import StreamCounts, StreamPredictor
-    from dtfsal.runtime.writer import VideoWriter
+    from dtfsal.runtime.media.audio_reader import AudioReader
+    from dtfsal.runtime.media.errors import MediaError
+    from dtfsal.runtime.media.video import Frame, VideoInfo, VideoReader, probe
+    from dtfsal.runtime.media.writer import VideoWriter
+    from dtfsal.runtime.predict.maps import MapStatistics, map_statistics, normalise_map, resize_map, smooth_map
+    from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame
+    from dtfsal.runtime.predict.predictor import SaliencyPredictor
+    from dtfsal.runtime.predict.stream import StreamCounts, StreamPredictor
+    from dtfsal.runtime.sinks.render import grey_picture, jet_colours, overlay
 
 __all__ = [
     "AudioReader",

@@ -13,17 +13,17 @@ import platform
 from collections.abc import Collection
 from typing import Any, Literal
 
-from dtfsal.engines.cpu_features import BF16_FEATURES, cpu_features
+from dtfsal.engines.cpu.features import BF16_FEATURES, cpu_features
+from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UnavailableError
-from dtfsal.engines.gpu_driver import GpuDriver, find_gpu_driver
-from dtfsal.engines.onnxruntime_engine import (
+from dtfsal.engines.gpu.driver import GpuDriver, find_gpu_driver
+from dtfsal.engines.onnx_runtime.engine import (
     INSTALL_FOR_CPU,
     INSTALL_FOR_CUDA,
     import_onnxruntime,
     installed_distributions,
 )
-from dtfsal.engines.openvino_engine import INSTALL as INSTALL_OPENVINO
-from dtfsal.engines.threads import default_threads
+from dtfsal.engines.open_vino.engine import INSTALL as INSTALL_OPENVINO
 
 Status = Literal["ok", "absent", "error"]
 

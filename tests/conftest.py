@@ -112,7 +112,7 @@ def need_programs():
 @pytest.fixture(scope="session")
 def kernel_library(tmp_path_factory, need_programs) -> Path:
     """The custom CPU operators for ONNX Runtime, compiled once."""
-    from dtfsal.engines.cpu_kernels import build_cpu_kernels
+    from dtfsal.engines.native.cpu_kernels import build_cpu_kernels
 
     need_programs("cmake", "c++")
     return build_cpu_kernels(tmp_path_factory.mktemp("cpu_kernels"))
@@ -145,9 +145,9 @@ def lite_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a small lite, whose encoder sees frames alone; its mixing along time does something, too."""
     import torch
 
-    from dtfsal.training.config import PRESETS
-    from dtfsal.training.seeded import seeded_model
-    from dtfsal.training.weights import save_weights
+    from dtfsal.training.model.config import PRESETS
+    from dtfsal.training.model.seeded import seeded_model
+    from dtfsal.training.model.weights import save_weights
 
     model = seeded_model(PRESETS["lite"].resized(frames=8, height=64, width=96))
     with torch.random.fork_rng(devices=[]), torch.no_grad():

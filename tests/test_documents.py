@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dtfsal.benchmarks.flops import PAPER_ROWS, count_forms, macs_of_one_token_map
+from dtfsal.benchmarks.count.flops import PAPER_ROWS, count_forms, macs_of_one_token_map
 from dtfsal.benchmarks.tables import MARK, with_tables
 from dtfsal.runtime.cli import EXIT_CODES, main
 from dtfsal.training import PRESETS
-from dtfsal.training.model import TemporalConv
+from dtfsal.training.model.blocks import TemporalConv
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,17 +5,17 @@ The model is imported when it is first asked for: the commands of this room are 
 
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.training.config import PRESETS, AudioBranchConfig, ModelConfig, MViTConfig
+from dtfsal.training.model.config import PRESETS, AudioBranchConfig, ModelConfig, MViTConfig
 
 if TYPE_CHECKING:
-    from dtfsal.training.model import DTFSal, build_model
+    from dtfsal.training.model.network import DTFSal, build_model
 
 __all__ = ["PRESETS", "AudioBranchConfig", "DTFSal", "MViTConfig", "ModelConfig", "build_model"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("DTFSal", "build_model"):
-        from dtfsal.training import model
+        from dtfsal.training.model import network
 
-        return getattr(model, name)
+        return getattr(network, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""`dtfsal benchmark KIND`: one module of this package for each kind, with HELP, configure(parser) and run(args)."""
+"""`dtfsal benchmark KIND`: one module of this package for each kind, with HELP, configure(parser) and run(args).
+
+`parity.py` and `recommend.py` are commands of their own: `dtfsal parity` and `dtfsal recommend`.
+"""
 
 import argparse
 import importlib

@@ -75,7 +75,7 @@ def result_files(output: Path | None, *, picture: bool = False) -> Iterator[Resu
         picture: whether there is going to be one.
     """
     from dtfsal.engines.errors import UsageError
-    from dtfsal.runtime.writer import atomic_output
+    from dtfsal.runtime.media.writer import atomic_output
 
     if output and output.suffix != ".json":
         raise UsageError(f"--output must end in .json, not {output.name!r}: its table goes beside it as .md")
@@ -90,7 +90,7 @@ def result_files(output: Path | None, *, picture: bool = False) -> Iterator[Resu
             files[".json"].write_text(json.dumps(report, indent=2) + "\n")
             files[".md"].write_text(table)
             if figure is not None:
-                from dtfsal.benchmarks.figures import save
+                from dtfsal.benchmarks.report.figures import save
 
                 for suffix in (".png", ".svg"):
                     save(figure, files[suffix], source=output.name)
@@ -100,7 +100,7 @@ def result_files(output: Path | None, *, picture: bool = False) -> Iterator[Resu
 
 def show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> int:
     """Print a report and warn if the machine was busy meanwhile; what that `slows`, in words. Returns 0."""
-    from dtfsal.benchmarks.host import BUSY_CORES
+    from dtfsal.benchmarks.machine.host import BUSY_CORES
 
     if (report["other_cores"] or 0) > BUSY_CORES:
         print(

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count; errors are for the caller to print."""
-    from dtfsal.benchmarks.budget import (
+    from dtfsal.benchmarks.count.budget import (
         BUDGET_FILE,
         allocation_counts,
         check,
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
         model_counts,
         read_budget,
     )
-    from dtfsal.benchmarks.instructions import instruction_counts
+    from dtfsal.benchmarks.count.instructions import instruction_counts
     from dtfsal.engines.errors import UnavailableError
-    from dtfsal.runtime.writer import atomic_output
+    from dtfsal.runtime.media.writer import atomic_output
 
     path = args.budget or BUDGET_FILE
     budget = {} if args.update and not path.exists() else read_budget(path)

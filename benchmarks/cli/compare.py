@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; errors are for the caller to print."""
-    from dtfsal.benchmarks.compare import compare, markdown, other_machine, read_result
+    from dtfsal.benchmarks.report.compare import compare, markdown, other_machine, read_result
     from dtfsal.engines.errors import UsageError
 
     if not 0 <= args.minimum < 100:

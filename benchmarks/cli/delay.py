@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.delay import FORMS, KINDS, check, draw, markdown, measure
+    from dtfsal.benchmarks.accuracy.delay import FORMS, KINDS, check, draw, markdown, measure
 
     check_counts(args)
     kinds, forms = _chosen("event", args.event, KINDS), _chosen("form", args.form, FORMS)

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count; errors are for the caller to print."""
-    from dtfsal.benchmarks.flops_report import draw, flops_report, markdown, paper_markdown, paper_report
+    from dtfsal.benchmarks.count.flops_report import draw, flops_report, markdown, paper_markdown, paper_report
     from dtfsal.engines.errors import UsageError
 
     if args.paper:

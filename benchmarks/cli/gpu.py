@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks import gpu_engines, gpu_forms
-    from dtfsal.benchmarks.gpu_check import gpu_check, markdown
-    from dtfsal.benchmarks.gpu_phases import Settings, check_device, phases
+    from dtfsal.benchmarks.gpu import forms as gpu_forms
+    from dtfsal.benchmarks.gpu import targets as gpu_engines
+    from dtfsal.benchmarks.gpu.check import gpu_check, markdown
+    from dtfsal.benchmarks.gpu.phases import Settings, check_device, phases
     from dtfsal.engines.errors import UsageError
-    from dtfsal.training.config import resolve_config
+    from dtfsal.training.model.config import resolve_config
 
     sizes = tuple(args.batch_size or (1, 2, 4, 8))
     if args.runs < 1 or min(sizes) < 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
 
 if TYPE_CHECKING:
-    from dtfsal.training.config import ModelConfig
+    from dtfsal.training.model.config import ModelConfig
 
 HELP = "latency of every form that runs here, interleaved: steady state with intervals, cold start, memory, energy"
 
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.forms import choose_forms
-    from dtfsal.benchmarks.latency import draw, latency, markdown
+    from dtfsal.benchmarks.timing.forms import choose_forms
+    from dtfsal.benchmarks.timing.latency import draw, latency, markdown
 
     check_counts(args)
     config, forms = _config(args), choose_forms(args.form, args.engine)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> "ModelConfig":
     from dtfsal.engines import read_bundle
     from dtfsal.export.request import parse_size
-    from dtfsal.training.config import ModelConfig, resolve_config
+    from dtfsal.training.model.config import ModelConfig, resolve_config
 
     if args.preset is None and args.engine:
         config = ModelConfig.from_dict(read_bundle(args.engine[0], verify=False).manifest.model_config)

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.layers import draw, layers, markdown
+    from dtfsal.benchmarks.timing.layers import draw, layers, markdown
 
     check_counts(args)
     command = ["dtfsal", "benchmark", "layers", "--engine", args.engine.name, "--runs", str(args.runs)]

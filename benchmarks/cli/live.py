@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.live import live, markdown
+    from dtfsal.benchmarks.timing.live import live, markdown
 
     check_counts(args)
     # Names, not paths: a committed result must not show the folders it was made in.

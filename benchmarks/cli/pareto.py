@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.pareto import draw, markdown, pareto
+    from dtfsal.benchmarks.accuracy.pareto import draw, markdown, pareto
     from dtfsal.engines.errors import UsageError
 
     check_counts(args)

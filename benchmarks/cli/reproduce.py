@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from dtfsal.benchmarks.reproduce import Places, chosen, clip, reproduce
+    from dtfsal.benchmarks.report.reproduce import Places, chosen, clip, reproduce
     from dtfsal.benchmarks.tables import main as fill_tables
 
     steps = chosen(args.only)

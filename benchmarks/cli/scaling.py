@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.forms import choose_forms
-    from dtfsal.benchmarks.scaling import draw, markdown, scaling
+    from dtfsal.benchmarks.timing.forms import choose_forms
+    from dtfsal.benchmarks.timing.scaling import draw, markdown, scaling
 
     check_counts(args)
     (form,) = choose_forms([args.form])

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.stability import markdown, measure
+    from dtfsal.benchmarks.accuracy.stability import markdown, measure
 
     with result_files(args.output) as write:
         with tqdm(total=len(args.video), disable=None, desc="stability", unit="video") as bar:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.stages import draw, markdown, stages
+    from dtfsal.benchmarks.timing.stages import draw, markdown, stages
     from dtfsal.engines.errors import UsageError
 
     check_counts(args)

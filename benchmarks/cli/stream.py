@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.stream import markdown, stream
+    from dtfsal.benchmarks.timing.stream import markdown, stream
     from dtfsal.runtime.capi.library import NativeLibrary
 
     check_counts(args)

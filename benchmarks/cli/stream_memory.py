@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from tqdm import tqdm
 
-    from dtfsal.benchmarks.stream_memory import FORMS, draw, markdown, memory
-    from dtfsal.runtime.writer import atomic_output
+    from dtfsal.benchmarks.timing.stream_memory import FORMS, draw, markdown, memory
+    from dtfsal.runtime.media.writer import atomic_output
 
     check_counts(args)
     command = ["dtfsal", "benchmark", "stream-memory", "--engine", args.engine.name, "--video", args.video.name]

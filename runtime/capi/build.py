@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dtfsal.engines.native_build import build_library, cached_library, install_project
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
+from dtfsal.engines.native.builder import build_library, cached_library, install_project
 
-SOURCES = Path(__file__).parent
+SOURCES = Path(__file__).resolve().parent  # where CMake's `../..` leads, too: not the link in dtfsal/
 LIBRARY_NAME = "libdtfsal.so"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dtfsal.engines.native_build import cached_library
+from dtfsal.engines.errors import DtfsalError, EngineError, UnavailableError, UsageError
+from dtfsal.engines.native.builder import cached_library
 from dtfsal.runtime.capi.build import LIBRARY_NAME
-from dtfsal.runtime.errors import DtfsalError, EngineError, UnavailableError, UsageError
 
 LIBRARY_VARIABLE = "DTFSAL_LIBRARY"
 OK, NO_MAP, END, REFUSED = 0, 1, 2, 3

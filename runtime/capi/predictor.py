@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.capi.library import (
     F32,
     MATRICES,
@@ -29,9 +30,8 @@ from dtfsal.runtime.capi.library import (
     onnxruntime_library,
 )
 from dtfsal.runtime.capi.library import OK as STATUS_OK
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.prediction import SaliencyFrame
-from dtfsal.runtime.stream import StreamCounts
+from dtfsal.runtime.predict.prediction import SaliencyFrame
+from dtfsal.runtime.predict.stream import StreamCounts
 
 PixelFormat = Literal["rgb24", "bgr24", "rgba", "bgra", "gray", "nv12", "yuv420p"]
 Matrix = Literal["bt601", "bt709", "bt2020"]

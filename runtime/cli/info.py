@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.engines.specs import FIRST_TEMPORAL_RULE
+from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE
 from dtfsal.runtime.cli import _common
 
 if TYPE_CHECKING:
     from dtfsal.engines import Bundle
-    from dtfsal.runtime.media import VideoInfo
+    from dtfsal.runtime.media.video import VideoInfo
 
 HELP = "show what an engine or a video is"
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             _common.print_table(_engine_rows(bundle))
         return 0
-    from dtfsal.runtime.media import probe
+    from dtfsal.runtime.media.video import probe
 
     info = probe(args.path)
     if args.json:

@@ -13,8 +13,8 @@ from dtfsal.runtime.cli import _common
 from dtfsal.runtime.cli._interruption import check_interruption
 
 if TYPE_CHECKING:
-    from dtfsal.runtime.capture import Rgb
-    from dtfsal.runtime.prediction import SaliencyFrame
+    from dtfsal.runtime.live.capture import Rgb
+    from dtfsal.runtime.predict.prediction import SaliencyFrame
 
 HELP = "predict a camera or a stream live, and show it on a page"
 
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from dtfsal.engines import open_engine
-    from dtfsal.runtime.capture import LiveSource
-    from dtfsal.runtime.mjpeg import MjpegServer
-    from dtfsal.runtime.stream import StreamPredictor
-    from dtfsal.runtime.windows import frames_per_tap
+    from dtfsal.runtime.frontend.windows import frames_per_tap
+    from dtfsal.runtime.live.capture import LiveSource
+    from dtfsal.runtime.live.page import MjpegServer
+    from dtfsal.runtime.predict.stream import StreamPredictor
 
     host, port = _address(args.serve)
     view = _View()
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _address(text: str) -> tuple[str, int]:
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
 
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
@@ -132,7 +132,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _line(frame: SaliencyFrame) -> dict[str, Any]:
-    from dtfsal.runtime.maps import map_statistics
+    from dtfsal.runtime.predict.maps import map_statistics
 
     height, width = frame.saliency_map.shape
     found = map_statistics(frame.saliency_map, height, width)
@@ -155,7 +155,7 @@ class _View:
         self._pictures: deque[tuple[int, Rgb]] = deque(maxlen=_VIEW_FRAMES)
 
     def keep(self, rgb: Rgb, index: int, _seconds: float) -> None:
-        from dtfsal.runtime.preprocess import resize_frame
+        from dtfsal.runtime.frontend.preprocess import resize_frame
 
         height, width = rgb.shape[:2]
         if width > _VIEW_WIDTH:
@@ -167,7 +167,7 @@ class _View:
 
     def picture(self, frame: SaliencyFrame) -> Rgb | None:
         """A frame with its map over it, or None if the frame is no longer there."""
-        from dtfsal.runtime.render import overlay
+        from dtfsal.runtime.sinks.render import overlay
 
         while self._pictures and self._pictures[0][0] < frame.index:
             self._pictures.popleft()

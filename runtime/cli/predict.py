@@ -13,9 +13,9 @@ from dtfsal.runtime.cli import _common
 
 if TYPE_CHECKING:
     from dtfsal.engines import Manifest
-    from dtfsal.runtime.media import VideoInfo
-    from dtfsal.runtime.prediction import Prediction
-    from dtfsal.runtime.sinks import Output
+    from dtfsal.runtime.media.video import VideoInfo
+    from dtfsal.runtime.predict.prediction import Prediction
+    from dtfsal.runtime.sinks.outputs import Output
 
 HELP = "predict where people look in a video"
 
@@ -108,9 +108,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write."""
-    from dtfsal.runtime.predictor import SaliencyPredictor
-    from dtfsal.runtime.sink import SinkContext
-    from dtfsal.runtime.sinks import check_outputs, write_outputs
+    from dtfsal.runtime.predict.predictor import SaliencyPredictor
+    from dtfsal.runtime.sinks.base import SinkContext
+    from dtfsal.runtime.sinks.outputs import check_outputs, write_outputs
 
     started = time.perf_counter()
     outputs = _outputs(args)
@@ -152,8 +152,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _outputs(args: argparse.Namespace) -> list[Output]:
-    from dtfsal.runtime.errors import UsageError
-    from dtfsal.runtime.sinks import Output
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.runtime.sinks.outputs import Output
 
     if not args.output and args.contact_sheet is None:
         raise UsageError("name at least one output, e.g. -o out.mp4")

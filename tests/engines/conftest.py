@@ -15,18 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from dtfsal.engines import (
-    AudioSpec,
-    ClipSpec,
-    GraphSpec,
-    Manifest,
-    TensorSpec,
-    read_bundle,
-    tensorrt_checks,
-    write_bundle,
-)
-from dtfsal.engines.cuda_device import DeviceBuffer, PinnedBuffer
-from dtfsal.engines.gpu_driver import GpuDriver
+from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, read_bundle, write_bundle
+from dtfsal.engines.gpu.device import DeviceBuffer, PinnedBuffer
+from dtfsal.engines.gpu.driver import GpuDriver
+from dtfsal.engines.tensor_rt import checks as tensorrt_checks
 
 DRIVER = GpuDriver("13.0", (("Card", "9.0"), ("Small card", "8.6")))
 VERSION = "11.4.0.106"

@@ -16,8 +16,8 @@ from dtfsal.engines import (
     read_bundle,
     write_bundle,
 )
-from dtfsal.engines import onnxruntime_engine as backend
-from dtfsal.engines.gpu_driver import GpuDriver
+from dtfsal.engines.gpu.driver import GpuDriver
+from dtfsal.engines.onnx_runtime import engine as backend
 
 # Single-precision means of 48 values and a sigmoid: a few units in the last place (6e-8) of values below 1.
 TOLERANCE = 1e-6
@@ -258,7 +258,7 @@ def test_several_graphs_and_sizes_known_only_afterwards(tmp_path, tiny_manifest)
 @pytest.mark.parametrize("target", ["tensorrt-rtx", "tensorrt"])
 def test_tensorrt_engines_are_inspected_without_a_gpu_and_not_run(make_bundle, tiny_manifest, target, monkeypatch):
     monkeypatch.setattr(
-        "dtfsal.engines.tensorrt_checks.find_gpu_driver", lambda: GpuDriver(None, problem="there is no driver")
+        "dtfsal.engines.tensor_rt.checks.find_gpu_driver", lambda: GpuDriver(None, problem="there is no driver")
     )
     manifest = dataclasses.replace(tiny_manifest(), target=target, precision="fp16", compute_capabilities=("8.9",))
     folder = make_bundle(b"engine", manifest)

@@ -15,11 +15,11 @@ def loaded_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import dtfsal.engines", "from dtfsal.engines import *", "import dtfsal.engines.onnxruntime_engine"]
+    "statement", ["import dtfsal.engines", "from dtfsal.engines import *", "import dtfsal.engines.onnx_runtime.engine"]
 )
 def test_importing_engines_loads_no_back_end(statement):
     modules = loaded_after(statement)
-    assert "dtfsal.engines.bundle" in modules
+    assert "dtfsal.engines.bundle.folder" in modules
     assert sorted(modules.intersection(HEAVY)) == []
 
 

@@ -5,9 +5,9 @@ import functools
 import pytest
 
 from dtfsal.export.builder import FORMS
-from dtfsal.export.graph import to_onnx
-from dtfsal.export.precision import to_reduced
-from dtfsal.training.seeded import seeded_model
+from dtfsal.export.graph.conversion import to_onnx
+from dtfsal.export.precision.half import to_reduced
+from dtfsal.training.model.seeded import seeded_model
 
 
 @pytest.fixture(scope="session")

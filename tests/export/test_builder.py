@@ -14,15 +14,18 @@ import numpy as np
 import onnx
 import pytest
 
-from dtfsal.benchmarks.parity import BARS, compare_engine, model_of, synthetic_windows, worst
+from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
 from dtfsal.engines import open_engine
-from dtfsal.engines.bundle import read_bundle
+from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
-from dtfsal.export import builder, cli, tensorrt_builder, tensorrt_flavours
+from dtfsal.export import builder, cli
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.refit import RefitRequest, refit_engine
-from dtfsal.training.seeded import seeded_model
-from dtfsal.training.weights import WeightsError, save_weights
+from dtfsal.export.tensor_rt import builder as tensorrt_builder
+from dtfsal.export.tensor_rt import flavours as tensorrt_flavours
+from dtfsal.training.model.inputs import synthetic_windows
+from dtfsal.training.model.seeded import seeded_model
+from dtfsal.training.model.weights import WeightsError, save_weights
 
 SCRIPT = Path(builder.__file__).parent / "build_engine.py"
 

@@ -6,16 +6,17 @@ import numpy as np
 import onnx
 import pytest
 
-from dtfsal.benchmarks.parity import BARS, compare_engine, synthetic_windows, worst
+from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, worst
 from dtfsal.engines import open_engine
-from dtfsal.engines.bundle import read_bundle
+from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.export import builder, refit
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.refit import RefitRequest, refit_engine
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.cli import main
-from dtfsal.training.seeded import seeded_model
-from dtfsal.training.weights import load_weights
+from dtfsal.training.model.inputs import synthetic_windows
+from dtfsal.training.model.seeded import seeded_model
+from dtfsal.training.model.weights import load_weights
 
 pytest.importorskip("openvino")
 

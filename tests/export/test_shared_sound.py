@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from dtfsal.benchmarks.parity import BARS, compare_engine, model_of, synthetic_windows, worst
+from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
 from dtfsal.engines import open_engine
 from dtfsal.engines.errors import UsageError
 from dtfsal.export.builder import BuildRequest, build_engine
-from dtfsal.export.parts import graph_parts
+from dtfsal.export.graph.parts import graph_parts
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.cli import main
-from dtfsal.training.seeded import seeded_model
+from dtfsal.training.model.inputs import synthetic_windows
+from dtfsal.training.model.seeded import seeded_model
 
 
 def test_graphs_of_a_model_that_mixes_times():

@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check; errors are for the caller to print."""
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
     from dtfsal.training.data.check import check_dataset
     from dtfsal.training.data.datasets import dataset_named
     from dtfsal.training.data.faults import KINDS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dtfsal.training.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from dtfsal.training.evaluate import Evaluation
+    from dtfsal.training.evaluation.evaluate import Evaluation
 
 HELP = "score weights on gaze data"
 EXAMPLES = """\
@@ -83,9 +83,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; errors are for the caller to print."""
-    from dtfsal.runtime.errors import UsageError
-    from dtfsal.training.optimisation import keep_freed_memory
-    from dtfsal.training.page import draw_page
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.evaluation.page import draw_page
+    from dtfsal.training.recipe.optimisation import keep_freed_memory
     from dtfsal.training.synthetic import check_kind
 
     if (args.output / "scores.json").exists() and not args.force:
@@ -146,10 +146,10 @@ def run(args: argparse.Namespace) -> int:
 def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import torch
 
-    from dtfsal.runtime.errors import UnavailableError
+    from dtfsal.engines.errors import UnavailableError
     from dtfsal.training.data.datasets import DataError, open_dataset
-    from dtfsal.training.evaluate_videos import evaluate_videos
-    from dtfsal.training.weights import load_weights
+    from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
+    from dtfsal.training.model.weights import load_weights
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UnavailableError("there is no GPU that PyTorch can use; leave --device out")
@@ -165,7 +165,7 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
 
 
 def _draw_bars(evaluation: "Evaluation", args: argparse.Namespace) -> None:
-    from dtfsal.training.bars import draw_bars
+    from dtfsal.training.evaluation.bars import draw_bars
 
     predictors = list(dict.fromkeys(row.predictor for row in evaluation.rows))
     for metric in BARS:
@@ -183,11 +183,11 @@ def _cell(value: float | None) -> str:
 def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
+    from dtfsal.training.data.density import fixation_density
     from dtfsal.training.data.stills import DEGREE_OF_WIDTH, read_stills, split_stills
-    from dtfsal.training.evaluate import evaluate_stills, mean_density
-    from dtfsal.training.metrics import fixation_density
+    from dtfsal.training.evaluation.evaluate import evaluate_stills, mean_density
+    from dtfsal.training.model.weights import load_weights
     from dtfsal.training.synthetic import random_sound
-    from dtfsal.training.weights import load_weights
 
     model = load_weights(args.weights)
     stills = read_stills(args.stills)
@@ -213,7 +213,8 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
     from dtfsal.training.data.stills import read_stills, split_stills
-    from dtfsal.training.evaluate import evaluate_clips, mean_density
+    from dtfsal.training.evaluation.evaluate import evaluate_clips, mean_density
+    from dtfsal.training.model.weights import load_weights
     from dtfsal.training.synthetic import (
         KINDS,
         Photograph,
@@ -223,7 +224,6 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         cutouts_from_folder,
         generate_scene,
     )
-    from dtfsal.training.weights import load_weights
 
     model = load_weights(args.weights)
     clip = model.config.clip

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare_osie(args: argparse.Namespace) -> int:
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
     from dtfsal.training.data.osie import prepare_osie
 
     if args.output is None:

@@ -17,10 +17,10 @@ def run_recipe_command(args: argparse.Namespace) -> int:
     """Train by the recipe; errors are for the caller to print."""
     import dataclasses
 
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
     from dtfsal.training.data.stills import read_stills, split_stills
-    from dtfsal.training.recipe import RECIPE_KEY, Recipe, run_recipe
-    from dtfsal.training.weights import save_weights
+    from dtfsal.training.model.weights import save_weights
+    from dtfsal.training.recipe.recipe import RECIPE_KEY, Recipe, run_recipe
 
     if args.output.suffix != ".safetensors" or not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output must be a .safetensors file in a folder that exists, not {args.output}")
@@ -76,7 +76,7 @@ def installed_encoder_weights() -> Path:
     Raises:
         UnavailableError: it is not installed.
     """
-    from dtfsal.runtime.errors import UnavailableError
+    from dtfsal.engines.errors import UnavailableError
 
     spec = importlib.util.find_spec(ENCODER_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -59,11 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reproduce; errors are for the caller to print."""
-    from dtfsal.runtime.errors import UsageError
-    from dtfsal.training.paper_tables import TABLES
-    from dtfsal.training.reproduce import Laboratory, markdown, reproduce, row_parameters
+    from dtfsal.engines.errors import UsageError
     from dtfsal.training.trainer.experiment import Schedule
     from dtfsal.training.trainer.loop import Report
+    from dtfsal.training.trainer.paper_tables import TABLES
+    from dtfsal.training.trainer.reproduce import Laboratory, markdown, reproduce, row_parameters
 
     table = TABLES[args.table]
     if not args.plan and (args.data is None or args.output is None):

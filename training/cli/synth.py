@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make scenes; errors are for the caller to print."""
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
     from dtfsal.training.synthetic import (
         SceneConfig,
         Sources,
@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
 def _write_video(scene: "Scene", path: Path, sample_rate_hz: int, *, plain: bool) -> None:
     import numpy as np
 
-    from dtfsal.runtime.writer import VideoWriter
-    from dtfsal.training.page import heat_overlay
+    from dtfsal.runtime.media.writer import VideoWriter
+    from dtfsal.training.evaluation.page import heat_overlay
 
     height, width = scene.frames.shape[1:3]
     with tempfile.TemporaryDirectory(prefix="dtfsal-") as folder:
@@ -116,7 +116,7 @@ def _write_video(scene: "Scene", path: Path, sample_rate_hz: int, *, plain: bool
 def _write_gaze(scene: "Scene", path: Path) -> None:
     import csv
 
-    from dtfsal.runtime.writer import atomic_output
+    from dtfsal.runtime.media.writer import atomic_output
 
     with atomic_output(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

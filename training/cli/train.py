@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; errors are for the caller to print."""
-    from dtfsal.runtime.errors import UsageError
+    from dtfsal.engines.errors import UsageError
 
     if (args.experiment is None) == (args.stills is None):
         raise UsageError("say what to train: an experiment's YAML file, or --stills DIR for the recipe of lite")

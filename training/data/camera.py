@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dtfsal.training.metrics import fixation_density
+from dtfsal.training.data.density import fixation_density
 
 Rgb = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]

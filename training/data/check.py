@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.check_frame_folders import check_frame_folders
 from dtfsal.training.data.check_prepared_videos import check_prepared_videos
 from dtfsal.training.data.datasets import Dataset

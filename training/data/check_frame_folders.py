@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from dtfsal.runtime.errors import MediaError
-from dtfsal.runtime.media import AudioReader
+from dtfsal.runtime.media.audio_reader import AudioReader
+from dtfsal.runtime.media.errors import MediaError
 from dtfsal.training.data.faults import Begin, Fault, SplitReport, frames_text, no_progress, ranges
 from dtfsal.training.data.frame_folders import FrameFolders, FrameFolderVideo
 from dtfsal.training.data.layouts import Split, VideoLists, numbered_files, pattern_parts, read_list, video_parent

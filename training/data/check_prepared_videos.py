@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dtfsal.runtime.errors import MediaError
-from dtfsal.runtime.media import VideoReader
+from dtfsal.runtime.media.errors import MediaError
+from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.check_frame_folders import sound_faults
 from dtfsal.training.data.faults import Begin, Fault, SplitReport, frames_text, no_progress
 from dtfsal.training.data.gaze_table import read_gaze

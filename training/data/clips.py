@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.runtime.preprocess import MelSlices
-from dtfsal.runtime.windows import (
-    AudioSpec,
-    ClipSpec,
+from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
+from dtfsal.runtime.frontend.log_mel import MelSlices
+from dtfsal.runtime.frontend.windows import (
     Padding,
     fold_times,
     iter_windows,

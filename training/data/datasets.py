@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.frame_folders import FrameFolders
 from dtfsal.training.data.layouts import SPLITS, FolderVideos, Layout, NumberedVideos, Split, VideoLists
 from dtfsal.training.data.prepared_videos import PreparedVideos

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.media import AudioReader
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.training.data.layouts import (
     SPLITS,
     Layout,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dtfsal.runtime.errors import UnavailableError, UsageError
+from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.training.data.stills import COLUMNS, DataError
 
 WIDTH, HEIGHT = 640, 480

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from dtfsal.runtime.errors import UnavailableError
+from dtfsal.engines.errors import UnavailableError
 from dtfsal.training.data.stills import DataError, Points, Rgb
 
 Floats = npt.NDArray[np.float32]

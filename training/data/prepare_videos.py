@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dtfsal.runtime.errors import MediaError, UsageError
-from dtfsal.runtime.media import VideoReader
-from dtfsal.runtime.writer import atomic_output
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.media.errors import MediaError
+from dtfsal.runtime.media.video import VideoReader
+from dtfsal.runtime.media.writer import atomic_output
 from dtfsal.training.data.gaze_table import gaze_of_frames, read_gaze
 from dtfsal.training.data.layouts import Split
 from dtfsal.training.data.prepared_videos import (

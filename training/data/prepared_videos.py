@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.media import AudioReader
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.media.audio_reader import AudioReader
+from dtfsal.training.data.density import fixation_density
 from dtfsal.training.data.gaze_table import FrameGaze
 from dtfsal.training.data.layouts import SPLITS, Split
 from dtfsal.training.data.picture_files import read_rgb
 from dtfsal.training.data.stills import DEGREE_OF_WIDTH, DataError, Points, Rgb
 from dtfsal.training.data.video_frames import FrameIndex, VideoFrames
 from dtfsal.training.data.video_item import Floats, Times
-from dtfsal.training.metrics import fixation_density
 
 FORMAT = 1
 SMALLEST_SIGMA = 0.5  # pixels; a narrower gaussian falls between them

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from dtfsal.runtime.errors import DtfsalError
+from dtfsal.engines.errors import DtfsalError
 
 Points = npt.NDArray[np.float32]
 Rgb = npt.NDArray[np.uint8]

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.preprocess import MelSlices, normalise_clip, resize_frame
-from dtfsal.runtime.windows import AudioSpec, ClipSpec, Padding, iter_windows
+from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.frontend.log_mel import MelSlices
+from dtfsal.runtime.frontend.preprocess import normalise_clip, resize_frame
+from dtfsal.runtime.frontend.windows import Padding, iter_windows
 from dtfsal.training.data.camera import vary_colour
 from dtfsal.training.data.clips import mel_slices, window_of
 from dtfsal.training.data.stills import DataError, Points, Rgb

@@ -1,7 +1,7 @@
 """The frames of a video file by number, decoded when they are asked for: an index tells where a decoder must start.
 
-Frames, their numbers and their times are those of `dtfsal.runtime.media.VideoReader`, which reads a file from its start
-only. Files whose frames have no usable timestamps are read so here, too.
+Frames, their numbers and their times are those of `dtfsal.runtime.media.video.VideoReader`, which reads a file from its
+start only. Files whose frames have no usable timestamps are read so here, too.
 """
 
 import contextlib
@@ -17,9 +17,10 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.runtime.errors import MediaError, UsageError
-from dtfsal.runtime.media import VideoInfo, VideoReader
-from dtfsal.runtime.preprocess import resize_frame
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.frontend.preprocess import resize_frame
+from dtfsal.runtime.media.errors import MediaError
+from dtfsal.runtime.media.video import VideoInfo, VideoReader
 from dtfsal.training.data.stills import DataError, Rgb
 from dtfsal.training.data.video_item import Times
 

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.training.metrics import fixation_density
+from dtfsal.training.data.density import fixation_density
 
 Floats = npt.NDArray[np.float32]
 Rng = np.random.Generator

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.camera import Shot, random_shot, vary_colour
 from dtfsal.training.data.stills import Points, Rgb
 from dtfsal.training.synthetic.gaze import GazeModel, GazeTrack, lagged, remembered

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.stills import DataError
 
 Rgb = npt.NDArray[np.uint8]

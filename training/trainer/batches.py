@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.training_clips import TrainingClips
 
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dtfsal.training.model.weights import WeightsError
 from dtfsal.training.trainer.experiment import Experiment, experiment_from
-from dtfsal.training.weights import WeightsError
 
 FILE = "last.safetensors"
 KEY = "dtfsal.checkpoint"

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.training.config import ModelConfig, resolve_config
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.training_clips import Augmentation
+from dtfsal.training.model.config import ModelConfig, resolve_config
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Trained = Literal["all", "fusion"]
@@ -229,7 +229,7 @@ def read_experiment(path: Path, *, changes: Sequence[str] = ()) -> Experiment:
         UsageError: it cannot be read, or a setting is unknown or cannot be.
         UnavailableError: PyYAML is not installed.
     """
-    from dtfsal.runtime.errors import UnavailableError
+    from dtfsal.engines.errors import UnavailableError
 
     try:
         import yaml

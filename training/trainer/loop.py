@@ -19,19 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dtfsal.runtime.errors import OutputError, UnavailableError, UsageError
+from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.training_clips import TrainingClips
 from dtfsal.training.data.video_item import VideoItem
-from dtfsal.training.losses import saliency_loss
-from dtfsal.training.model import DTFSal, build_model
+from dtfsal.training.model.losses import saliency_loss
+from dtfsal.training.model.network import DTFSal, build_model
+from dtfsal.training.model.weights import save_weights
 from dtfsal.training.trainer.batches import Share, epoch_batches, loaded
 from dtfsal.training.trainer.checkpoint import FILE, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from dtfsal.training.trainer.cross_process_norm import across_processes
 from dtfsal.training.trainer.experiment import Experiment
 from dtfsal.training.trainer.start import checkpoint_blocks, start_model, trained_parameters
 from dtfsal.training.trainer.validation import average_weights, means_of, validation_sums
-from dtfsal.training.weights import save_weights
 
 PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 BEST = "best.safetensors"

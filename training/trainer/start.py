@@ -7,16 +7,16 @@ from pathlib import Path
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.training.model import DTFSal
-from dtfsal.training.trainer.experiment import Start, Trained
-from dtfsal.training.weights import (
+from dtfsal.engines.errors import UsageError
+from dtfsal.training.model.network import DTFSal
+from dtfsal.training.model.weights import (
     WeightsError,
     load_audioset_weights,
     load_imagenet_weights,
     load_kinetics_weights,
     load_weights,
 )
+from dtfsal.training.trainer.experiment import Start, Trained
 
 # What hears, and what brings both together: Table 11's "audio fusion".
 FUSION_PARTS = ("audio.", "fusion.", "synchrony.")

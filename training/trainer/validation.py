@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dtfsal.runtime.windows import AudioSpec, ClipSpec
+from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.training.data.training_clips import evaluation_windows, fixation_map, resized_density
 from dtfsal.training.data.video_item import VideoItem
-from dtfsal.training.losses import correlation, kl_divergence
-from dtfsal.training.metrics import nss, sim
+from dtfsal.training.evaluation.metrics import nss, sim
+from dtfsal.training.model.losses import correlation, kl_divergence
 
 NAMES = ("loss", "cc", "kl", "sim", "nss")
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../../../engines/frontend/native/picture.cuh"
+#include "../../../engines/native/frontend/source/picture.cuh"
 
 namespace dtfsal {
 

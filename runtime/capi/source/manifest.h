@@ -1,4 +1,4 @@
-// What an engine's folder says of itself; the same record, and the same checks, as dtfsal.engines.manifest.
+// What an engine's folder says of itself; the same record, and the same checks, as dtfsal.engines.bundle.manifest.
 #pragma once
 
 #include <array>

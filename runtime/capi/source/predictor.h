@@ -1,4 +1,4 @@
-// A live stream: frames and sound go in, maps come out. The rules are those of dtfsal.runtime.stream.
+// A live stream: frames and sound go in, maps come out. The rules are those of dtfsal.runtime.predict.stream.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,5 @@
-// Sound with timestamps to log-mel slices on one grid, as dtfsal.runtime.sound_line and dtfsal.runtime.log_mel make them.
+// Sound with timestamps to log-mel slices on one grid, as dtfsal.runtime.media.sound_line and
+// dtfsal.runtime.frontend.log_mel make them.
 #pragma once
 
 #include <complex>

@@ -1,4 +1,5 @@
-// Which frames and which sound belong to a frame's map; the rules of dtfsal.runtime.windows, in the same arithmetic.
+// Which frames and which sound belong to a frame's map; the rules of dtfsal.runtime.frontend.windows, in the same
+// arithmetic.
 #pragma once
 
 #include <cstdint>

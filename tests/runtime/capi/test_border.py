@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec
+from dtfsal.engines.errors import EngineError, UnavailableError, UsageError
 from dtfsal.runtime.capi import NativePredictor, build_native_runtime
 from dtfsal.runtime.capi.library import (
     BAD_ARGUMENT,
@@ -30,7 +31,6 @@ from dtfsal.runtime.capi.library import (
     ProgressFunction,
     onnxruntime_library,
 )
-from dtfsal.runtime.errors import EngineError, UnavailableError, UsageError
 
 CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
 AUDIO = AudioSpec(slices=9, height=12, width=20)

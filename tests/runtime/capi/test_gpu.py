@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtfsal.engines.gpu_driver import find_gpu_driver
-from dtfsal.engines.plugins.build import tensorrt_headers
+from dtfsal.engines.gpu.driver import find_gpu_driver
+from dtfsal.engines.native.deform_conv.build import tensorrt_headers
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.capi import NativePredictor, build_native_runtime
 

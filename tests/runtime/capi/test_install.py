@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec
-from dtfsal.engines.gpu_driver import find_gpu_driver
-from dtfsal.engines.plugins.build import tensorrt_headers
+from dtfsal.engines.errors import OutputError, UnavailableError
+from dtfsal.engines.gpu.driver import find_gpu_driver
+from dtfsal.engines.native.deform_conv.build import tensorrt_headers
 from dtfsal.runtime.capi.build import SOURCES, build_native_runtime, install_native_runtime
 from dtfsal.runtime.capi.library import NativeLibrary, Options, onnxruntime_library
-from dtfsal.runtime.errors import OutputError, UnavailableError
 
 ROOT = Path(__file__).parents[3]
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -284,7 +284,7 @@ def test_the_build_command(tmp_path, need_programs):
 
 
 def test_without_a_compiler(monkeypatch, tmp_path):
-    from dtfsal.engines import native_build
+    from dtfsal.engines.native import builder as native_build
 
     monkeypatch.setattr(native_build.shutil, "which", lambda _: None)
     with pytest.raises(UnavailableError, match="install cmake"):
@@ -303,4 +303,4 @@ def test_sources_are_in_the_wheel(tmp_path):
     assert needed <= shipped
     outside = set(re.findall(r"CMAKE_CURRENT_SOURCE_DIR\}/(\.\./[\w/.]+)", (SOURCES / "CMakeLists.txt").read_text()))
     # which the wheel carries at the same places
-    assert outside == {"../../engines/frontend/native", "../../engines/native_project.cmake"}
+    assert outside == {"../../engines/native/frontend/source", "../../engines/native/project.cmake"}

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from dtfsal.benchmarks.budget import check, read_budget
-from dtfsal.benchmarks.instructions import instruction_counts
+from dtfsal.benchmarks.count.budget import check, read_budget
+from dtfsal.benchmarks.count.instructions import instruction_counts
 from dtfsal.engines.errors import UnavailableError, UsageError
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtfsal.engines import AudioSpec, ClipSpec, open_engine
+from dtfsal.engines.errors import UsageError
 from dtfsal.runtime import AudioReader, SaliencyPredictor, StreamPredictor, VideoReader, resize_map
 from dtfsal.runtime.capi import NativePredictor
-from dtfsal.runtime.errors import UsageError
 
 CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
 AUDIO = AudioSpec(slices=9, height=12, width=20)
@@ -410,7 +410,7 @@ def test_an_engine_with_operators_of_our_own(library, make_toy_engine, kernel_li
     from onnx import helper, numpy_helper
 
     from dtfsal.engines import read_bundle, write_bundle
-    from dtfsal.engines.cpu_kernels import DOMAIN, WINOGRAD_CONV
+    from dtfsal.engines.native.cpu_kernels import DOMAIN, WINOGRAD_CONV
 
     plain = read_bundle(make_toy_engine(CLIP, None))
     model = onnx.load(plain.file("model.onnx"))

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dtfsal.engines import AudioSpec, ClipSpec, DtfsalError, Manifest
-from dtfsal.engines.threads import default_threads
+from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.runtime.capi.build import SOURCES
 from dtfsal.runtime.capi.library import MATRICES
-from dtfsal.runtime.log_mel import log_mel_slice, resize_slice
-from dtfsal.runtime.maps import resize_map
-from dtfsal.runtime.preprocess import resize_frame
-from dtfsal.runtime.windows import EQUAL_SECONDS, slice_indices, tap_interval
+from dtfsal.runtime.frontend.log_mel import log_mel_slice, resize_slice
+from dtfsal.runtime.frontend.preprocess import resize_frame
+from dtfsal.runtime.frontend.windows import EQUAL_SECONDS, slice_indices, tap_interval
+from dtfsal.runtime.predict.maps import resize_map
 
 AUDIO = AudioSpec(slices=9, height=112, width=192)
 # Pillow 13 resizes columns first where that is less work; a level may then differ by one.

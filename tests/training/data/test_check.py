@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.cli import main
-from dtfsal.runtime.errors import UsageError
 from dtfsal.training.data.check import check_dataset
 from dtfsal.training.data.datasets import DATASETS
 from dtfsal.training.data.faults import KINDS, ranges

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.datasets import DATASETS, open_dataset
 from dtfsal.training.data.picture_files import fixated_points, read_fixation_map, read_map, read_rgb
 from dtfsal.training.data.stills import DataError
@@ -295,7 +295,7 @@ def test_damaged_files_are_named(tmp_path):
 def test_without_scipy_one_sentence_says_so(make_miniature, monkeypatch):
     import sys
 
-    from dtfsal.runtime.errors import UnavailableError
+    from dtfsal.engines.errors import UnavailableError
 
     item = open_dataset("avad", make_miniature("avad", count=2), "test", fold=1)[0]
     monkeypatch.setitem(sys.modules, "scipy.io", None)

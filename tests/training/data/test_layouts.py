@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.layouts import (
     FolderVideos,
     Layout,

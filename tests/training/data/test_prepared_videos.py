@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.media import VideoReader
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.prepare_videos import PrepareOptions, choose_splits, prepare_videos
 from dtfsal.training.data.prepared_videos import read_table

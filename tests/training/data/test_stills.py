@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtfsal.runtime.errors import UsageError
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.osie import prepare_osie
 from dtfsal.training.data.stills import DataError, Still, read_stills, split_stills
 

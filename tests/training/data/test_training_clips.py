@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.runtime.media import AudioReader, VideoReader
-from dtfsal.runtime.preprocess import MelSlices, normalise_clip, resize_frame
-from dtfsal.runtime.windows import iter_windows
-from dtfsal.training.config import PRESETS
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.frontend.log_mel import MelSlices
+from dtfsal.runtime.frontend.preprocess import normalise_clip, resize_frame
+from dtfsal.runtime.frontend.windows import iter_windows
+from dtfsal.runtime.media.audio_reader import AudioReader
+from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.stills import DataError
 from dtfsal.training.data.training_clips import (
@@ -17,6 +18,7 @@ from dtfsal.training.data.training_clips import (
     fixation_map,
     resized_density,
 )
+from dtfsal.training.model.config import PRESETS
 
 TINY = PRESETS["tiny"]
 

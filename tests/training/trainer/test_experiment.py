@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtfsal.runtime.errors import UsageError
-from dtfsal.training.config import PRESETS
+from dtfsal.engines.errors import UsageError
+from dtfsal.training.model.config import PRESETS
 from dtfsal.training.trainer.experiment import Experiment, Schedule, experiment_from, read_experiment
 
 LEAST = {"name": "a", "model": {"preset": "tiny"}, "data": {"dataset": "avad", "root": "x"}}

@@ -15,15 +15,15 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.cli import main
-from dtfsal.runtime.errors import UsageError
 from dtfsal.training import build_model
+from dtfsal.training.model.weights import WeightsError, load_weights, save_weights
 from dtfsal.training.trainer.batches import Share, epoch_batches
 from dtfsal.training.trainer.cross_process_norm import CrossProcessBatchNorm2d, across_processes
 from dtfsal.training.trainer.experiment import experiment_from
 from dtfsal.training.trainer.loop import train
 from dtfsal.training.trainer.start import FUSION_PARTS, checkpoint_blocks, take_over, trained_parameters
-from dtfsal.training.weights import WeightsError, load_weights, save_weights
 
 SMALL = {"frames": 4, "height": 64, "width": 96}
 

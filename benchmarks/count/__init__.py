@@ -1,0 +1,1 @@
+"""What a model costs by count: FLOPs, parameters, memory, instructions, budgets."""

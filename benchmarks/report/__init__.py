@@ -1,0 +1,1 @@
+"""Results as pictures and comparisons, and all of them measured anew."""

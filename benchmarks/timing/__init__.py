@@ -1,0 +1,1 @@
+"""How fast a model runs: latency, scaling, layers, live speed, streams, stages."""

@@ -1,0 +1,219 @@
+"""Live speed, end to end: a video file in, a map for every frame out, in the steady state.
+
+Each run is a process of its own, so that the memory is the engine's alone and nothing is warm but the disk. What is
+timed is the way from one map to the next while frames are decoded and windows are full: at the video's start many
+frames are encoded for one map, and at its end none.
+"""
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.measure.own_process import in_own_process
+from dtfsal.engines import Device, Manifest, read_bundle
+from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.runtime.cli._common import format_bytes, peak_memory_bytes
+from dtfsal.runtime.frontend.windows import tap_interval
+from dtfsal.runtime.media.video import VideoInfo, probe
+from dtfsal.runtime.predict.predictor import SaliencyPredictor
+
+STAGES = ("preprocess", "engine", "wait")  # of the engine's thread; the rest of a map's time is "other"
+BESIDE = "decode"  # in a thread of its own, ahead of the engine
+PACKAGES = ("dtfsal", "onnxruntime", "numpy", "av")
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveRun:
+    """One run over a video.
+
+    Attributes:
+        seconds: from one map to the next, for each map of the steady state.
+        stages: seconds by stage, all of them together.
+        first_map_seconds: from the opening of the video to its first map; the engine is open and warm by then.
+        peak_memory_bytes: the most that the process has held at once, or None.
+        other_cores: what other processes used meanwhile, or None.
+        backend: what ran the engine, as `Engine.describe` has it.
+    """
+
+    seconds: tuple[float, ...]
+    stages: Mapping[str, float]
+    first_map_seconds: float
+    peak_memory_bytes: int | None
+    other_cores: float | None
+    backend: dict[str, Any]
+
+
+def run_once(engine: Path, video: Path, device: Device, threads: int | None) -> LiveRun:
+    """Predict a video in this process, and time its steady state.
+
+    Raises:
+        UsageError: the video is too short to have one.
+        DtfsalError: the engine or the video cannot be used.
+    """
+    with SaliencyPredictor(engine, device=device, threads=threads) as predictor:
+        predictor.engine.warm_up()
+        others = OtherCores()
+        marks = [(time.perf_counter(), dict[str, float]())]
+        with predictor.predict_file(video) as prediction:
+            assert prediction.info is not None
+            interval = prediction.info.frame_interval_seconds
+            marks.extend((time.perf_counter(), dict(prediction.clock.seconds)) for _ in prediction)
+        other_cores = others.mean()
+        # A window's span in frames: after so many each map has one new frame, and so many before the end as well.
+        span = math.ceil(predictor.clip.frames * tap_interval(predictor.clip, interval) / interval)
+        steady = marks[span : len(marks) - span]
+        if len(steady) < 3:
+            raise UsageError(
+                f"{video} has {len(marks) - 1} frames, and a steady state begins {span} after the first and ends "
+                f"{span} before the last: take a longer video"
+            )
+        first, last = steady[0][1], steady[-1][1]
+        return LiveRun(
+            seconds=tuple(after[0] - before[0] for before, after in itertools.pairwise(steady)),
+            stages={stage: last.get(stage, 0.0) - first.get(stage, 0.0) for stage in (*STAGES, BESIDE)},
+            first_map_seconds=marks[1][0] - marks[0][0],
+            peak_memory_bytes=peak_memory_bytes(),
+            other_cores=other_cores,
+            backend=predictor.engine.describe()["backend"],
+        )
+
+
+def live(
+    engine: Path,
+    video: Path,
+    *,
+    without_reuse: Path | None = None,
+    runs: int = 3,
+    device: Device = "auto",
+    threads: int | None = None,
+    command: Sequence[str] = (),
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measure an engine, and one of the same model whose windows share nothing, in turn.
+
+    Args:
+        engine: the engine's folder.
+        video: a video of more than two windows' length.
+        without_reuse: the folder of an engine with a single graph, or None.
+        runs: over the video, with each engine.
+        device: what runs the engines.
+        threads: of the engines on the CPU; None for the physical cores.
+        command: the command line, to be kept with the result.
+        progress: called after each run.
+
+    Returns:
+        The report as JSON types.
+
+    Raises:
+        EngineMismatchError: the second engine has several graphs, or is of another model.
+        DtfsalError: an engine or the video cannot be used.
+    """
+    manifest, info = read_bundle(engine).manifest, probe(video)
+    paths = [engine]
+    if without_reuse is not None:
+        _check_same_model(manifest, without_reuse)
+        paths.append(without_reuse)
+    results: list[list[LiveRun]] = [[] for _ in paths]
+    for _ in range(runs):
+        for path, measured in zip(paths, results, strict=True):
+            measured.append(_in_a_process(path, video, device, threads))
+            progress()
+    rows = [_row(read_bundle(path).manifest, measured, info) for path, measured in zip(paths, results, strict=True)]
+    others = [run.other_cores for measured in results for run in measured if run.other_cores is not None]
+    return {
+        "model": manifest.model_name,
+        "precision": manifest.precision,
+        "target": manifest.target,
+        "weights": manifest.weights["source"],
+        "size": [manifest.clip.height, manifest.clip.width],
+        "video": {
+            "name": video.name,
+            "size": [info.height, info.width],
+            "frame_rate_hz": 1 / info.frame_interval_seconds,
+            "has_audio": info.has_audio,
+        },
+        "runs": runs,
+        "backend": results[0][0].backend,
+        "other_cores": statistics.mean(others) if others else None,
+        "rows": rows,
+        "machine": machine(PACKAGES),
+        "command": list(command),
+    }
+
+
+def _check_same_model(manifest: Manifest, without_reuse: Path) -> None:
+    other = read_bundle(without_reuse).manifest
+    if "window" not in other.graphs:
+        raise EngineMismatchError(
+            f"{without_reuse} encodes each frame once as well: build an engine with --single-graph to compare with"
+        )
+    if (other.model_config, other.weights) != (manifest.model_config, manifest.weights):
+        raise EngineMismatchError(
+            f"{without_reuse} is {other.model_name!r} of {other.weights['source']} and not {manifest.model_name!r} of "
+            f"{manifest.weights['source']}: build both of the same weights"
+        )
+
+
+def _in_a_process(engine: Path, video: Path, device: Device, threads: int | None) -> LiveRun:
+    return in_own_process(run_once, engine, video, device, threads)
+
+
+def _row(manifest: Manifest, runs: list[LiveRun], info: VideoInfo) -> dict[str, Any]:
+    seconds = [interval for run in runs for interval in run.seconds]
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    stages = {stage: 1000 * sum(run.stages[stage] for run in runs) / len(seconds) for stage in (*STAGES, BESIDE)}
+    peaks = [run.peak_memory_bytes for run in runs if run.peak_memory_bytes is not None]
+    rate = len(seconds) / sum(seconds)
+    return {
+        "form": "whole windows" if "window" in manifest.graphs else "each frame encoded once",
+        "maps": len(seconds),
+        "median_ms": 1000 * median,
+        "quartiles_ms": [1000 * low, 1000 * high],
+        "mean_ms": 1000 / rate,
+        "maps_per_second": rate,
+        "of_real_time": rate * info.frame_interval_seconds,
+        "stages_ms": {**stages, "other": 1000 / rate - sum(stages[stage] for stage in STAGES)},
+        "first_map_ms": 1000 * statistics.median(run.first_map_seconds for run in runs),
+        "peak_memory_bytes": max(peaks, default=None),
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a table with the facts it stands on."""
+    video, host, backend = report["video"], report["machine"], report["backend"]
+    lines = [
+        f"| {report['model']}, {report['precision']}, live | maps/s | ms per map | quartiles | "
+        f"{' | '.join(STAGES)} | other | beside it: {BESIDE} | first map | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        low, high = row["quartiles_ms"]
+        peak = row["peak_memory_bytes"]
+        cells = (
+            row["form"],
+            f"{row['maps_per_second']:.3g} ({row['of_real_time']:.2f}x real time)",
+            f"{row['median_ms']:.3g}",
+            f"{low:.3g}-{high:.3g}",
+            *(f"{row['stages_ms'][stage]:.3g}" for stage in (*STAGES, "other", BESIDE)),
+            f"{row['first_map_ms']:.3g} ms",
+            "unknown" if peak is None else format_bytes(peak),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    (height, width), (source_height, source_width) = report["size"], video["size"]
+    sound = "with sound" if video["has_audio"] else "without sound"
+    maps = ", ".join(f"{row['maps']}" for row in report["rows"])
+    lines += [
+        "",
+        f"Milliseconds per map of the steady state, stages as means; maps of {width}x{height} from {video['name']} "
+        f"({source_width}x{source_height}, {video['frame_rate_hz']:.4g} Hz, {sound}), {maps} maps in {report['runs']} "
+        f"interleaved runs; weights: {report['weights']}; {backend['name']} on {backend['device']}, "
+        f"{backend['threads']} threads; {host['cpu']}, {host['cores']} cores; {software(host, report['other_cores'])}. "
+        f"`{' '.join(report['command'])}`",
+    ]
+    return "\n".join(lines) + "\n"

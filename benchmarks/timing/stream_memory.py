@@ -1,0 +1,167 @@
+"""Does a stream's memory grow? Frames are pushed as fast as they are taken, far faster than the engine makes maps.
+
+Each predictor has a process of its own. One thread pushes frames and sound, another polls; what the engine has no time
+for is dropped. The process's resident memory is read a few hundred times on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from dtfsal.benchmarks.machine.host import machine, software
+from dtfsal.benchmarks.measure.own_process import in_own_process
+from dtfsal.benchmarks.timing.stream import PACKAGES, SOUND_RATE_HZ, read_clip
+from dtfsal.engines import read_bundle
+from dtfsal.runtime.capi import NativePredictor
+from dtfsal.runtime.predict.stream import StreamPredictor
+
+READINGS = 400
+SETTLED = 0.1  # of the frames: by then all buffers have their sizes
+FORMS: dict[str, Callable[..., StreamPredictor | NativePredictor]] = {"Python": StreamPredictor, "C": NativePredictor}
+
+
+def resident_bytes() -> int:
+    """This process's memory that is in use now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def run_once(engine: Path, form: str, video: Path, frames: int, library: str | None) -> dict[str, Any]:
+    """Push `frames` frames in this process.
+
+    Raises:
+        DtfsalError: the engine, the video or the library cannot be used.
+    """
+    clip = read_clip(video, 25)
+    options = {} if form == "Python" else {"library": library}
+    readings, problems = [], []
+    with FORMS[form](engine, frame_rate_hz=clip.rate_hz, max_ready=1, **options) as stream:
+        pushing = threading.Event()
+
+        def poll() -> None:
+            try:
+                while not pushing.is_set():
+                    if stream.poll() is None:
+                        time.sleep(0.001)
+            except Exception as error:
+                problems.append(error)
+
+        poller = threading.Thread(target=poll)
+        poller.start()
+        begun = time.perf_counter()
+        for index in range(frames):
+            stream.push_audio(clip.sound_of(index), index / clip.rate_hz, SOUND_RATE_HZ)
+            stream.push_frame(clip.frames[index % len(clip.frames)], index / clip.rate_hz)
+            if index % max(1, frames // READINGS) == 0:
+                readings.append([index, resident_bytes()])
+        seconds = time.perf_counter() - begun
+        pushing.set()
+        poller.join()
+        readings.append([frames, resident_bytes()])
+        counts = stream.counts
+    if problems:
+        raise problems[0]
+    settled = [held for index, held in readings if index >= SETTLED * frames]
+    return {
+        "form": form,
+        "seconds": seconds,
+        "maps": counts.maps,
+        "dropped_maps": counts.dropped_maps,
+        "settled_bytes": settled[0],
+        "most_bytes": max(settled),
+        "last_bytes": settled[-1],
+        "readings": readings,
+    }
+
+
+def memory(
+    engine: Path,
+    video: Path,
+    *,
+    frames: int = 100_000,
+    library: str | None = None,
+    command: Sequence[str] = (),
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measure the stream in Python and in C, one after the other.
+
+    Args:
+        engine: the engine's folder, for the CPU.
+        video: a clip.
+        frames: to push.
+        library: of libdtfsal; see `NativeLibrary`.
+        command: the command line, to be kept with the result.
+        progress: called after each form.
+
+    Returns:
+        The report as JSON types.
+
+    Raises:
+        DtfsalError: the engine, the video or the library cannot be used.
+    """
+    manifest = read_bundle(engine).manifest
+    rows = []
+    for form in FORMS:
+        rows.append(in_own_process(run_once, engine, form, video, frames, library))
+        progress()
+    return {
+        "model": manifest.model_name,
+        "precision": manifest.precision,
+        "video": video.name,
+        "frames": frames,
+        "rows": rows,
+        "machine": machine(PACKAGES),
+        "command": list(command),
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a table with the facts it stands on."""
+    lines = [
+        f"| {report['frames']} frames | memory after {SETTLED:.0%} | most after that | at the end | maps |",
+        "|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        sizes = (f"{row[name] / 2**20:.1f} MiB" for name in ("settled_bytes", "most_bytes", "last_bytes"))
+        lines.append(f"| {row['form']} | {' | '.join(sizes)} | {row['maps']} |")
+    host = report["machine"]
+    lines += [
+        "",
+        f"Resident memory of a process that pushes frames of {report['video']} and their sound to "
+        f"{report['model']}, {report['precision']}, as fast as they are taken, while a second thread polls; what the "
+        f"engine has no time for is dropped. {host['cpu']}, {host['cores']} cores; {software(host, None)}. "
+        f"`{' '.join(report['command'])}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def draw(report: dict[str, Any]) -> Image.Image:
+    """Memory over frames, a line for each form, from 0."""
+    width, height, left, top, right, bottom = 900, 360, 70, 40, 20, 40
+    page = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(page)
+    most = 1.15 * max(held for row in report["rows"] for _, held in row["readings"]) / 2**20
+
+    def place(index: float, mebibytes: float) -> tuple[float, float]:
+        across, up = index / report["frames"], mebibytes / most
+        return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
+
+    step = next(size for size in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**9) if most / size <= 8)
+    for level in range(0, int(most) + 1, step):
+        pen.line((*place(0, level), *place(report["frames"], level)), fill=(225, 225, 225))
+        pen.text((10, place(0, level)[1] - 6), f"{level} MiB", fill=(60, 60, 60))
+    for fifth in range(6):
+        index = report["frames"] * fifth // 5
+        pen.text((place(index, 0)[0] - 20, height - bottom + 8), f"{index}", fill=(60, 60, 60))
+    pen.text((width // 2 - 20, height - 18), "frames", fill=(60, 60, 60))
+    for number, row in enumerate(report["rows"]):
+        colour = ((66, 120, 172), (240, 126, 50))[number]
+        pen.line([place(index, held / 2**20) for index, held in row["readings"]], fill=colour, width=2)
+        pen.text((left + 10 + 260 * number, 12), f"{row['form']}: {row['maps']} maps", fill=colour)
+    return page

@@ -1,0 +1,1 @@
+"""An NVIDIA GPU: its driver, its memory and streams, and arrays in its memory."""

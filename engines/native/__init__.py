@@ -1,0 +1,1 @@
+"""Native code: the operators and the front-end in C++ and CUDA, and the builder that compiles them."""

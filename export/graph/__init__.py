@@ -1,0 +1,1 @@
+"""The model as ONNX graphs: parts, lowering, conversion, simplification, costs."""

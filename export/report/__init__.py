@@ -1,0 +1,1 @@
+"""How an engine computes a model, as a table and as a picture."""

@@ -1,0 +1,1 @@
+"""Live sources, and the page that shows a live picture."""

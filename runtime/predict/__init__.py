@@ -1,0 +1,1 @@
+"""From frames and sound to maps: files (predictor.py) and live streams (stream.py)."""

@@ -1,0 +1,276 @@
+"""From a video with sound, in any form, to one saliency map per frame.
+
+    with SaliencyPredictor("engines/dtfsal") as predictor:
+        for frame in predictor.predict_file("clip.mp4"):
+            print(frame.time_seconds, frame.saliency_map.max())
+
+Memory does not grow with the video: frames are brought to the model's size as they are decoded, and only those that a
+later window needs are held. A file's next frames are decoded while the engine works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dtfsal.engines import Device, Engine, open_engine
+from dtfsal.engines.errors import UsageError
+from dtfsal.runtime.frontend.log_mel import MelSlices
+from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
+from dtfsal.runtime.frontend.samples import mono_samples, resampled_chunks
+from dtfsal.runtime.frontend.windows import PADDINGS, ClipWindow, Padding, iter_windows
+from dtfsal.runtime.media.audio_reader import AudioReader
+from dtfsal.runtime.media.video import Frame, PictureFrame, VideoReader
+from dtfsal.runtime.predict.frame_maps import FrameMaps
+from dtfsal.runtime.predict.maps import (
+    NORMALISATIONS,
+    Normalisation,
+    SaliencyMap,
+    check_sigma,
+    normalise_map,
+    resize_map,
+    smooth_map,
+)
+from dtfsal.runtime.predict.pipeline import read_ahead
+from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame, Sound
+from dtfsal.runtime.predict.stage_clock import StageClock
+from dtfsal.runtime.predict.window_runners import ReadyFrame, WindowRunner, finite_map, runner_type
+
+
+class SaliencyPredictor:
+    """Predicts where people look, one map for every input frame. A context manager that closes its engine.
+
+    Args:
+        engine: an engine bundle's folder, or an engine that is already open; the latter stays open on `close`.
+        padding: what replaces frames before the video's start and after its end: "reverse" mirrors the video,
+            "repeat" holds its first or last frame.
+        stride: predict every stride-th frame and the last; maps between are linear in time.
+        smoothing_sigma: gaussian blur of the maps, standard deviation in pixels of the model's map; 0 for none.
+        normalisation: scale of each map: "none" for the model's own values in [0, 1], "max" for a largest value of 1,
+            "sum" for a sum of 1, "range" for 0 to 1.
+        device: "cpu", "cuda", or "auto"; see `dtfsal.engines.open_engine`.
+        threads: CPU threads of the engine; None for the physical cores that this process may use.
+
+    Raises:
+        UsageError: an argument has a value that can't work.
+        EngineError: the bundle is missing, damaged or not one.
+        EngineMismatchError: its graphs are not ones that this predictor can feed.
+        UnavailableError: what runs the engine is absent.
+    """
+
+    def __init__(
+        self,
+        engine: str | os.PathLike[str] | Engine,
+        *,
+        padding: Padding = "reverse",
+        stride: int = 1,
+        smoothing_sigma: float = 0.0,
+        normalisation: Normalisation = "none",
+        device: Device = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if padding not in PADDINGS:
+            raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+        if type(stride) is not int or stride < 1:
+            raise UsageError(f"stride must be a positive integer, not {stride!r}")
+        check_sigma(smoothing_sigma)
+        if normalisation not in NORMALISATIONS:
+            raise UsageError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
+        self.padding = padding
+        self.stride = stride
+        self.smoothing_sigma = smoothing_sigma
+        self.normalisation = normalisation
+        self._owns_engine = not isinstance(engine, Engine)
+        self.engine = engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads)
+        try:
+            self._runner_type = runner_type(self.engine)
+        except BaseException:
+            self.close()
+            raise
+        self.clip = self.engine.manifest.clip
+        self.audio = self.engine.manifest.audio
+
+    def predict_file(self, path: str | os.PathLike[str]) -> Prediction:
+        """Predict a video file.
+
+        The file is opened now, so a bad one fails here. An audio-visual engine hears silence where the file has no
+        sound, and `Prediction.sound` says so.
+
+        Raises:
+            MediaError: the file is missing, damaged or holds no video; also raised later, while iterating.
+        """
+        clock = StageClock()
+        runner = self._runner_type(self.engine)
+        chunks: Iterator[npt.NDArray[np.float32]] = iter(())
+        with contextlib.ExitStack() as stack, clock.stage("decode"):
+            reader = stack.enter_context(VideoReader(path, size=(self.clip.height, self.clip.width)))
+            audio_reader: AudioReader | None = None
+            sound: Sound = "unused"
+            if self.audio is not None:
+                sound = "used" if reader.info.has_audio else "silence"
+            if self.audio is not None and sound == "used":
+                audio_reader = stack.enter_context(
+                    AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds)
+                )
+                chunks = iter(audio_reader)
+            resources = stack.pop_all()
+        decoded: Iterable[Frame | PictureFrame] = reader.pictures() if runner.takes_pictures else reader
+        pictures = read_ahead(clock.timed("decode", decoded))
+        resources.callback(pictures.close)
+        waited = clock.timed("wait", pictures)
+        frames = self._predict(runner, waited, reader.info.frame_interval_seconds, chunks, clock, resources)
+        return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
+
+    def predict_frames(
+        self,
+        frames: Iterable[Rgb],
+        *,
+        frame_rate_hz: float | None = None,
+        timestamps: Sequence[float] | npt.NDArray[np.float64] | None = None,
+        samples: npt.ArrayLike | None = None,
+        sample_rate_hz: float | None = None,
+    ) -> Prediction:
+        """Predict frames that come one after another, e.g. from a camera or another decoder.
+
+        Each frame is shrunk as it comes, and maps come out as soon as the frames that they need have: about half a
+        clip later for a model that predicts its clip's centre.
+
+        Args:
+            frames: (H, W, 3) uint8 RGB each, of any size.
+            frame_rate_hz: frames per second; frame i is at i / frame_rate_hz.
+            timestamps: instead of it, each frame's time in seconds, increasing.
+            samples: the sound, (n,) or (n, channels), in [-1, 1] or signed integers; its first sample is at time 0.
+            sample_rate_hz: samples per second of the sound.
+
+        Raises:
+            UsageError: an argument doesn't fit; for a frame, while iterating.
+        """
+        clock = StageClock()
+        stamps: Iterable[float]
+        if (frame_rate_hz is None) == (timestamps is None):
+            raise UsageError("give either frame_rate_hz or timestamps, and not both")
+        if timestamps is None:
+            if not (frame_rate_hz and 0 < frame_rate_hz <= 1e6):
+                raise UsageError(f"frame_rate_hz must be positive, not {frame_rate_hz!r}")
+            interval = 1 / frame_rate_hz
+            stamps = (index / frame_rate_hz for index in itertools.count())
+        else:
+            times = np.asarray(timestamps, np.float64)
+            if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+                raise UsageError("timestamps must be finite seconds that increase from frame to frame")
+            interval = float(np.median(np.diff(times))) if len(times) > 1 else 1 / self.clip.frame_rate_hz
+            stamps = times.tolist()
+        chunks, sound = self._chunks(samples, sample_rate_hz)
+        resources = contextlib.ExitStack()
+        runner = self._runner_type(self.engine)
+        timed = clock.timed("decode", self._timed(frames, stamps, shrink=not runner.takes_pictures))
+        return Prediction(self._predict(runner, timed, interval, chunks, clock, resources), resources, clock, sound)
+
+    def predict_arrays(
+        self,
+        video: Rgb,
+        frame_rate_hz: float,
+        samples: npt.ArrayLike | None = None,
+        sample_rate_hz: float | None = None,
+    ) -> SaliencyMap:
+        """Predict a whole video in memory.
+
+        Args:
+            video: (N, H, W, 3) uint8 RGB.
+            frame_rate_hz: frames per second.
+            samples: the sound, (n,) or (n, channels), in [-1, 1] or signed integers, or None for silence.
+            sample_rate_hz: samples per second of the sound.
+
+        Returns:
+            (N, H, W) float32 at the video's resolution, in the predictor's normalisation.
+
+        Raises:
+            UsageError: an argument doesn't fit.
+        """
+        if not isinstance(video, np.ndarray) or video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3:
+            shown = f"{video.shape} {video.dtype}" if isinstance(video, np.ndarray) else type(video).__name__
+            raise UsageError(f"video must be (N, H, W, 3) uint8 RGB, not {shown}")
+        count, height, width = video.shape[:3]
+        maps = np.empty((count, height, width), np.float32)
+        with self.predict_frames(
+            video, frame_rate_hz=frame_rate_hz, samples=samples, sample_rate_hz=sample_rate_hz
+        ) as prediction:
+            for frame in prediction:
+                maps[frame.index] = normalise_map(resize_map(frame.saliency_map, height, width), self.normalisation)
+        return maps
+
+    def close(self) -> None:
+        """Close the engine if this predictor opened it."""
+        if self._owns_engine:
+            self.engine.close()
+
+    def __enter__(self) -> SaliencyPredictor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _chunks(
+        self, samples: npt.ArrayLike | None, sample_rate_hz: float | None
+    ) -> tuple[Iterator[npt.NDArray[np.float32]], Sound]:
+        if samples is None:
+            if sample_rate_hz is not None:
+                raise UsageError("sample_rate_hz is given without samples")
+            return iter(()), "unused" if self.audio is None else "silence"
+        if sample_rate_hz is None:
+            raise UsageError("samples need their sample_rate_hz")
+        if self.audio is None:
+            return iter(()), "unused"
+        return resampled_chunks(mono_samples(samples), sample_rate_hz, self.audio.sample_rate_hz), "used"
+
+    def _timed(self, frames: Iterable[Rgb], stamps: Iterable[float], *, shrink: bool) -> Iterator[Frame]:
+        times = iter(stamps)
+        for index, rgb in enumerate(frames):
+            time_seconds = next(times, None)
+            if time_seconds is None:
+                raise UsageError(f"there are only {index} timestamps, and frame {index} needs one")
+            picture = np.asarray(rgb)
+            yield Frame(
+                index, time_seconds, resize_frame(picture, self.clip.height, self.clip.width) if shrink else picture
+            )
+
+    def _predict(
+        self,
+        runner: WindowRunner,
+        frames: Iterable[Frame | PictureFrame],
+        interval_seconds: float,
+        chunks: Iterator[npt.NDArray[np.float32]],
+        clock: StageClock,
+        resources: contextlib.ExitStack,
+    ) -> Iterator[tuple[SaliencyFrame, bool]]:
+        """Every frame's map in order, and whether the engine computed it (or it lies between two that it did)."""
+        maps = FrameMaps(self.stride, self.normalisation)
+
+        def passing() -> Iterator[ReadyFrame]:
+            for frame in frames:
+                maps.add_frame(frame.index, frame.time_seconds)
+                yield runner.ready(frame)
+
+        with resources:
+            slices = None if self.audio is None else MelSlices(self.audio, clock.timed("decode", chunks))
+            windows = iter_windows(
+                passing(),
+                self.clip,
+                source_interval_seconds=interval_seconds,
+                padding=self.padding,
+                stride=self.stride,
+            )
+            for window in clock.timed("preprocess", windows):
+                yield from maps.add_window(maps.take_until(window.index), self._run(runner, window, slices, clock))
+
+    def _run(
+        self, runner: WindowRunner, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock
+    ) -> SaliencyMap:
+        saliency_map = finite_map(runner, window, slices, clock)
+        with clock.stage("smooth"):
+            return smooth_map(saliency_map, self.smoothing_sigma)

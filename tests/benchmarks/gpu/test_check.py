@@ -1,0 +1,249 @@
+"""The check on a GPU, as far as a CPU takes it: real parts at small size, and reports of made parts by hand."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dtfsal.benchmarks.gpu import check as module
+from dtfsal.benchmarks.gpu import forms as gpu_forms
+from dtfsal.benchmarks.gpu.check import gpu_check, in_a_process, markdown
+from dtfsal.benchmarks.gpu.forms import BASELINE, torch_forms, with_ratios
+from dtfsal.benchmarks.gpu.machine import measured_rates, tf32
+from dtfsal.benchmarks.gpu.phases import Settings, full_hd_clip, phases, run_phase
+from dtfsal.benchmarks.gpu.tensorrt_kernel import one_node_graph
+from dtfsal.benchmarks.measure import stopwatch
+from dtfsal.engines.errors import EngineError, UnavailableError
+from dtfsal.runtime.cli import main
+from dtfsal.runtime.media.video import probe
+from dtfsal.training.model.deform_conv import deform_conv2d
+
+SETTINGS = Settings(preset="tiny-v", device="cpu", batch_sizes=(1,), runs=2, forms=("eager SDPA fp32",), engines=())
+
+
+def made_row(form, median_ms, precision="fp32", batch_size=1, tflops=1.0):
+    return {
+        "form": form,
+        "batch_size": batch_size,
+        "median_ms": median_ms,
+        "quartiles_ms": [median_ms, median_ms],
+        "first_ms": median_ms,
+        "windows_per_second": 1e3 * batch_size / median_ms,
+        "precision": precision,
+        "true_tflops": tflops,
+        "peak_memory_bytes": 3 * 2**20,
+        "parity": {"cc": 0.5, "peak_shift_pixels": 1.0},
+    }
+
+
+def test_ratios_are_to_the_baseline_of_the_same_batch():
+    rows = [
+        made_row(BASELINE, 100.0),
+        made_row("fast", 20.0, "fp16", tflops=5.0),
+        made_row(BASELINE, 300.0, batch_size=2),
+        made_row("fast", 50.0, "bf16", batch_size=2),
+    ]
+    done = with_ratios(rows, {"fp16_tflops": 50.0}, BASELINE)
+    assert [row["ratio_to_baseline"] for row in done] == [1.0, 5.0, 1.0, 6.0]
+    assert [row["share_of_matrix_rate"] for row in done] == [None, 0.1, None, None]  # only FP16's rate is known
+    assert with_ratios(rows[1:2], {}, BASELINE)[0]["ratio_to_baseline"] is None
+
+
+def test_forms_that_fail_are_left_out_and_said():
+    def fails():
+        raise RuntimeError("out of memory\nwith a long story")
+
+    turns = []
+    timings, failed = stopwatch.measure_forms(
+        {"a": lambda: turns.append("a"), "b": fails, "c": lambda: turns.append("c")},
+        lambda run: (run(), 0.2)[1],
+        runs=2,
+    )
+    assert failed == {"b": "RuntimeError: out of memory"}
+    assert [timing.name for timing in timings] == ["a", "c"]
+    assert [timing.seconds for timing in timings] == [(0.2, 0.2)] * 2
+    assert turns[-4:] == ["a", "c", "a", "c"]  # in turn, after each was warm
+
+
+def test_a_host_stopwatch_takes_time():
+    assert stopwatch.HostStopwatch()(lambda: np.ones(10).sum()) > 0
+
+
+def test_the_forms_of_a_small_model():
+    names = ("eager plain fp32", "eager SDPA bf16", "eager SDPA tf32", "CUDA graph fp16")
+    result = torch_forms("tiny-v", torch.device("cpu"), batch_size=2, runs=1, names=names)
+    assert result["left_out"] == {"eager SDPA tf32": "needs a GPU", "CUDA graph fp16": "needs a GPU"}
+    plain, reduced = result["rows"]
+    assert plain["form"] == BASELINE
+    # The definitional form rounds otherwise than the exact rewrites; BF16 has 8 bits.
+    assert 0 <= plain["parity"]["max_abs_error"] < 1e-4
+    assert 1e-4 < reduced["parity"]["max_abs_error"] < 0.3
+    assert plain["windows_per_second"] == pytest.approx(2e3 / plain["median_ms"])
+    assert plain["peak_memory_bytes"] is None
+
+
+def test_every_form_is_a_name_and_a_known_precision():
+    names = [form.name for form in gpu_forms.FORMS]
+    assert len(set(names)) == len(names)
+    assert {form.precision for form in gpu_forms.FORMS} == set(gpu_forms.DTYPES)
+    assert gpu_forms.FORMS[0].name == BASELINE
+
+
+def test_rates_and_the_tf32_switch():
+    rates = measured_rates(torch.device("cpu"), size=64, runs=2)
+    assert set(rates) == {"fp32_tflops", "copy_gb_per_second"}
+    assert min(rates.values()) > 0
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with tf32(not before[0]):
+        assert torch.backends.cuda.matmul.allow_tf32 is not before[0]
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_settings_survive_json():
+    settings = dataclasses.replace(SETTINGS, video="clip.mp4", batch_sizes=(1, 4), engines=None)
+    assert Settings.from_dict(json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+
+
+def test_the_parts_follow_the_settings():
+    assert list(phases(SETTINGS)) == ["rates", "kernels", "front-end", "PyTorch, batch 1"]
+    some = dataclasses.replace(SETTINGS, engines=("ONNX Runtime fp32", "TensorRT fp16", "TensorRT bf16"))
+    assert list(phases(some))[4:] == [
+        "engine ONNX Runtime fp32",
+        "engine TensorRT fp16",
+        "engine TensorRT bf16",
+        "video onnxruntime",
+        "video tensorrt",
+    ]
+
+
+def test_what_the_machine_lacks_is_skipped_and_what_fails_is_said(monkeypatch):
+    assert run_phase("kernels", SETTINGS) == {
+        "status": "skipped",
+        "reason": "the deformable convolution's CUDA kernel needs a GPU",
+    }
+    for error, status in ((UnavailableError("none here"), "skipped"), (EngineError("broken"), "failed")):
+
+        def phase(_, error=error):
+            raise error
+
+        monkeypatch.setattr("dtfsal.benchmarks.gpu.phases.phases", lambda _, phase=phase: {"part": phase})
+        assert run_phase("part", SETTINGS) == {"status": status, "reason": str(error)}
+
+
+def test_a_part_that_dies_is_a_failure_with_its_last_words():
+    outcome = in_a_process("no such part", SETTINGS)
+    assert outcome == {"status": "failed", "reason": "KeyError: 'no such part' (exit code 1)"}
+    assert module._last_words(-6, "first\nterminate called\n\n") == "terminate called (killed by SIGABRT)"
+    assert module._last_words(3, "") == "it said nothing (exit code 3)"
+
+
+def test_a_clip_in_full_hd_keeps_its_times_and_sound(make_toy_clip, tmp_path):
+    source = make_toy_clip("clip.mkv", count=8, sound_seconds=0.32)
+    info, before = probe(full_hd_clip(source, tmp_path / "hd.mp4")), probe(source)
+    assert (info.height, info.width) == (1080, 1920)
+    assert info.has_audio
+    assert info.frame_interval_seconds == pytest.approx(before.frame_interval_seconds, abs=1e-4)
+
+
+def test_the_report_of_made_parts():
+    live = {
+        "model": "lite",
+        "precision": "fp16",
+        "backend": {"name": "tensorrt", "device": "cuda", "front_end": "GPU"},
+        "rows": [{"maps_per_second": 400.0, "mean_ms": 2.5, "stages_ms": {"engine": 2.0}}],
+    }
+    kernel = {"shape": "1x8x4x4", "precision": "fp16", "kernel": "ours", "median_us": 9.0, "ratio_to_ours": 1.0}
+    parts = {
+        "rates": {
+            "status": "done",
+            "result": {
+                "gpu": {"name": "Card", "driver": "600.1"},
+                "rates": {"fp16_tflops": 80.0, "copy_gb_per_second": 900.0},
+            },
+        },
+        "kernels": {
+            "status": "done",
+            "result": {"rows": [{**kernel, "max_error": 0.001}], "left_out": {"torchvision": "absent"}},
+        },
+        "front-end": {
+            "status": "done",
+            "result": {
+                "size": [1080, 1920],
+                "rows": [{"what": "frame, YUV", "difference": 1.0, "gpu_us": 300.0, "cpu_us": 4000.0}],
+            },
+        },
+        "PyTorch, batch 1": {"status": "done", "result": {"rows": [made_row(BASELINE, 100.0)], "left_out": {"x": "y"}}},
+        "engine TensorRT fp16": {"status": "failed", "reason": "it broke"},
+        "video tensorrt": {"status": "done", "result": {"reports": [live]}},
+    }
+    report = {
+        "parts": parts,
+        "rows": with_ratios([made_row(BASELINE, 100.0), made_row("TensorRT fp16", 10.0, "fp16", tflops=40.0)],
+                            {"fp16_tflops": 80.0}, BASELINE),
+        "machine": {"cpu": "CPU", "cores": 2, "system": "S", "python": "3", "versions": {"torch": "2"}, "date": "D"},
+        "command": ["dtfsal", "benchmark", "gpu"],
+    }  # fmt: skip
+    text = markdown(report)
+    assert "Card; driver 600.1; matrix products reach fp16 80 TFLOP/s, copies 900 GB/s" in text
+    assert "| TensorRT fp16 | 1 | 10 ms | 10-10 ms | 10.00x | 100 | 50 % | 3 MiB | 0.500000 | 1.0 px |" in text
+    assert "| 1x8x4x4 | fp16 | ours | 9 us | 1.00x | 0.001 |" in text
+    assert "| prepared from 1920x1080 | GPU | CPU | difference |" in text
+    assert "| frame, YUV | 300 us | 4e+03 us | 1 |" in text
+    assert "| lite fp16, tensorrt on cuda, frames prepared on the GPU | 400 | 2.5 | 2 | 80 % |" in text
+    assert "- engine TensorRT fp16: failed: it broke" in text
+    assert "- PyTorch, batch 1: x: y" in text
+
+
+def test_a_whole_check_on_a_cpu():
+    seen = []
+    report = gpu_check(SETTINGS, progress=lambda name, report: seen.append((name, len(report["parts"]))))
+    assert seen == [("rates", 1), ("kernels", 2), ("front-end", 3), ("PyTorch, batch 1", 4)]
+    assert [part["status"] for part in report["parts"].values()] == ["done", "skipped", "skipped", "done"]
+    (row,) = report["rows"]
+    assert row["parity"]["max_abs_error"] == 0  # the very model
+    assert row["share_of_matrix_rate"] > 0
+    assert "eager SDPA fp32 | 1 |" in markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--runs", "0"], 2, "at least 1"),
+        (["--batch-size", "0"], 2, "at least 1"),
+        (["--form", "nonsense"], 2, "--form 'nonsense' is not known"),
+        (["--engine", "nonsense"], 2, "--engine 'nonsense' is not known; choose from: ONNX Runtime fp32"),
+        (["--video", "nowhere.mp4"], 2, "is not a file"),
+        (["--preset", "huge"], 2, "huge"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(capsys, arguments, code, message):
+    assert main(["benchmark", "gpu", *arguments]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_one_sentence(capsys):
+    assert main(["benchmark", "gpu"]) == 5
+    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_the_graph_of_tensorrts_own_kernel_is_the_deformable_convolution(kind):
+    """By ONNX Runtime against the definition; FP16 there is FP32 with rounded inputs."""
+    import onnxruntime
+
+    torch.manual_seed(0)
+    x, offset, mask = torch.randn(2, 8, 6, 7), torch.randn(2, 18, 6, 7), torch.rand(2, 9, 6, 7)
+    weight, bias = torch.randn(4, 8, 3, 3) / 8, torch.randn(4)
+    tensors = [tensor.to(kind) for tensor in (x, offset, mask, weight, bias)]
+    model = one_node_graph((2, 8, 6, 7), *tensors[3:])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {n: t.numpy() for n, t in zip(("x", "offset", "mask"), tensors, strict=False)})
+    expected = deform_conv2d(*(tensor.double() for tensor in tensors), padding=1)
+    torch.testing.assert_close(
+        torch.from_numpy(found).double(), expected, rtol=0, atol=1e-5 if kind == torch.float32 else 2e-2
+    )

@@ -1,0 +1,187 @@
+"""The recipe of the shipped weights, in miniature: it learns, repeats itself, and takes up where it was stopped."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import dtfsal.training.recipe.recipe as recipe_module
+from dtfsal.runtime.cli import main
+from dtfsal.training.data.clips import CutClip
+from dtfsal.training.data.stills import Still
+from dtfsal.training.model.config import PRESETS
+from dtfsal.training.model.network import build_model
+from dtfsal.training.model.weights import load_weights, shipped_weights
+from dtfsal.training.recipe.clip_stage import EVENT_REACH, ClipPool, ClipStageConfig
+from dtfsal.training.recipe.recipe import Recipe, run_recipe, still_clips, training_clips
+from dtfsal.training.recipe.still_stage import StillStageConfig, predict_stills, random_cuts
+from dtfsal.training.synthetic import Photograph
+
+SMALL = dataclasses.replace(PRESETS["lite"].resized(frames=4, height=64, width=96), name="small")
+MINIATURE = Recipe(
+    preset="small",
+    stills=StillStageConfig(epochs=2, batch_size=2),
+    sound=ClipStageConfig(steps=2, batch_size=2, clips_held=3, deepest_only=True),
+    clips=ClipStageConfig(steps=2, batch_size=2, clips_held=2),
+    clip_seconds=0.8,
+)
+
+
+@pytest.fixture
+def stills(tmp_path, monkeypatch):
+    """Three photographs, and an encoder that starts from random weights where the recipe wants ImageNet's."""
+    monkeypatch.setitem(recipe_module.__dict__, "load_imagenet_weights", lambda _model, _path: None)
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(3):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(path)
+        made.append(Still(path.name, path, rng.uniform((50, 40), (270, 200), (20, 2)).astype(np.float32)))
+    return made
+
+
+def run(stills, tmp_path, work, steps=None):
+    reports = [] if steps is None else steps
+    model = run_recipe(MINIATURE, stills, tmp_path / "imagenet", work, lambda *step: reports.append(step))
+    return model.state_dict(), reports
+
+
+def test_the_recipe_trains_all_stages_and_repeats_itself(stills, tmp_path):
+    first, reports = run(stills, tmp_path, tmp_path / "a")
+    expected = [(name, step, 2) for name in ("stills", "sound", "clips") for step in (1, 2)]
+    assert [report[:3] for report in reports] == expected
+    assert len(reports) == MINIATURE.total_steps(3)
+    assert all(np.isfinite(report[3]) for report in reports)
+    again, _ = run(stills, tmp_path, tmp_path / "b")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 9), times=st.integers(1, 24), share=st.floats(0, 1))
+def test_cuts_leave_every_clip_its_own_photograph_at_the_target(seed, count, times, share):
+    target = seed % times
+    shown = random_cuts(np.random.default_rng(seed), count, times, target, share)
+    assert shown.shape == (count, times)
+    assert (shown[:, target] == np.arange(count)).all()
+    assert ((shown >= 0) & (shown < count)).all()
+    assert (np.count_nonzero(np.diff(shown, axis=1), axis=1) <= 1).all()  # one cut at most
+
+
+def test_every_clip_is_cut_where_all_shall_be():
+    cuts = [random_cuts(np.random.default_rng(seed), 4, 16, 8, 1.0) for seed in range(50)]
+    assert all((np.count_nonzero(np.diff(shown, axis=1), axis=1) == 1).all() for shown in cuts)
+    at = {int(np.flatnonzero(np.diff(row))[0]) for shown in cuts for row in shown}
+    assert at == set(range(15))  # at every place
+
+
+def test_stills_that_are_cut_have_the_map_of_what_they_show():
+    """A clip that shows one photograph all the time has its map, whatever else is in the batch."""
+    torch.manual_seed(0)
+    model = build_model(SMALL).eval()
+    frames = torch.randn(3, 3, 64, 96)
+    with torch.no_grad():
+        alone = predict_stills(model, frames)
+        swapped = predict_stills(model, frames, np.repeat([[1], [2], [0]], 4, axis=1))
+        cut = predict_stills(model, frames, np.array([[0, 0, 1, 1], [1] * 4, [2] * 4]))
+    torch.testing.assert_close(swapped, alone[[1, 2, 0]])
+    torch.testing.assert_close(cut[1:], alone[1:])
+    assert (cut[0] - alone[0]).abs().max() > 1e-4
+
+
+def test_photographs_at_rest_are_cut_as_often_as_the_recipe_says(stills):
+    model = build_model(SMALL)
+    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    for share, wanted in ((0.0, 0), (1.0, 8)):
+        recipe = dataclasses.replace(MINIATURE, cut_share=share)
+        clips = still_clips(recipe, model, photographs, seed=1)
+        assert sum(isinstance(next(clips), CutClip) for _ in range(8)) == wanted
+
+
+def test_windows_are_near_the_event_of_their_clip_as_often_as_asked():
+    def targets(event, share):
+        pool = ClipPool(None, iter(()), np.random.default_rng(0), 1)
+        pool._held.append([SimpleNamespace(clip=SimpleNamespace(event=event), windows=range(100))])
+        return np.array([pool.sample(1, share)[0][1] for _ in range(600)])
+
+    near = np.abs(targets(50, 1.0) - 49.5) <= EVENT_REACH
+    assert near.all()
+    assert 0.45 < (np.abs(targets(50, 0.5) - 49.5) <= EVENT_REACH).mean() < 0.68  # a half, and 6 % of the others
+    assert (targets(None, 1.0) < 10).any()
+    assert (targets(2, 1.0) >= 0).all()
+    # A stage without a share chooses as if there were no events: what it gave before stays.
+    np.testing.assert_array_equal(targets(50, 0.0), targets(None, 0.0))
+
+
+def test_a_stage_may_have_its_own_kinds_of_scenes_and_its_own_lag(stills):
+    model = build_model(SMALL)
+    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    recipe = dataclasses.replace(MINIATURE, scene_share=1.0)
+    stage = dataclasses.replace(MINIATURE.clips, kind_shares=(0, 0, 0, 1, 0), lag_seconds=0.0)
+    clips = training_clips(recipe, model, photographs, stage, seed=1)
+    assert {next(clips)[0].kind for _ in range(5)} == {"onset"}
+    usual = training_clips(recipe, model, photographs, MINIATURE.clips, seed=1)
+    assert len({next(usual)[0].kind for _ in range(8)}) > 1
+
+
+@pytest.mark.parametrize("lost", [(), ("sound",), ("stills", "sound")])
+def test_a_stopped_recipe_goes_on_after_the_last_stage_that_ended(stills, tmp_path, lost):
+    whole, _ = run(stills, tmp_path, tmp_path / "a")
+    for stage in lost:
+        (tmp_path / "a" / f"{stage}.safetensors").unlink()
+    resumed, reports = run(stills, tmp_path, tmp_path / "a")
+    assert {report[0] for report in reports} == {*lost, "clips"}
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_each_stage_trains_its_parts(stills, tmp_path):
+    final, _ = run(stills, tmp_path, tmp_path / "a")
+    stages = [load_weights(tmp_path / "a" / f"{name}.safetensors").state_dict() for name in ("stills", "sound")]
+    heard = {"mixing", "audio", "synchrony", "fusion"}
+    assert moved(*stages) == {*heard, "decoders.3"}
+    assert moved(stages[1], final) == {*heard, *(f"decoders.{level}" for level in range(4)), "final"}
+
+
+def moved(before, after):
+    names = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
+    return {".".join(name.split(".")[: 2 if name.startswith("decoders") else 1]) for name in names}
+
+
+def test_the_first_stages_of_another_recipe_are_not_taken(stills, tmp_path, monkeypatch):
+    run(stills, tmp_path, tmp_path / "a")
+    monkeypatch.setitem(globals(), "MINIATURE", dataclasses.replace(MINIATURE, clip_seconds=0.9))
+    _, reports = run(stills, tmp_path, tmp_path / "a")
+    assert {report[0] for report in reports} == {"sound", "clips"}
+    monkeypatch.setitem(globals(), "MINIATURE", dataclasses.replace(MINIATURE, seed=1))
+    _, reports = run(stills, tmp_path, tmp_path / "a")
+    assert {report[0] for report in reports} == {"stills", "sound", "clips"}
+
+
+def test_the_shipped_weights_are_those_of_the_preset():
+    path = shipped_weights("lite")
+    assert path is not None
+    assert path.stat().st_size < 15e6
+    assert load_weights(path).config == PRESETS["lite"]
+    assert shipped_weights("dtfsal") is None
+    recorded = json.loads(path.with_name("lite.curve.json").read_text())
+    assert recorded["recipe"] == json.loads(json.dumps(dataclasses.asdict(Recipe())))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--output", "weights.pt"], 2, "must be a .safetensors file"),
+        (["--output", "nowhere/weights.safetensors"], 2, "in a folder that exists"),
+        (["--output", "weights.safetensors"], 3, "needs a folder images/"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--stills", "osie", *arguments]) == code
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

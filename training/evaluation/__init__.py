@@ -1,0 +1,1 @@
+"""How well maps predict gaze: metrics, baselines, evaluations, and their pages."""

@@ -1,0 +1,212 @@
+"""How well a model predicts where people look: photographs it has never seen, and scenes whose truth is known.
+
+Each map is scored at the size of the picture it belongs to, against all fixations on a photograph, or against all
+observers of a frame. Scores of a clip are means over its scored frames, those of a set means over its items.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dtfsal.runtime.frontend.preprocess import resize_frame
+from dtfsal.training.data.clips import Floats, GazeClip, clip_windows, mel_slices
+from dtfsal.training.data.density import fixation_density
+from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Rgb, Still
+from dtfsal.training.evaluation.baselines import frame_difference, static_saliency
+from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
+from dtfsal.training.model.frames import frame_tensor
+from dtfsal.training.model.network import DTFSal
+from dtfsal.training.recipe.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
+
+WINDOWS_AT_ONCE = 4
+MODEL, MUTED, SWAPPED, ANY_SOUND = "model", "model, muted", "model, swapped sound", "model, any sound"
+FRAME_DIFFERENCE, GAZE_PRIOR, TRUTH = "frame difference", "gaze prior", "the density itself"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The scores of one predictor on one photograph or clip.
+
+    Attributes:
+        item: the photograph or clip.
+        group: what it belongs to, such as a kind of scene.
+        predictor: the model with a certain sound, or a baseline.
+        scores: means over the item's frames.
+    """
+
+    item: str
+    group: str
+    predictor: str
+    scores: Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A line of the picture page: a frame (H, W, 3), where people looked, (H, W), and what predictors say, (H, W)."""
+
+    title: str
+    frame: Rgb
+    density: Floats
+    maps: dict[str, Floats]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was scored, and some of it to look at."""
+
+    rows: list[Row]
+    examples: list[Example]
+
+    def summary(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Mean scores by group and predictor; the group "all" holds every item."""
+        result: dict[str, dict[str, dict[str, float | None]]] = {}
+        for group in ["all", *dict.fromkeys(row.group for row in self.rows)]:
+            rows = [row for row in self.rows if group in ("all", row.group)]
+            result[group] = {
+                predictor: dataclasses.asdict(mean_scores([row.scores for row in rows if row.predictor == predictor]))
+                for predictor in dict.fromkeys(row.predictor for row in rows)
+            }
+        return result
+
+
+@torch.no_grad()
+def evaluate_stills(
+    model: DTFSal,
+    stills: Sequence[Still],
+    *,
+    prior: Floats | None = None,
+    sounds: Sequence[Floats] = (),
+    examples: int = 6,
+    progress: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Score a per-frame model on photographs, each as a clip in which nothing moves.
+
+    Args:
+        model: in evaluation mode.
+        stills: photographs that it was not trained on.
+        prior: (h, w) mean gaze on other photographs, of any size, scored as "gaze prior".
+        sounds: (n,) samples each, played beside the photographs in turn: they mean nothing there.
+        examples: how many to keep for looking at.
+        progress: called after each photograph.
+    """
+    rows, kept = [], []
+    computed = static_saliency()
+    for number, still in enumerate(stills):
+        rgb = still.read()
+        height, width = rgb.shape[:2]
+        maps = {MODEL: predict_photograph(model, rgb)}
+        if sounds:
+            maps[ANY_SOUND] = predict_photograph(model, rgb, sounds[number % len(sounds)])
+        maps |= {name: compute(rgb) for name, compute in computed.items()}
+        if prior is not None:
+            maps[GAZE_PRIOR] = resized_map(prior, height, width)
+        density = fixation_density(still.fixations, height, width, DEGREE_OF_WIDTH * width)
+        rows += [Row(still.name, "photographs", name, score(m, still.fixations, density)) for name, m in maps.items()]
+        if _is_example(number, len(stills), examples):
+            kept.append(Example(still.name, rgb, density.astype(np.float32), maps))
+        progress()
+    return Evaluation(rows, kept)
+
+
+@torch.no_grad()
+def predict_photograph(model: DTFSal, rgb: Rgb, samples: Floats | None = None) -> Floats:
+    """The map of a photograph (H, W, 3) shown as a clip, (H, W); `samples` sound meanwhile."""
+    spec, audio = model.config.clip, model.config.audio
+    height, width = rgb.shape[:2]
+    frame = resize_frame(rgb, spec.height, spec.width)
+    features = [level.expand(spec.frames, -1, -1, -1) for level in model.encode_frames(frame_tensor(frame[None], spec))]
+    slices = None
+    if audio is not None:
+        middle = clip_windows(2 * spec.frames, spec.frame_rate_hz, spec, audio)[spec.frames].slices
+        slices = torch.from_numpy(mel_slices(samples, middle, audio))[None]
+    return resized_map(predict_windows(model, features, slices)[0, 0].numpy(), height, width)
+
+
+@torch.no_grad()
+def evaluate_clips(
+    model: DTFSal,
+    clips: Sequence[tuple[str, str, GazeClip]],
+    *,
+    sigma: float,
+    every: int = 4,
+    prior: Floats | None = None,
+    examples: int = 6,
+    progress: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Score a per-frame model on clips with their own sound, muted, and with another clip's sound.
+
+    The density that the gaze was drawn from is scored, too: no predictor can be expected to do better, since so few
+    observers look at a frame.
+
+    Args:
+        model: in evaluation mode.
+        clips: name, group and clip; clips of a group swap their sounds in a ring.
+        sigma: of the gaussian around each observer's position, in pixels of the frame.
+        every: score every so many frames.
+        prior: (h, w) mean gaze on other clips, scored as "gaze prior".
+        examples: how many frames to keep for looking at.
+        progress: called after each clip.
+    """
+    rows, kept = [], []
+    computed = static_saliency()
+    for number, (name, group, clip) in enumerate(clips):
+        frames = clip.frames
+        encoded = encode_clip(model, clip)
+        targets = list(range(every, len(frames), every))
+        sounds: dict[str, EncodedClip] = {MODEL: encoded}
+        if model.config.audio is not None:
+            others = [other for other_name, its_group, other in clips if its_group == group and other_name != name]
+            sounds[MUTED] = encoded.with_sound(None, model)
+            if others:
+                sounds[SWAPPED] = encoded.with_sound(others[number % len(others)].samples, model)
+        maps = {predictor: _predict(model, variant, targets) for predictor, variant in sounds.items()}
+        maps[FRAME_DIFFERENCE] = [frame_difference(frames[t - 1], frames[t]) for t in targets]
+        maps |= {key: [compute(frames[t]) for t in targets] for key, compute in computed.items()}
+        if prior is not None:
+            maps[GAZE_PRIOR] = [resized_map(prior, *frames.shape[1:3])] * len(targets)
+        maps[TRUTH] = [clip.density(t) for t in targets]
+        gaze = [clip.fixations(t) for t in targets]
+        densities = [fixation_density(points, frames.shape[1], frames.shape[2], sigma) for points in gaze]
+        for predictor, predicted in maps.items():
+            scores = [score(m, points, d) for m, points, d in zip(predicted, gaze, densities, strict=True)]
+            rows.append(Row(name, group, predictor, mean_scores(scores)))
+        if _is_example(number, len(clips), examples):
+            middle = len(targets) // 2
+            shown = {predictor: predicted[middle] for predictor, predicted in maps.items()}
+            kept.append(
+                Example(f"{name} ({group})", frames[targets[middle]], densities[middle].astype(np.float32), shown)
+            )
+        progress()
+    return Evaluation(rows, kept)
+
+
+def mean_density(densities: Sequence[npt.NDArray[np.floating]], height: int = 120, width: int = 160) -> Floats:
+    """The mean of densities of any size, (height, width): a gaze prior."""
+    return np.mean([resized_map(np.asarray(density, np.float32), height, width) for density in densities], axis=0)
+
+
+def _predict(model: DTFSal, encoded: EncodedClip, targets: Sequence[int]) -> list[Floats]:
+    maps: list[Floats] = []
+    for start in range(0, len(targets), WINDOWS_AT_ONCE):
+        batch = window_batch([(encoded, target) for target in targets[start : start + WINDOWS_AT_ONCE]])
+        maps += list(predict_windows(model, *batch)[:, 0].numpy())
+    return maps
+
+
+def _is_example(number: int, count: int, examples: int) -> bool:
+    """Whether to keep the item: so many, evenly apart, at an odd distance since kinds of scenes take turns."""
+    if examples < 1:
+        return False
+    apart = max(1, count // examples - (count // examples + 1) % 2)
+    return number % apart == 0 and number // apart < examples
+
+
+def resized_map(values: Floats, height: int, width: int) -> Floats:
+    """(h, w) -> (height, width), bilinear with half-pixel centres."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
+    resized = F.interpolate(tensor, size=(height, width), mode="bilinear", align_corners=False)
+    return np.asarray(resized[0, 0].numpy(), np.float32)

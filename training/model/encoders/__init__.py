@@ -1,0 +1,1 @@
+"""Visual encoders: MViTv2 is the paper's, the others are compared with it or lighter."""
