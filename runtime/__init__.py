@@ -63,22 +63,23 @@ __all__ = [
 ]
 
 _MODULES = {
-    "errors": (
+    "dtfsal.engines.errors": (
         "DtfsalError",
         "EngineError",
         "EngineMismatchError",
-        "MediaError",
         "OutputError",
         "UnavailableError",
         "UsageError",
     ),
-    "maps": ("MapStatistics", "map_statistics", "normalise_map", "resize_map", "smooth_map"),
-    "media": ("AudioReader", "Frame", "VideoInfo", "VideoReader", "probe"),
-    "prediction": ("Prediction", "SaliencyFrame"),
-    "predictor": ("SaliencyPredictor",),
-    "render": ("grey_picture", "jet_colours", "overlay"),
-    "stream": ("StreamCounts", "StreamPredictor"),
-    "writer": ("VideoWriter",),
+    "dtfsal.runtime.media.audio_reader": ("AudioReader",),
+    "dtfsal.runtime.media.errors": ("MediaError",),
+    "dtfsal.runtime.media.video": ("Frame", "VideoInfo", "VideoReader", "probe"),
+    "dtfsal.runtime.media.writer": ("VideoWriter",),
+    "dtfsal.runtime.predict.maps": ("MapStatistics", "map_statistics", "normalise_map", "resize_map", "smooth_map"),
+    "dtfsal.runtime.predict.prediction": ("Prediction", "SaliencyFrame"),
+    "dtfsal.runtime.predict.predictor": ("SaliencyPredictor",),
+    "dtfsal.runtime.predict.stream": ("StreamCounts", "StreamPredictor"),
+    "dtfsal.runtime.sinks.render": ("grey_picture", "jet_colours", "overlay"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -86,7 +87,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
