@@ -42,10 +42,6 @@ class GazeClip(Protocol):
     def samples(self) -> Floats | None:
         """(n,) mono in [-1, 1] at the model's sample rate, from the first frame on; None for no sound."""
 
-    @property
-    def event(self) -> int | None:
-        """The frame from which on something else draws the gaze, such as the first after a cut; None without one."""
-
     def density(self, index: int) -> Floats:
         """(H, W), where people look in a frame, summing to 1; zeros where that is not known."""
 
@@ -70,10 +66,6 @@ class StillClip:
     points: Points
     frame_rate_hz: float
     samples: Floats | None = None
-
-    @property
-    def event(self) -> None:
-        """See `GazeClip`."""
 
     def shortened(self, frames: int) -> "StillClip":
         """The first so many frames; the sound stays as it is."""
@@ -119,11 +111,6 @@ class CutClip:
     def frame_rate_hz(self) -> float:
         """See `GazeClip`."""
         return self.parts[0].frame_rate_hz
-
-    @property
-    def event(self) -> int:
-        """The first cut; see `GazeClip`."""
-        return self._starts[1]
 
     def density(self, index: int) -> Floats:
         """See `GazeClip`."""

@@ -25,7 +25,6 @@ FRAME_PARTS = ("encoder.", "top_down.", "enhance.")
 # The parts that have learned from photographs already; the last level's decoder is the first to see motion and sound.
 DECODER_PARTS = ("decoders.", "final.")
 DEEPEST_DECODER = "decoders.3."
-EVENT_REACH = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,6 @@ class ClipStageConfig:
         clips_held: size of the pool; at first it holds as many as a step takes.
         steps_per_clip: steps between new clips.
         muted_share: how many of the windows are shown without their sound.
-        event_share: of the windows of clips with an event, how many have it within `EVENT_REACH` frames of their
-            target. Elsewhere all times of a window say the same.
-        kind_shares: how often each kind of scene comes, in the order of `KINDS`; None for the world's own shares.
-        lag_seconds: how late the gaze of scenes follows; None for the world's own lag.
         optimiser: rates and decays.
     """
 
@@ -56,9 +51,6 @@ class ClipStageConfig:
     clips_held: int = 64
     steps_per_clip: int = 1
     muted_share: float = 0.1
-    event_share: float = 0.0
-    kind_shares: tuple[float, ...] | None = None
-    lag_seconds: float | None = None
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 
 
@@ -86,16 +78,13 @@ class ClipPool:
         variants = [dataclasses.replace(encoded.with_sound(other.samples, self._model), clip=other) for other in others]
         self._held.append([encoded, *variants])
 
-    def sample(self, count: int, event_share: float = 0.0) -> list[tuple[EncodedClip, int]]:
-        """A variant and a target frame of so many clips; see `ClipStageConfig.event_share`."""
+    def sample(self, count: int) -> list[tuple[EncodedClip, int]]:
+        """A variant and a target frame of so many clips."""
         picks = []
         for index in self._rng.choice(len(self._held), count, replace=False):
             variants = self._held[index]
             encoded = variants[self._rng.integers(len(variants))]
-            first, last = 0, len(encoded.windows)
-            if event_share and (event := encoded.clip.event) is not None and self._rng.random() < event_share:
-                first, last = max(first, event - EVENT_REACH), min(last, event + EVENT_REACH)
-            picks.append((encoded, int(self._rng.integers(first, last))))
+            picks.append((encoded, int(self._rng.integers(len(encoded.windows)))))
         return picks
 
 
@@ -140,10 +129,7 @@ def train_on_clips(
         pool.add()
     for step in range(1, config.steps + 1):
         fresh_clips = [encode_clip(model, next(stills)) for _ in range(config.fresh_stills)]
-        picks = [
-            *pool.sample(pooled, config.event_share),
-            *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips),
-        ]
+        picks = [*pool.sample(pooled), *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips)]
         density = torch.from_numpy(np.stack([encoded.clip.density(target) for encoded, target in picks]))[:, None]
         predict = _predict_deepest if config.deepest_only else _predict_final
         muted = [share < config.muted_share for share in rng.random(config.batch_size).tolist()]

@@ -66,12 +66,9 @@ class Recipe:
     )
     clips: ClipStageConfig = dataclasses.field(
         default_factory=lambda: ClipStageConfig(
-            steps=450,
+            steps=350,
             fresh_stills=3,
             steps_per_clip=2,
-            event_share=0.6,
-            kind_shares=(0.32, 0.16, 0.12, 0.32, 0.08),
-            lag_seconds=0.0,
             optimiser=OptimiserConfig(learning_rate=1e-3, pretrained_learning_rate=5e-4),
         )
     )
@@ -136,22 +133,16 @@ def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Sti
     number = CLIP_STAGES.index(name) + 1
     torch.manual_seed(recipe.seed + number)
     photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
-    config: ClipStageConfig = getattr(recipe, name)
-    clips = training_clips(recipe, model, photographs, config, seed=number)
+    clips = training_clips(recipe, model, photographs, seed=number)
     at_rest = still_clips(recipe, model, photographs, seed=number)
+    config: ClipStageConfig = getattr(recipe, name)
     return train_on_clips(model, clips, at_rest, config, name=name, seed=recipe.seed + number, report=report)
 
 
-def training_clips(
-    recipe: Recipe, model: DTFSal, photographs: list[Photograph], stage: ClipStageConfig, *, seed: int
-) -> Iterator[Variants]:
-    """The endless stream of clips that a stage on clips takes, another for each seed."""
+def training_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *, seed: int) -> Iterator[Variants]:
+    """The endless stream of clips that the second and third stage take, another for each seed."""
     rng = np.random.default_rng((recipe.seed, seed))
     config = _scene_config(model, recipe.clip_seconds)
-    if stage.kind_shares is not None:
-        config = dataclasses.replace(config, kind_shares=stage.kind_shares)
-    if stage.lag_seconds is not None:
-        config = dataclasses.replace(config, gaze=dataclasses.replace(config.gaze, lag_seconds=stage.lag_seconds))
     sources = Sources(tuple(photographs))
     while True:
         if rng.random() < recipe.scene_share:

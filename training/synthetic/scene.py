@@ -92,7 +92,6 @@ class Scene:
         sounding: for each frame, the number of the thing that sounds, or -1.
         things: (N, K, 3) x, y and height of each thing in pixels; NaN where a part has fewer.
         activity: (N, K) how far each thing moves or opens, in [0, 1].
-        event: the first frame in which something begins to move, else the first after a cut, else None.
     """
 
     seed: int
@@ -105,7 +104,6 @@ class Scene:
     sounding: npt.NDArray[np.intp]
     things: Floats
     activity: Floats
-    event: int | None = None
 
     def density(self, index: int) -> Floats:
         """Where people look in a frame by the model of gaze, (H, W), summing to 1."""
@@ -185,7 +183,6 @@ def generate_scene(
         np.concatenate([part.sounding for part in parts]),
         np.concatenate(track_of),
         np.concatenate([_padded(part.activity, most) for part in parts]),
-        counts[0] if parts[0].event is None and len(parts) > 1 else parts[0].event,
     )
 
 
@@ -195,7 +192,6 @@ class _Part:
     def __init__(self, rng: Rng, sources: Sources, config: SceneConfig, frames: int, kind: Kind, voice: int) -> None:
         self._rng, self._config, self._count = rng, config, frames
         self._seconds = frames / config.frame_rate_hz
-        self.event: int | None = None
         photograph = sources.photographs[rng.integers(len(sources.photographs))]
         self._photograph = photograph
         size = photograph.rgb.shape[:2]
@@ -277,7 +273,7 @@ class _Part:
             since = np.arange(count) - start
             fresh = np.exp(-np.maximum(since, 0) / (1.2 * config.frame_rate_hz))
             drawn[:, starter] = np.where(since >= 0, config.gaze.chosen * (0.45 + 0.55 * fresh), config.gaze.other)
-            self.event = start
+            self._onset = start
         # Where nothing is heard to come from, things may still act by themselves.
         for thing in np.flatnonzero(moves):
             if rng.random() < 0.4:
@@ -300,7 +296,7 @@ class _Part:
             drift = rng.uniform(-0.06, 0.06, 2) if moves[number] else np.zeros(2)  # of the frame, per second
             if kind in ("motion", "onset") and moves[number]:
                 drift = drift + rng.choice([-1, 1], 2) * rng.uniform(0.04, 0.16, 2)
-            elapsed = time if self.event is None else np.maximum(time - self.event / config.frame_rate_hz, 0)
+            elapsed = np.maximum(time - self._onset / config.frame_rate_hz, 0) if kind == "onset" else time
             sway = rng.uniform(0, 0.02) * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * elapsed + rng.uniform(0, 6.3))
             path = start + elapsed[:, None] * drift + (sway * moves[number])[:, None]
             margin = np.array([width / 2 / config.width, height / 2 / config.height])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from dtfsal.training.data.stills import Still
 from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.network import build_model
 from dtfsal.training.model.weights import load_weights, shipped_weights
-from dtfsal.training.recipe.clip_stage import EVENT_REACH, ClipPool, ClipStageConfig
-from dtfsal.training.recipe.recipe import Recipe, run_recipe, still_clips, training_clips
+from dtfsal.training.recipe.clip_stage import ClipStageConfig
+from dtfsal.training.recipe.recipe import Recipe, run_recipe, still_clips
 from dtfsal.training.recipe.still_stage import StillStageConfig, predict_stills, random_cuts
 from dtfsal.training.synthetic import Photograph
 
@@ -101,32 +100,6 @@ def test_photographs_at_rest_are_cut_as_often_as_the_recipe_says(stills):
         recipe = dataclasses.replace(MINIATURE, cut_share=share)
         clips = still_clips(recipe, model, photographs, seed=1)
         assert sum(isinstance(next(clips), CutClip) for _ in range(8)) == wanted
-
-
-def test_windows_are_near_the_event_of_their_clip_as_often_as_asked():
-    def targets(event, share):
-        pool = ClipPool(None, iter(()), np.random.default_rng(0), 1)
-        pool._held.append([SimpleNamespace(clip=SimpleNamespace(event=event), windows=range(100))])
-        return np.array([pool.sample(1, share)[0][1] for _ in range(600)])
-
-    near = np.abs(targets(50, 1.0) - 49.5) <= EVENT_REACH
-    assert near.all()
-    assert 0.45 < (np.abs(targets(50, 0.5) - 49.5) <= EVENT_REACH).mean() < 0.68  # a half, and 6 % of the others
-    assert (targets(None, 1.0) < 10).any()
-    assert (targets(2, 1.0) >= 0).all()
-    # A stage without a share chooses as if there were no events: what it gave before stays.
-    np.testing.assert_array_equal(targets(50, 0.0), targets(None, 0.0))
-
-
-def test_a_stage_may_have_its_own_kinds_of_scenes_and_its_own_lag(stills):
-    model = build_model(SMALL)
-    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
-    recipe = dataclasses.replace(MINIATURE, scene_share=1.0)
-    stage = dataclasses.replace(MINIATURE.clips, kind_shares=(0, 0, 0, 1, 0), lag_seconds=0.0)
-    clips = training_clips(recipe, model, photographs, stage, seed=1)
-    assert {next(clips)[0].kind for _ in range(5)} == {"onset"}
-    usual = training_clips(recipe, model, photographs, MINIATURE.clips, seed=1)
-    assert len({next(usual)[0].kind for _ in range(8)}) > 1
 
 
 @pytest.mark.parametrize("lost", [(), ("sound",), ("stills", "sound")])

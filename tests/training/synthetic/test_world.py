@@ -1,7 +1,5 @@
 """The procedural world: the same for the same seed, gaze drawn from its stated density, sound tied to what is seen."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,27 +92,6 @@ def test_a_voice_changes_nothing_where_sound_does_not_decide(sources):
     first, other = (generate_scene(3, sources, SMALL, kind="motion", voice=voice) for voice in (0, 1))
     assert first.samples.tobytes() == other.samples.tobytes()
     assert first.gaze.tobytes() == other.gaze.tobytes()
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_event_of_an_onset_is_the_last_frame_before_anything_moves(sources, seed):
-    """A scene tells when something begins to move; without lag, gaze turns to it in that frame."""
-    config = dataclasses.replace(SMALL, cut_share=0.0, gaze=GazeModel(lag_seconds=0.0))
-    scene = generate_scene(seed, sources, config, kind="onset")
-    assert scene.event is not None
-    still = scene.things[: scene.event + 1, :, :2]
-    assert (still == still[0]).all()
-    assert (scene.things[scene.event + 1, :, :2] != still[0]).any()
-    weights = scene.tracks[0].weights
-    assert np.abs(weights[scene.event] - weights[scene.event - 1]).max() > 0.1
-    assert np.abs(weights[1 : scene.event] - weights[0]).max(initial=0) < 0.05
-
-
-def test_scenes_without_an_onset_have_their_cut_as_their_event(sources):
-    whole = generate_scene(3, sources, dataclasses.replace(SMALL, cut_share=0.0), kind="motion")
-    assert whole.event is None
-    cut = generate_scene(3, sources, dataclasses.replace(SMALL, cut_share=1.0), kind="motion")
-    assert cut.event == len(cut.tracks[0].weights)
 
 
 def test_another_seed_gives_another_scene(sources):
