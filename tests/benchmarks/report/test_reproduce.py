@@ -120,7 +120,8 @@ def test_each_figure_of_the_documents_has_its_json():
             (document.parent / path).resolve() for path in re.findall(r"\]\((\S*benchmarks/results/\S+?)\)", text)
         }
     assert shown
-    made = {step.name for step in STEPS}
+    # `make tables` puts two editions of lite side by side; the first one's results are kept.
+    made = {step.name for step in STEPS} | {"lite-editions", "lite-summary", "lite-first"}
     for path in shown:
         assert path.is_file(), path
         result = path.relative_to(ROOT / "benchmarks" / "results").parts[0]

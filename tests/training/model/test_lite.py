@@ -200,7 +200,8 @@ def test_windows_of_an_encoded_clip_are_windows_of_the_model(model, clip):
             video = frame_tensor(clip.frames[windows[target].frames], model.config.clip).transpose(0, 1)[None]
             slices = mel_slices(clip.samples, windows[target].slices, model.config.audio)
             whole = model(video, torch.from_numpy(slices)[None])[0]
-            torch.testing.assert_close(found[number], whole, rtol=0, atol=1e-5)  # as the parts together
+            # Float32 sums in another order, which random weights amplify: 2e-5 with AVX-512's kernels.
+            torch.testing.assert_close(found[number], whole, rtol=0, atol=1e-4)
 
 
 def test_equal_frames_are_encoded_once(model, clip):

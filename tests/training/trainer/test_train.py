@@ -163,8 +163,10 @@ def test_two_processes_are_as_one_with_both_batches(make_miniature, tmp_path):
     gradients = [name for name in a if name.startswith("adam.exp_avg/")]
     largest = max(a[name].abs().max() for name in gradients)
     assert largest > 0
-    for name in gradients:  # sums of another order in float32, relative to the largest gradient
-        torch.testing.assert_close(b[name], a[name], rtol=0, atol=float(2e-5 * largest), msg=name)
+    # Sums of another order in float32, through the kinks of ReLUs, relative to the largest gradient: 2e-5 with AVX2's
+    # kernels, 1e-4 with AVX-512's. A gradient without the other process's half would be off by its own size.
+    for name in gradients:
+        torch.testing.assert_close(b[name], a[name], rtol=0, atol=float(1e-3 * largest), msg=name)
     for name in (name for name in a if "running_" in name):
         torch.testing.assert_close(b[name], a[name], rtol=1e-5, atol=1e-6, msg=name)
     # Of the validation every process had a part.
