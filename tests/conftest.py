@@ -1,13 +1,18 @@
 """An engine whose maps are known in closed form, for tests that need one that runs and not one that knows anything."""
 
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, write_bundle
+
+# Before any test imports ONNX Runtime by itself: its telemetry's threads look a host up all through the run.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 TOY_TAP_WEIGHTS = (0.1, 0.2, 0.4, 0.3)
 TOY_CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
@@ -107,6 +112,49 @@ def need_programs():
         assert not missing, f"DTFSAL_REQUIRE_COMPILERS is set, and {missing} is not on PATH"
 
     return need
+
+
+# What a process may open for writing beside its output.
+_NO_FILE = re.compile(r"/dev/|/proc/|pipe:|/(var/lib|run)/.*uuid")  # the last is libuuid, of Python's uuid
+
+
+@pytest.fixture(scope="session")
+def watch(tmp_path_factory: pytest.TempPathFactory, need_programs) -> Path:
+    """A library that writes what a program asks of the network and which files it opens for writing."""
+    need_programs("cc")
+    library = tmp_path_factory.mktemp("watch") / "watch.so"
+    source = Path(__file__).with_name("watch.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def watched(watch, tmp_path: Path):
+    """Run a program in an empty home; give what it asked of the network, and the files that it wrote.
+
+    Files in its folder for temporary files, which is its own, do not count.
+    """
+
+    def run(*command, **environment) -> tuple[set[str], set[Path]]:
+        log, home, temporary = tmp_path / "watch.log", tmp_path / "home", tmp_path / "temporary"
+        home.mkdir()
+        temporary.mkdir()
+        gone = ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME")
+        clean = {name: value for name, value in os.environ.items() if name not in gone}
+        clean |= {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+        clean |= {"LD_PRELOAD": str(watch), "WATCH_LOG": str(log)}
+        done = subprocess.run(
+            list(map(str, command)), env=clean | environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        lines = log.read_text().splitlines() if log.exists() else []
+        network = {line for line in lines if not line.startswith("write ")}
+        opened = {line.removeprefix("write ") for line in lines if line.startswith("write ")}
+        files = {Path(name).absolute() for name in opened if not _NO_FILE.match(name)}
+        files |= {path for path in home.rglob("*") if path.is_file()}
+        return network, {path for path in files if not path.is_relative_to(temporary)}
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from dtfsal.engines import Engine, Manifest
 from dtfsal.engines.bundle.folder import sha256_file
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
+from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.network import DTFSal
 from dtfsal.training.model.seeded import seeded_model
@@ -140,8 +141,7 @@ def compare_onnx(model: DTFSal, path: Path, windows: Iterator[Inputs]) -> Iterat
     Raises:
         EngineError: ONNX Runtime does not take the file, or it holds no window graph.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: what goes wrong is raised, too
     options.intra_op_num_threads = default_threads()

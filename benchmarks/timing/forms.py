@@ -21,6 +21,7 @@ from dtfsal.engines import DYNAMIC, read_bundle
 from dtfsal.engines.bundle.manifest import EngineTarget, Precision
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.gpu.driver import find_gpu_driver
+from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.request import FORMS as ENGINE_FORMS
 from dtfsal.training.model.config import ModelConfig
@@ -279,11 +280,8 @@ def lacking(target: str, device: DeviceKind) -> str | None:
         driver = find_gpu_driver()
         if not driver.gpus:
             return f"needs an NVIDIA GPU: {driver.problem}"
-        if target == "onnxruntime":
-            import onnxruntime
-
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                return "this ONNX Runtime has no CUDA: install onnxruntime-gpu instead of onnxruntime"
+        if target == "onnxruntime" and "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
+            return "this ONNX Runtime has no CUDA: install onnxruntime-gpu instead of onnxruntime"
     return None
 
 

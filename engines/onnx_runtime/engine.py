@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import os
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,11 @@ def installed_distributions() -> dict[str, str]:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime, silenced.
+    """Import ONNX Runtime, with its log and its telemetry off.
+
+    Since 1.29 the library looks up a telemetry host and writes a device identifier, and in some containers the
+    process dies of it (onnxruntime #32173). Only the environment stops that, and only before the library loads. A
+    value of `ORT_DISABLE_TELEMETRY` that is already there stays.
 
     Returns:
         The module `onnxruntime`.
@@ -60,6 +65,7 @@ def import_onnxruntime() -> Any:
             f"{' and '.join(found)} are both installed and overwrite each other's files: run "
             f"`{INSTALL_FOR_CUDA}` for a GPU, or `{INSTALL_FOR_CPU}`"
         )
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -7,6 +7,9 @@ lie, and outputs are written straight into the arrays that the caller gets.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -120,8 +123,23 @@ class OpenVinoEngine(Engine):
         }
 
 
+@contextlib.contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """In a with block, make the import of a module fail as if its package were not installed."""
+    if name in sys.modules:  # somebody else has imported it already
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
+
+
 def import_openvino() -> Any:
-    """Import OpenVINO.
+    """Import OpenVINO, without its telemetry.
+
+    The package sends an event as it is imported. Without `openvino_telemetry` it takes a stub of its own instead.
 
     Returns:
         The module `openvino`.
@@ -130,8 +148,9 @@ def import_openvino() -> Any:
         UnavailableError: it is absent or broken.
     """
     try:
-        import openvino
-        import openvino.frontend
+        with _absent("openvino_telemetry"):
+            import openvino
+            import openvino.frontend
     except ImportError as error:
         raise UnavailableError(f"OpenVINO cannot be imported ({error}); run `{INSTALL}`") from error
     return openvino

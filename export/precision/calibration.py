@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
 from dtfsal.export.graph.costs import value_types
 from dtfsal.export.graph.lowering import Forms, lowered
 from dtfsal.export.graph.parts import GraphPart
@@ -180,6 +180,7 @@ def value_ranges(
             )
             graph.node.append(helper.make_node("Gather", [sorted_values, _LAST], [result], name=result))
             graph.output.append(helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, []))
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = default_threads()
     options.log_severity_level = _FATAL_ONLY

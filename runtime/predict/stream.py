@@ -27,7 +27,7 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import PushedSlices
 from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
 from dtfsal.runtime.frontend.samples import mono_samples
-from dtfsal.runtime.frontend.windows import ClipWindow, Padding, WindowQueue, slice_indices
+from dtfsal.runtime.frontend.windows import EQUAL_SECONDS, ClipWindow, Padding, WindowQueue, slice_indices
 from dtfsal.runtime.media.sound_line import Backlog, SoundLine
 from dtfsal.runtime.media.video import Frame
 from dtfsal.runtime.predict.frame_maps import FrameMaps
@@ -385,7 +385,8 @@ class StreamPredictor:
             return False
         until = self._until(target.time_seconds)
         heard = self._line.position / self._line.rate_hz if self._line is not None else math.inf
-        return heard >= until or self._windows.newest_seconds >= until + self._sound_wait
+        newest = self._windows.newest_seconds
+        return heard + EQUAL_SECONDS >= until or newest + EQUAL_SECONDS >= until + self._sound_wait
 
     def _has_window(self) -> bool:
         targets = self._windows.targets
@@ -406,7 +407,7 @@ class StreamPredictor:
                 self._slices.push(piece)
             if self._finished:
                 self._slices.finish()
-            if self._slices.end_seconds < self._until(window.time_seconds):
+            if self._slices.end_seconds + EQUAL_SECONDS < self._until(window.time_seconds):
                 self._count(missing_sound_windows=1)
         return window
 

@@ -16,7 +16,18 @@ namespace fs = std::filesystem;
 
 constexpr const char *kWhat = "ONNX Runtime";
 
+// Since 1.29 the library looks up a telemetry host and writes a device identifier; only the environment stops that, and
+// only before the library loads. A value that is already there stays.
+void switch_telemetry_off() {
+#ifdef _WIN32
+    if (std::getenv("ORT_DISABLE_TELEMETRY") == nullptr) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
+
 std::vector<std::string> library_names(const std::string &given) {
+    switch_telemetry_off();
     if (!given.empty()) return {given};
     if (const char *named = std::getenv("DTFSAL_ONNXRUNTIME_LIBRARY"); named != nullptr && *named != '\0') return {named};
     return {"libonnxruntime.so.1", "libonnxruntime.so"};
@@ -36,11 +47,11 @@ public:
     explicit Runtime(const std::string &library)
         : library_(library_names(library), kWhat,
                    "install it, or name its library by backend_library or DTFSAL_ONNXRUNTIME_LIBRARY (in Python's package it "
-                   "is onnxruntime/capi/libonnxruntime.so.*)"),
+                   "is onnxruntime/capi/libonnxruntime.so.*)",
+                   true),
           base_(reinterpret_cast<const ort::Base *(*)()>(library_.find("OrtGetApiBase"))()),
           api(table()) {
         check(api.CreateEnv(ort::kFatal, "dtfsal", &env), Kind::unavailable, "start");
-        release(api.DisableTelemetryEvents(env));
         check(api.CreateCpuMemoryInfo(ort::kArena, ort::kDefaultMemory, &memory), Kind::unavailable, "start");
     }
 
@@ -66,9 +77,6 @@ private:
         if (found == nullptr)
             fail(Kind::unavailable, library_.path() + " is ONNX Runtime " + version() + ", which is too old: install 1.24 or newer");
         return found;
-    }
-    void release(ort::Status *status) const {
-        if (status != nullptr) api.ReleaseStatus(status);
     }
 
     SharedLibrary library_;

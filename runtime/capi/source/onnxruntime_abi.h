@@ -34,7 +34,6 @@ struct Base {
 #define DTFSAL_ORT_FUNCTIONS(F)                                                                                         \
     F(GetErrorMessage, 2, const char *, (const Status *))                                                               \
     F(CreateEnv, 3, Status *, (int, const char *, Env **))                                                              \
-    F(DisableTelemetryEvents, 6, Status *, (const Env *))                                                               \
     F(CreateSession, 7, Status *, (const Env *, const char *, const SessionOptions *, Session **))                      \
     F(Run, 9, Status *,                                                                                                 \
       (Session *, const RunOptions *, const char *const *, const Value *const *, size_t, const char *const *, size_t,   \

@@ -223,7 +223,7 @@ bool Predictor::is_ready(const Stamp &target) const {
     if (finished_) return true;
     if (!rules_.complete(target.seconds, newest_) && !(newest_ + kEqualSeconds >= target.seconds + delay_)) return false;
     const double until = sound_until(target.seconds);
-    if (newest_ >= until + options.sound_wait) return true;
+    if (newest_ + kEqualSeconds >= until + options.sound_wait) return true;
     return !line_ || static_cast<double>(line_->end()) / model->audio()->sample_rate_hz + kEqualSeconds >= until;
 }
 

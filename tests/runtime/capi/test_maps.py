@@ -171,6 +171,15 @@ def test_a_flood_is_thinned(library, visual_engine, media):
     assert counts.refused_frames > 500
 
 
+def test_sound_that_ends_just_where_a_window_needs_it(library, engine, media):
+    """As the sums of the frames' intervals round, the same time is now a little earlier and now a little later."""
+    events, time = [("sound", media.rustle(0.1), 0.0, RATE)], 0.0
+    for step in [0.04, 0.04, -0.05, -0.05, *[0.04] * 18]:
+        time += step
+        events.append(("frame", media.noise(1, seed=len(events))[0], time))
+    assert_same_stream(library, engine, events, frame_rate_hz=25, delay_seconds=0.0, max_ready=1)
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_whatever_comes_in_whatever_order(library, toy_engines, media, data):

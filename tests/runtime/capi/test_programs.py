@@ -6,6 +6,7 @@ import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec
 from dtfsal.runtime.capi.build import SOURCES
+from dtfsal.runtime.capi.library import onnxruntime_library
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,12 @@ def test_the_steady_state_allocates_nothing(build):
 
 def test_threads_that_keep_no_rule(build, engine):
     assert build.run("threads", engine, 2) == b"passed\n"
+
+
+def test_nothing_phones_home(build, engine, watched):
+    network, files = watched(build.program("threads"), engine, 1, DTFSAL_ONNXRUNTIME_LIBRARY=onnxruntime_library())
+    assert network == set()
+    assert files == set()
 
 
 @pytest.mark.slow
