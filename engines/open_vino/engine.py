@@ -8,6 +8,7 @@ lie, and outputs are written straight into the arrays that the caller gets.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -57,9 +58,8 @@ class OpenVinoEngine(Engine):
 
     def _load(self) -> None:
         self._openvino = import_openvino()
-        core = self._openvino.Core()
         for name, graph in self.manifest.graphs.items():
-            compiled = self._compile(core, graph)
+            compiled = self._compile(_core(), graph)
             self._computes_in = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
             where = f"{self.bundle.path / graph.file}: graph {name!r}"
             _check_tensors(f"{where} input", graph.inputs, compiled.inputs)
@@ -121,6 +121,17 @@ class OpenVinoEngine(Engine):
             "threads": self._threads,
             "computes_in": self._computes_in,
         }
+
+
+@functools.cache
+def _core() -> Any:
+    """The process's one `openvino.Core`, which stays to its end.
+
+    The CPU plugin of each Core sets a stack for signal handlers and unmaps it at its own end. Of two Cores that end in
+    the order of their making, the second puts the first's stack back, which is gone by then, and the next signal ends
+    the process with a segmentation fault.
+    """
+    return import_openvino().Core()
 
 
 @contextlib.contextmanager

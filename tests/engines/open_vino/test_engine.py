@@ -1,5 +1,8 @@
 """The OpenVINO back end on a model in closed form; skipped where OpenVINO is absent."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -65,9 +68,7 @@ def test_what_it_says_of_itself(make_engine):
 
 
 def test_bf16_is_computed_as_the_processor_can(make_engine, inputs):
-    import openvino
-
-    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = "BF16" in backend._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     with open_engine(make_engine(precision="bf16"), threads=1) as engine:
         assert engine.describe()["backend"]["computes_in"] == ("bf16" if has_bf16 else "f32")
         y = engine.run(inputs)["saliency_map"]
@@ -93,6 +94,23 @@ def test_models_that_are_not_what_they_should_be(make_engine, tiny_model, model,
 def test_a_gpu_is_refused(make_engine):
     with pytest.raises(UnavailableError, match="use device 'cpu'"):
         open_engine(make_engine(), device="cuda")
+
+
+def test_ctrl_c_after_engines_were_closed_in_the_order_of_opening(make_engine):
+    """A signal's handler runs on the stack that was set for it, which must still be there."""
+    script = f"""
+import signal
+from dtfsal.engines import open_engine
+engines = [open_engine({str(make_engine())!r}, threads=1) for _ in range(2)]
+while engines:
+    engines.pop(0).close()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("alive")
+"""
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
 def test_a_closed_engine(make_engine, inputs):
