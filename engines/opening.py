@@ -3,17 +3,22 @@
 import os
 
 from dtfsal.engines.bundle.folder import read_bundle
+from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.engine import Device, Engine, parse_device
 from dtfsal.engines.errors import UnavailableError, UsageError
 
 
 def open_engine(
-    path: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None, verify: bool = True
+    path: str | os.PathLike[str] = DEFAULT_ENGINE,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    verify: bool = True,
 ) -> Engine:
     """Open an engine bundle with the back end that its manifest names.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or the name of an engine that the package carries.
         device: "cpu"; "cuda", or "cuda:1" for another GPU than the first; or "auto" for a CUDA GPU if the back end
             really has one and the CPU otherwise. TensorRT engines run on a GPU only.
         threads: CPU threads of the back end; None for the physical cores that this process may use.

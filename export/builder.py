@@ -16,6 +16,7 @@ from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, We
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.native.cpu_kernels import cpu_kernels_library
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
+from dtfsal.export.graph.compact import with_half_weights
 from dtfsal.export.graph.conversion import count_operators, to_onnx
 from dtfsal.export.graph.costs import NodeCost, node_costs
 from dtfsal.export.graph.lowering import PLUGIN_DOMAIN, Forms
@@ -242,6 +243,8 @@ def _build_part(
     title = model.config.name + ("" if part.name == "window" else f" {part.name}")
     if (tensorrt := tensorrt_target(request.target)) is None:
         types = layer_types(graph) if request.precision == "int8" else {}
+        if request.half_weights:
+            graph = with_half_weights(graph, model)
         files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)

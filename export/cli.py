@@ -110,6 +110,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "cmake and g++) into the engine; faster, but for this kind of system only",
     )
     parser.add_argument(
+        "--half-weights",
+        action="store_true",
+        help="onnxruntime: store weights in half precision where that changes none of them, as it does for the shipped "
+        "weights; the same maps from a file of half the size",
+    )
+    parser.add_argument(
         "--calibration",
         type=Path,
         action="append",
@@ -223,6 +229,7 @@ _NOT_WITH_REFIT: Mapping[str, object] = {
     "single_graph": False,
     "reuse_sound": False,
     "cpu_kernels": False,
+    "half_weights": False,
     "pooling": "conv3d",
     "calibration": [],
     "calibration_windows": None,
@@ -292,6 +299,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
         compute_capabilities=() if capabilities is None else tuple(part.strip() for part in capabilities.split(",")),
         report=args.report,
         cpu_kernels=args.cpu_kernels,
+        half_weights=args.half_weights,
         calibration=calibration,
     )
 

@@ -87,6 +87,8 @@ class BuildRequest:
         report: write the layer report and its picture into the bundle.
         cpu_kernels: use the custom CPU operators (the target onnxruntime in fp32), whose library goes into the
             engine; see `dtfsal.engines.native.cpu_kernels`.
+        half_weights: store weights in half precision where that changes none of them (the target onnxruntime); see
+            `dtfsal.export.graph.compact`.
         calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.precision.calibration`.
     """
 
@@ -111,6 +113,7 @@ class BuildRequest:
     compute_capabilities: tuple[str, ...] = ()
     report: bool = False
     cpu_kernels: bool = False
+    half_weights: bool = False
     calibration: Calibration = NO_CALIBRATION
 
     def __post_init__(self) -> None:
@@ -140,6 +143,8 @@ class BuildRequest:
             raise UsageError("--calibration and --calibration-windows are for --precision int8: leave them out")
         if self.cpu_kernels and (self.target, self.precision) != ("onnxruntime", "fp32"):
             raise UsageError("--cpu-kernels is for the target onnxruntime and --precision fp32: leave it out")
+        if self.half_weights and self.target != "onnxruntime":
+            raise UsageError("--half-weights is for the target onnxruntime: leave it out")
         if self.timing_cache is not None and self.target != "tensorrt":
             raise UsageError(f"the target {self.target!r} has no timing cache; leave it out")
         if (tensorrt := tensorrt_target(self.target)) is None:

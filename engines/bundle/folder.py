@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, require_file_name
+from dtfsal.engines.bundle.shipped import engine_folder, shipped_engines
 from dtfsal.engines.errors import EngineError, OutputError, UsageError
 
 _MAX_MANIFEST_BYTES = 4 * 2**20
@@ -75,7 +76,7 @@ def read_bundle(directory: str | os.PathLike[str], *, verify: bool = True) -> Bu
     """Read an engine's manifest and check that the folder is what it says.
 
     Args:
-        directory: the bundle's folder.
+        directory: the bundle's folder, or the name of an engine that the package carries.
         verify: also compare each file's SHA-256 (streamed; about 0.1-0.5 s for 200 MB). Names, sizes and the
             manifest's own digest are checked in any case.
 
@@ -83,7 +84,7 @@ def read_bundle(directory: str | os.PathLike[str], *, verify: bool = True) -> Bu
         EngineMismatchError: the manifest has a newer schema than this version reads.
         EngineError: the folder is missing or isn't a bundle, or a file of it is missing, added, truncated or edited.
     """
-    path = Path(directory)
+    path = engine_folder(directory)
     try:
         manifest = _read_manifest(path)
         _check_listing(path, manifest)
@@ -191,7 +192,9 @@ def _reason(error: OSError) -> str:
 def _read_manifest(path: Path) -> Manifest:
     how = "build one with `dtfsal build`"
     if not path.exists():
-        raise EngineError(f"{path} does not exist; give the folder of an engine, or {how}")
+        names = " or ".join(shipped_engines())
+        carried = f"one that the package carries ({names})" if names else "no name, since this package carries none"
+        raise EngineError(f"{path} does not exist; give the folder of an engine, {carried}, or {how}")
     if not path.is_dir():
         raise EngineError(f"{path} is a file and an engine is a folder with a {MANIFEST_FILE}; {how}")
     file = path / MANIFEST_FILE
