@@ -33,6 +33,7 @@ from dtfsal.export.tensor_rt.schedule import Step
 from dtfsal.training.model.config import resolve_config
 from dtfsal.training.model.inputs import Inputs
 from dtfsal.training.model.network import DTFSal
+from dtfsal.training.model.precision import declared_precisions
 from dtfsal.training.model.seeded import seeded_model
 from dtfsal.training.model.weights import load_weights, read_config, shipped_weights
 
@@ -144,7 +145,7 @@ def export_graph(
         graph = with_own_operators(graph)
     if target == "openvino" or precision == "fp32" or precision == "int8":  # OpenVINO rounds itself
         return graph
-    return to_reduced(graph, precision)
+    return to_reduced(graph, precision, declared_precisions(model))
 
 
 def calibration_inputs(request: BuildRequest, model: DTFSal, report: Progress) -> list[Inputs]:
@@ -178,7 +179,7 @@ def part_graph(
         return graph
     report(f"calibration{_named(part)}", 0, 0)
     parts = graph_parts(model, request.graphs, batch_size=request.graph_batch)
-    return to_int8(graph, part_inputs(model, part, parts, windows))
+    return to_int8(graph, part_inputs(model, part, parts, windows), declared_precisions(model))
 
 
 def _named(part: GraphPart) -> str:

@@ -1,17 +1,20 @@
 """FP32 to FP16 or BF16 graphs: strong typing, with FP32 islands where measurement or arithmetic asks for them.
 
-Everything has the reduced type but three islands (figures: `docs/precision.md`):
+Everything has the reduced type but three islands (figures: `docs/precision.md`). Modules of the model declare the first
+and the last; see `dtfsal.training.model.precision`.
 
-- The tail, from the decoders' last convolutions on. In FP16 the map has steps of 2^-11 near 1, in BF16 of 2^-8, so that
-  the peak is a tie of many pixels. It is 0.02 % of the work.
+- The tail, which follows modules that declare `float32_after`: the decoders' last convolutions. In FP16 the map has
+  steps of 2^-11 near 1, in BF16 of 2^-8, so that the peak is a tie of many pixels. It is 0.02 % of the work.
 - Spatial means (the token gate's 5,376 summands at level 1, and the scores' pooling). Their sums may be accumulated in
   the type of the tensor, and FP16 loses whole summands past 2,048, BF16 past 256.
-- Sampling positions of the `gather` form of deformable convolution: coordinates are never FP16 or BF16.
+- Sampling positions of modules that declare `float32_positions`, in the `gather` form of deformable convolution:
+  coordinates are never FP16 or BF16.
 
 Layer normalisation needs no island: ONNX computes its statistics in FP32 whatever its input (`stash_type` 1).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,12 +25,11 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.export.graph.conversion import ExportError
+from dtfsal.training.model.precision import EnginePrecision
 
 ReducedPrecision = Literal["fp16", "bf16"]
 
 MEAN_OPERATORS = frozenset({"ReduceMean", "GlobalAveragePool"})
-PREDICT_SCOPES = "decoders."
-GATHER_SCOPE = "fusion.adaptive_stream.conv"
 # These operators of the gather form work on features, not on coordinates.
 GATHER_FEATURE_OPERATORS = frozenset({"GatherElements", "MatMul"})
 # Operators whose float inputs beyond the first are parameters that ONNX fixes to float32.
@@ -50,7 +52,9 @@ REDUCED_TYPES: dict[ReducedPrecision, ReducedType] = {
 }
 
 
-def to_reduced(model: onnx.ModelProto, precision: ReducedPrecision) -> onnx.ModelProto:
+def to_reduced(
+    model: onnx.ModelProto, precision: ReducedPrecision, declared: Mapping[str, EnginePrecision]
+) -> onnx.ModelProto:
     """An FP16 or BF16 copy of a graph from `to_onnx`, its inputs and outputs still float32.
 
     Casts stand only where a value crosses the border of an island. (ONNX Runtime's converter casts around every node
@@ -59,6 +63,8 @@ def to_reduced(model: onnx.ModelProto, precision: ReducedPrecision) -> onnx.Mode
     Args:
         model: an FP32 graph whose node names are places in the model.
         precision: the type outside the islands.
+        declared: what the model's modules ask for, by place. A graph may be a part of the model: a place that it does
+            not hold has no effect.
 
     Raises:
         UsageError: there is no such reduced precision.
@@ -69,7 +75,7 @@ def to_reduced(model: onnx.ModelProto, precision: ReducedPrecision) -> onnx.Mode
             f"a reduced precision must be one of {', '.join(get_args(ReducedPrecision))}, not {precision!r}"
         )
     reduced = REDUCED_TYPES[precision]
-    islands = fp32_nodes(model)
+    islands = fp32_nodes(model, declared)
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     graph = converted.graph
@@ -162,32 +168,36 @@ def _retype_cast(node: NodeProto, reduced: ReducedType) -> None:
             attribute.i = reduced.onnx_type
 
 
-def fp32_nodes(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that stay FP32."""
-    return _tail(model) | _means(model) | _gather_coordinates(model)
+def fp32_nodes(model: onnx.ModelProto, declared: Mapping[str, EnginePrecision]) -> set[str]:
+    """Names of the nodes that stay FP32; see `to_reduced`."""
+    before_tail = {place for place, precision in declared.items() if precision.float32_after}
+    positions = {place for place, precision in declared.items() if precision.float32_positions}
+    return _tail(model, before_tail) | _means(model) | _gather_coordinates(model, positions)
 
 
 def _means(model: onnx.ModelProto) -> set[str]:
     return {node.name for node in model.graph.node if node.op_type in MEAN_OPERATORS}
 
 
-def _tail(model: onnx.ModelProto) -> set[str]:
-    """All that comes after the decoders' last convolutions."""
+def _tail(model: onnx.ModelProto, before: set[str]) -> set[str]:
+    """All that comes after the modules at these places."""
     after: set[str] = set()
     names = set()
     for node in model.graph.node:  # topologically sorted
-        place = node.name.split("/")[0]
         if any(name in after for name in node.input):
             names.add(node.name)
             after.update(node.output)
-        elif place.startswith(PREDICT_SCOPES) and place.endswith(".predict"):
+        elif node.name.split("/")[0] in before:
             after.update(node.output)
     return names
 
 
-def _gather_coordinates(model: onnx.ModelProto) -> set[str]:
+def _gather_coordinates(model: onnx.ModelProto, places: set[str]) -> set[str]:
     """The gather form's arithmetic on positions: what leads to its indices and shares, not what uses features."""
-    nodes = [node for node in model.graph.node if node.name.split("/")[0] == GATHER_SCOPE]
-    if not any(node.op_type == "GatherElements" for node in nodes):
-        return set()
-    return {node.name for node in nodes if node.op_type not in GATHER_FEATURE_OPERATORS}
+    nodes = [node for node in model.graph.node if node.name.split("/")[0] in places]
+    gathering = {node.name.split("/")[0] for node in nodes if node.op_type == "GatherElements"}
+    return {
+        node.name
+        for node in nodes
+        if node.name.split("/")[0] in gathering and node.op_type not in GATHER_FEATURE_OPERATORS
+    }

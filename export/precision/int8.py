@@ -8,18 +8,20 @@ kernels. Inputs, outputs and everything between layers stay float32.
 MLPs and 2-D convolutions of 96 channels or more, depthwise ones included, become integers. These stay float32 (figures:
 `docs/precision.md`):
 
-- layers that write into residual sums ("project", the transformer's "mlp.3"), and queries, keys and values: what they
-  round stays or is sharpened by a softmax, and they alone cost as much accuracy as all others together;
-- VGGish and the decoders: a fourth of the convolutions' work in `dtfsal`, and half of what INT8 cost its maps;
+- modules that declare `int8=False`, and all inside them; see `dtfsal.training.model.precision`:
+  - layers that write into residual sums (the transformer's and the blocks' last ones), and queries, keys and values:
+    what they round stays or is sharpened by a softmax, and they alone cost as much accuracy as all others together;
+  - VGGish and the decoders: a fourth of the convolutions' work in `dtfsal`, and half of what INT8 cost its maps;
+  - the offsets of the deformable convolution, which are positions;
 - narrow layers, the first ones among them: they average the rounding of few products, and have little work;
-- the offsets of the deformable convolution, which are positions, and its own sampling;
+- the deformable convolution's own sampling;
 - the tail of FP32 of every precision; attention's products and its pooling.
 """
 
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -28,24 +30,24 @@ from onnx import NodeProto, TensorProto
 from dtfsal.export.precision.calibration import ValueRange, value_ranges
 from dtfsal.export.precision.half import fp32_nodes
 from dtfsal.training.model.inputs import Inputs
+from dtfsal.training.model.precision import EnginePrecision
 
 LEAST_CHANNELS, LEAST_DEPTH = 96, 16
-# Parts whose layers stay float32, and ends of such places elsewhere.
-_FLOAT_PARTS = ("audio.vggish.", "decoders.")
-_FLOAT_PLACES = ("offset_mask", "qkv", "project", "project.0", "project.conv", "mlp.3")
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 _QUANTISED = ("Conv", "MatMul")
 _PRODUCTS = (*_QUANTISED, "Gemm", "Attention", "DeformConv")
 
 
-def to_int8(model: onnx.ModelProto, runs: Iterator[Inputs]) -> onnx.ModelProto:
+def to_int8(model: onnx.ModelProto, runs: Iterator[Inputs], declared: Mapping[str, EnginePrecision]) -> onnx.ModelProto:
     """An INT8 copy of a graph from `to_onnx`, with float32 inputs and outputs; the graph if no layer tolerates it.
 
     Args:
         model: an FP32 graph whose node names are places in the model.
         runs: the inputs of the runs to calibrate on, at least one.
+        declared: what the model's modules ask for, by place. A graph may be a part of the model: a place that it does
+            not hold has no effect.
     """
-    layers = quantised_layers(model)
+    layers = quantised_layers(model, declared)
     if not layers:
         return model
     activations = _activations_behind(model, layers)
@@ -53,17 +55,18 @@ def to_int8(model: onnx.ModelProto, runs: Iterator[Inputs]) -> onnx.ModelProto:
     return with_quantisation(model, layers + activations, value_ranges(model, names, runs))
 
 
-def quantised_layers(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that compute in INT8, in the graph's order."""
+def quantised_layers(model: onnx.ModelProto, declared: Mapping[str, EnginePrecision]) -> list[str]:
+    """Names of the nodes that compute in INT8, in the graph's order; see `to_int8`."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    floats = fp32_nodes(model)
+    floats = fp32_nodes(model, declared)
+    float_modules = tuple(f"{place}." for place, precision in declared.items() if not precision.int8)
     return [
         node.name
         for node in model.graph.node
         if node.op_type in _QUANTISED
         and not node.domain
         and node.name not in floats
-        and not _stays_float(node.name.split("/")[0])
+        and not f"{node.name.split('/')[0]}.".startswith(float_modules)
         and node.input[1] in weights
         and _is_wide_layer(node, weights[node.input[1]])
     ]
@@ -114,10 +117,6 @@ def layer_types(model: onnx.ModelProto) -> dict[str, list[str]]:
             integers = all(producers.get(name) == "DequantizeLinear" for name in node.input[:2])
             found["int8" if integers else "fp32"].append(node.name)
     return found
-
-
-def _stays_float(place: str) -> bool:
-    return place.startswith(_FLOAT_PARTS) or place.endswith(_FLOAT_PLACES)
 
 
 def _is_wide_layer(node: NodeProto, weight: TensorProto) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from dtfsal.export.builder import FORMS
 from dtfsal.export.graph.conversion import to_onnx
 from dtfsal.export.precision.half import to_reduced
+from dtfsal.training.model.precision import declared_precisions
 from dtfsal.training.model.seeded import seeded_model
 
 
@@ -27,6 +28,6 @@ def graph_of(model_of):
     @functools.cache
     def make(preset, target, precision):
         graph = in_fp32(preset, FORMS[target][precision])
-        return graph if precision == "fp32" else to_reduced(graph, precision)
+        return graph if precision == "fp32" else to_reduced(graph, precision, declared_precisions(model_of(preset)))
 
     return make

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.training.model.config import AudioBranchConfig
+from dtfsal.training.model.precision import EnginePrecision, with_precision
 
 SLICE_STRIDE = 16  # of VGGish's features, in rows and columns of a slice
 
@@ -73,6 +74,8 @@ def resize_rows(weights: Tensor, columns: int) -> Tensor:
 class VGGish(nn.Module):
     """VGGish without its fully connected layers; the names are those of its AudioSet weights in PyTorch."""
 
+    engine_precision = EnginePrecision(int8=False)
+
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -101,8 +104,8 @@ class TemporalEnhancement(nn.Module):
         self.embed = nn.Conv2d(config.widths[-1], width, 1)
         self.time = nn.Parameter(torch.zeros(slices, width))
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.qkv = with_precision(nn.Linear(width, 3 * width), int8=False)
+        self.project = with_precision(nn.Linear(width, width), int8=False)
         self.norm2 = nn.LayerNorm(width)
         hidden = int(width * config.mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))

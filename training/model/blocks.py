@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.model.deform_conv import ModulatedDeformConv2d
+from dtfsal.training.model.precision import EnginePrecision, with_precision
 
 
 class TopDown(nn.Module):
@@ -150,6 +151,8 @@ class ConvNormAct(nn.Module):
 class Decoder(nn.Module):
     """One level's features to the logits of its saliency map (section 3.4): 3-D convolutions that also consume time."""
 
+    engine_precision = EnginePrecision(int8=False)
+
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         blocks = []
@@ -157,7 +160,7 @@ class Decoder(nn.Module):
             blocks.append(ConvNormAct(TemporalConv(channels, width), nn.BatchNorm2d(width)))
             channels = width
         self.blocks = nn.ModuleList(blocks)
-        self.predict = nn.Conv2d(channels, 1, 1)
+        self.predict = with_precision(nn.Conv2d(channels, 1, 1), float32_after=True)
 
     def forward(self, x: Tensor, times: int, size: tuple[int, int]) -> Tensor:
         """(B*T', C*, h, w) -> logits (B, 1, H, W)."""

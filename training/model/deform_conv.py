@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dtfsal.training.model.precision import EnginePrecision, with_precision
+
 
 def deform_conv2d(
     x: Tensor,
@@ -88,13 +90,17 @@ class ModulatedDeformConv2d(nn.Module):
     `operator` is what exporters replace to choose a lowering; its signature is that of `deform_conv2d`.
     """
 
+    engine_precision = EnginePrecision(float32_positions=True)
+
     def __init__(self, channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
         taps = kernel_size**2
         self.taps, self.padding = taps, kernel_size // 2
         self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.offset_mask = nn.Conv2d(channels, 3 * taps, kernel_size, padding=self.padding)
+        self.offset_mask = with_precision(  # offsets are positions
+            nn.Conv2d(channels, 3 * taps, kernel_size, padding=self.padding), int8=False
+        )
         self.operator: Callable[..., Tensor] = deform_conv2d
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         nn.init.zeros_(self.offset_mask.weight)

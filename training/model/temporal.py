@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dtfsal.training.model.encoders.efficientnet import ConvNorm
+from dtfsal.training.model.precision import with_precision
 
 MOTION_PARTS = 3  # what `motion_features` joins, each C* channels
 
@@ -46,7 +47,7 @@ class TemporalMixing(nn.Module):
         super().__init__()
         channels = MOTION_PARTS * width
         self.across = nn.Conv2d(channels, channels, (self.KERNEL, 1), padding=(self.KERNEL // 2, 0), groups=channels)
-        self.project = nn.Conv2d(channels, width, 1)
+        self.project = with_precision(nn.Conv2d(channels, width, 1), int8=False)
         nn.init.zeros_(self.project.weight)
         assert self.project.bias is not None
         nn.init.zeros_(self.project.bias)
@@ -78,7 +79,7 @@ class Synchrony(nn.Module):
         self.view = ConvNorm(MOTION_PARTS * width, 2 * courses)
         self.seen = nn.Conv2d(2 * courses, courses, (seen, 1), groups=courses)
         self.heard = nn.Conv2d(width, courses, (heard, 1))
-        self.project = nn.Conv2d(2 * courses, width, 1)
+        self.project = with_precision(nn.Conv2d(2 * courses, width, 1), int8=False)
 
     def forward(self, motion: Tensor, sound: Tensor, times: int) -> Tensor:
         """Motion features (B*T', 3 C*, h, w) and the sound along time (B, T', C*) to (B*T', C*, h, w)."""

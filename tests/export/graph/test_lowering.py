@@ -130,6 +130,7 @@ def test_the_plugin_form_carries_the_same_inputs_as_the_native_one(graph_of):
 def test_parity_of_the_full_models(preset, tmp_path):
     """Full size through ONNX Runtime: FP32 to 1e-4, FP16 to CC 0.999 and one pixel at 224x384."""
     from dtfsal.export.precision.half import to_reduced
+    from dtfsal.training.model.precision import declared_precisions
     from dtfsal.training.model.seeded import seeded_model
 
     model: DTFSal = seeded_model(preset)
@@ -138,7 +139,7 @@ def test_parity_of_the_full_models(preset, tmp_path):
     with torch.no_grad():
         expected = model(*(torch.from_numpy(value) for value in inputs.values()))[0, 0].numpy()
     assert expected.std() > 0.1  # not degenerate
-    for precision, candidate in (("fp32", graph), ("fp16", to_reduced(graph, "fp16"))):
+    for precision, candidate in (("fp32", graph), ("fp16", to_reduced(graph, "fp16", declared_precisions(model)))):
         result = compare(expected, session(candidate).run(None, inputs)[0][0, 0])
         assert not BARS[precision].misses(result), (precision, result)
 

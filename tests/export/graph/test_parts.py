@@ -24,6 +24,7 @@ from dtfsal.training import PRESETS
 from dtfsal.training.model.blocks import TemporalConv
 from dtfsal.training.model.inputs import synthetic_windows
 from dtfsal.training.model.network import build_model
+from dtfsal.training.model.precision import declared_precisions
 from dtfsal.training.model.seeded import synthetic_window
 from dtfsal.training.model.weights import load_weights
 
@@ -159,8 +160,9 @@ def test_nodes_are_named_by_their_place_in_the_model(lite_engine):
 
 
 @pytest.mark.parametrize("name", ["frame", "slice", "head"])
-def test_fp16_graphs_take_and_give_float32(lite_engine, name):
-    converted = to_reduced(graph_of(lite_engine, name), "fp16")
+def test_fp16_graphs_take_and_give_float32(lite_weights, lite_engine, name):
+    declared = declared_precisions(load_weights(lite_weights))
+    converted = to_reduced(graph_of(lite_engine, name), "fp16", declared)
     onnx.checker.check_model(converted, full_check=True)
     typed = onnx.shape_inference.infer_shapes(converted, check_type=True, strict_mode=True).graph
     assert {v.type.tensor_type.elem_type for v in [*typed.input, *typed.output]} == {TensorProto.FLOAT}
@@ -175,7 +177,7 @@ def quick_export(monkeypatch, lite_engine, lite_window_engine):
 
     def loaded(model, target, precision, part, _forms):
         graph = graph_of(lite_window_engine if part.name == "window" else lite_engine, part.name)
-        return graph if precision == "fp32" else to_reduced(graph, precision)
+        return graph if precision == "fp32" else to_reduced(graph, precision, declared_precisions(model))
 
     monkeypatch.setattr(builder, "export_graph", loaded)
 

@@ -39,7 +39,7 @@ def test_values_and_weights_are_rounded_where_the_graph_rounds(precision):
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in (("x", [5, 7]), ("y", [1, 1]))]
     graph = helper.make_graph(nodes, "g", tensors[:1], tensors[1:], [numpy_helper.from_array(w, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
-    got = run(emulated(to_reduced(model, precision), precision), {"x": x})
+    got = run(emulated(to_reduced(model, precision, {}), precision), {"x": x})
 
     def rounded(value):
         return value.astype(TYPES[precision]).astype(np.float32)

@@ -7,6 +7,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.export.graph.conversion import ExportError
 from dtfsal.export.precision.half import fp32_nodes, to_reduced
+from dtfsal.training.model.precision import EnginePrecision, declared_precisions
+
+
+@pytest.fixture(scope="module")
+def declared(model_of):
+    return declared_precisions(model_of("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +27,8 @@ def kinds(graph):
     return known | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
-def test_nodes_outside_the_islands_are_fp16(typed):
-    islands, known = fp32_nodes(typed), kinds(typed.graph)
+def test_nodes_outside_the_islands_are_fp16(typed, declared):
+    islands, known = fp32_nodes(typed, declared), kinds(typed.graph)
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
     for node in typed.graph.node:
         if node.op_type == "Cast":
@@ -34,8 +40,8 @@ def test_nodes_outside_the_islands_are_fp16(typed):
                 assert known[name] == wanted, (node.name, name)
 
 
-def test_islands_are_the_tail_the_means_and_the_coordinates(typed):
-    islands = fp32_nodes(typed)
+def test_islands_are_the_tail_the_means_and_the_coordinates(typed, declared):
+    islands = fp32_nodes(typed, declared)
     by_name = {node.name: node for node in typed.graph.node}
     operators = {by_name[name].op_type for name in islands}
     assert {"ReduceMean", "Sigmoid", "Floor", "Resize"} <= operators
@@ -73,7 +79,7 @@ def test_a_weight_beyond_fp16_is_said():
         helper.make_node("ReduceMean", ["z"], ["y"], name="model/ReduceMean.1"),
     ]
     with pytest.raises(ExportError, match="huge"):
-        to_reduced(model_of_nodes(nodes, weight, [2]), "fp16")
+        to_reduced(model_of_nodes(nodes, weight, [2]), "fp16", {})
 
 
 def test_a_weight_used_in_both_precisions_stands_in_both():
@@ -82,7 +88,8 @@ def test_a_weight_used_in_both_precisions_stands_in_both():
         helper.make_node("Mul", ["x", "w"], ["p"], name="decoders.0.predict/Conv.0"),
         helper.make_node("Mul", ["p", "w"], ["y"], name="model/Mul.1"),
     ]
-    converted = to_reduced(model_of_nodes(nodes, weight, [2, 2]), "fp16")
+    declared = {"decoders.0.predict": EnginePrecision(float32_after=True)}
+    converted = to_reduced(model_of_nodes(nodes, weight, [2, 2]), "fp16", declared)
     onnx.checker.check_model(converted, full_check=True)
     found = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
     assert found == {"w": TensorProto.FLOAT, "w/fp16": TensorProto.FLOAT16}

@@ -26,6 +26,7 @@ from dtfsal.runtime.cli import main
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.training import PRESETS
 from dtfsal.training.model.inputs import synthetic_windows, video_windows
+from dtfsal.training.model.precision import EnginePrecision, declared_precisions
 from dtfsal.training.model.weights import load_weights
 
 
@@ -104,7 +105,7 @@ def test_activations_go_into_the_steps_of_their_convolution():
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
     x = np.random.default_rng(1).normal(size=(1, 96, 4, 4)).astype(np.float32)
-    quantised = to_int8(model, iter([{"x": x}]))
+    quantised = to_int8(model, iter([{"x": x}]), {})
     expected = np.maximum(np.einsum("bchw,oc->bohw", x, weight[:, :, 0, 0]), 0)
     found = run(quantised, {"x": x})
     # A step of the result, and the roundings of 96 inputs and weights of about 1.
@@ -115,23 +116,28 @@ def test_activations_go_into_the_steps_of_their_convolution():
 
 def test_a_graph_without_layers_that_bear_it_stays_as_it_is(product):
     model, _ = product
-    model.graph.node[0].name = "encoder.attn.project/MatMul.0"
     x = np.ones((2, 64), np.float32)
-    assert to_int8(model, iter([{"x": x}])) == model
+    assert to_int8(model, iter([{"x": x}]), {"encoder.mlp": EnginePrecision(int8=False)}) == model
+    assert to_int8(model, iter([{"x": x}]), {"encoder.ml": EnginePrecision(int8=False)}) != model
 
 
 @pytest.fixture(scope="module")
-def tiny(graph_of):
+def declared(model_of):
+    return declared_precisions(model_of("tiny"))
+
+
+@pytest.fixture(scope="module")
+def tiny(graph_of, declared):
     """The tiny preset's FP32 graph, and its INT8 one."""
     graph = graph_of("tiny", "onnxruntime", "fp32")
     windows = Calibration(windows=4).inputs(PRESETS["tiny"])
-    return graph, to_int8(graph, iter(windows)), windows
+    return graph, to_int8(graph, iter(windows), declared), windows
 
 
-def test_what_computes_in_integers(tiny):
+def test_what_computes_in_integers(tiny, declared):
     graph, quantised, _ = tiny
     types = layer_types(quantised)
-    assert sorted(types["int8"]) == sorted(quantised_layers(graph))
+    assert sorted(types["int8"]) == sorted(quantised_layers(graph, declared))
     places = {name.split("/")[0] for name in types["int8"]}
     assert {"encoder.blocks.0.mlp.0", "encoder.blocks.3.mlp.0", "top_down.lateral.3"} <= places
     floats = {name.split("/")[0] for name in types["fp32"]}
@@ -151,9 +157,9 @@ def test_maps_meet_the_bar(tiny):
     assert not BARS["int8"].misses(found)
 
 
-def test_the_same_calibration_gives_the_same_graph(tiny):
+def test_the_same_calibration_gives_the_same_graph(tiny, declared):
     graph, quantised, windows = tiny
-    again = to_int8(graph, iter(windows))
+    again = to_int8(graph, iter(windows), declared)
     assert again.SerializeToString(deterministic=True) == quantised.SerializeToString(deterministic=True)
 
 

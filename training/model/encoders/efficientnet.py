@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dtfsal.training.model.config import EfficientNetConfig
 from dtfsal.training.model.encoders.base import PyramidEncoder
+from dtfsal.training.model.precision import with_precision
 
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
 
@@ -92,7 +93,7 @@ class InvertedResidual(nn.Module):
         hidden = channels * expansion
         self.expand = ConvNorm(channels, hidden) if expansion > 1 else None
         self.depthwise = ConvNorm(hidden, hidden, kernel=kernel, stride=stride, groups=hidden)
-        self.project = ConvNorm(hidden, out_channels)
+        self.project = with_precision(ConvNorm(hidden, out_channels), int8=False)
         self.shortcut = stride == 1 and channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:

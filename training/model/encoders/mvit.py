@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dtfsal.training.model.config import PYRAMID_STRIDES, TEMPORAL_STRIDE, MViTConfig
 from dtfsal.training.model.encoders.base import PyramidEncoder
+from dtfsal.training.model.precision import with_precision
 
 Grid = tuple[int, int, int]  # token times, rows, columns
 
@@ -111,7 +112,8 @@ class MultiscaleBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
         # Indices 0 and 3 hold the linear layers: torchvision's MLP has dropout at 2 and 4.
         self.mlp = nn.Sequential(nn.Linear(dim_out, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, dim_out))
-        self.project = nn.Linear(dim_in, dim_out) if dim_in != dim_out else None
+        with_precision(self.mlp[3], int8=False)
+        self.project = with_precision(nn.Linear(dim_in, dim_out), int8=False) if dim_in != dim_out else None
         self.pool_skip = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if q_stride == 2 else None
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
@@ -141,8 +143,8 @@ class MultiscaleAttention(nn.Module):
     def __init__(self, dim_in: int, dim_out: int, head_dim: int, q_stride: int, kv_stride: int, grid: Grid) -> None:
         super().__init__()
         self.heads, self.head_dim = dim_out // head_dim, head_dim
-        self.qkv = nn.Linear(dim_in, 3 * dim_out)
-        self.project = nn.Sequential(nn.Linear(dim_out, dim_out))
+        self.qkv = with_precision(nn.Linear(dim_in, 3 * dim_out), int8=False)
+        self.project = with_precision(nn.Sequential(nn.Linear(dim_out, dim_out)), int8=False)
         self.pool_q = HeadPool(head_dim, q_stride)
         self.pool_k = HeadPool(head_dim, kv_stride)
         self.pool_v = HeadPool(head_dim, kv_stride)

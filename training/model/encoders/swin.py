@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dtfsal.training.model.config import SwinConfig
 from dtfsal.training.model.encoders.base import PyramidEncoder
+from dtfsal.training.model.precision import with_precision
 
 Triple = tuple[int, int, int]
 
@@ -98,6 +99,7 @@ class SwinBlock(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Identity(), nn.Linear(4 * width, width), nn.Identity()
         )
+        with_precision(self.mlp[3], int8=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T', h, w, C) -> (B, T', h, w, C)."""
@@ -113,7 +115,7 @@ class WindowAttention(nn.Module):
     def __init__(self, width: int, heads: int, window: Triple, *, shifted: bool) -> None:
         super().__init__()
         self.heads, self.window, self.shifted = heads, window, shifted
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = with_precision(nn.Linear(width, 3 * width), int8=False)
         self.proj = nn.Linear(width, width)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(math.prod(2 * n - 1 for n in window), heads))
         self.register_buffer("relative_position_index", relative_index(window).flatten())
