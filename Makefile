@@ -32,7 +32,7 @@ $(ENGINE)/manifest.json: $(SOURCES) | $(VENV)/.demo
 	@$(BIN)/python export/build_engine.py --preset lite --output $(ENGINE) --force
 
 weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/lite.md says how long
-	@$(BIN)/dtfsal train --stills "$(STILLS)" --output "$(WEIGHTS)"
+	@$(BIN)/dtfsal train-lite "$(STILLS)" --output "$(WEIGHTS)"
 
 shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, after `make weights`
 	@for precision in fp32 int8; do $(BIN)/dtfsal build --preset lite --precision $$precision --half-weights --force \

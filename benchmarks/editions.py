@@ -1,6 +1,6 @@
 """Two editions of `lite` side by side: `python -m dtfsal.benchmarks.editions BEFORE AFTER -o TABLE.md`.
 
-BEFORE and AFTER are folders of results, as `dtfsal benchmark reproduce` writes them. The table takes its figures from
+BEFORE and AFTER are folders of results, as `dtfsal benchmark refresh` writes them. The table takes its figures from
 their JSON: gaze on photographs, synthetic scenes, steadiness on real clips, delay, and the live rate.
 """
 
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         if args.summary is not None:
             args.summary.write_text(summary(after))
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}: run `dtfsal benchmark reproduce` first\n")
+        sys.stderr.write(f"{error}: run `dtfsal benchmark refresh` first\n")
         return 1
     return 0
 

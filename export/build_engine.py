@@ -3,7 +3,7 @@
 
 import sys
 
-from dtfsal.export.cli import main
+from dtfsal.export.cli.build import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,7 +32,7 @@ ROOMS = {
     "runtime": Room("video and sound in, saliency out; the command line", ("engines",), _LIGHT),
     "training": Room(
         "the model in PyTorch, its data, training and evaluation",
-        ("engines.errors", "engines.bundle.specs", "runtime.frontend", "runtime.media"),
+        ("engines.errors", "engines.bundle.specs", "runtime.frontend", "runtime.media", "runtime.cli.progress"),
         (*_NEVER, "torchvision"),
     ),
     "export": Room("weights to ONNX to engine", ("engines", "training.model"), (*_NEVER, "torchvision")),
@@ -247,6 +247,7 @@ def test_contributing_shows_the_table():
         ("training", "import dtfsal.runtime"),
         ("training", "from dtfsal.runtime.predict.predictor import SaliencyPredictor"),
         ("training", "from dtfsal.runtime import media, predict"),
+        ("training", "from dtfsal.runtime.cli import common"),
         ("training", "import pickle"),
         ("training", "import torchvision"),
         ("export", "from dtfsal.runtime.frontend.windows import tap_times"),

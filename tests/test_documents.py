@@ -57,7 +57,7 @@ def test_exit_codes_are_documented():
 
 
 def test_commands_exist():
-    for name in re.findall(r"^\| `(\w+)[ `]", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE):
+    for name in re.findall(r"^\| `([\w-]+)[ `]", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE):
         assert main([name, "--help"]) == 0
 
 

@@ -7,6 +7,8 @@ import argparse
 import importlib
 from types import ModuleType
 
+from dtfsal.benchmarks.cli._common import check_counts
+
 HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
 # In the order of the help; importing a kind's module must be quick.
 KINDS = (
@@ -24,17 +26,17 @@ KINDS = (
     "pareto",
     "compare",
     "budget",
-    "reproduce",
+    "refresh",
 )
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
   dtfsal benchmark flops --preset dtfsal --engine dtfsal.engine --roofline --output flops.json
-  dtfsal benchmark latency --preset tiny --runs 20
+  dtfsal benchmark latency --preset lite --runs 20
   dtfsal benchmark latency --preset dtfsal --runs 5 --output benchmarks/results/latency-dtfsal-cpu.json
   dtfsal benchmark latency --preset lite --form "eager plain" --form "ONNX Runtime fp32" --batch-size 4 --threads 2
-  dtfsal benchmark layers --engine dtfsal.engine --output layers.json
-  dtfsal benchmark scaling --preset tiny --form eager --vary size --output size.json
+  dtfsal benchmark layers --engine lite.engine --output layers.json
+  dtfsal benchmark scaling --preset lite --form eager --vary size --output size.json
   dtfsal benchmark stages --engine lite.engine --video clip.mp4 --stride 1 --stride 4
   dtfsal benchmark live --engine lite.engine --video clip.mp4
   dtfsal benchmark live --engine lite.engine --without-reuse lite-window.engine --video clip.mp4 --runs 3
@@ -46,7 +48,7 @@ examples:
   dtfsal benchmark compare before.json after.json
   dtfsal benchmark budget --engine lite.engine
   dtfsal benchmark gpu --output benchmarks/results/gpu-rtx4090.json
-  dtfsal benchmark gpu --preset tiny --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
+  dtfsal benchmark gpu --preset dtfsal --batch-size 1 --runs 5 --engine "TensorRT-RTX fp16"
 """
 
 
@@ -54,17 +56,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kinds and their arguments."""
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     kinds = parser.add_subparsers(dest="kind", required=True, metavar=f"{{{','.join(KINDS)}}}")
     for name in KINDS:
         module = _module(name)
         kind = kinds.add_parser(name, help=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
         kind.description = module.HELP[0].upper() + module.HELP[1:] + "."
+        kind.set_defaults(parser=kind)
         module.configure(kind)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
+    check_counts(args)
     return int(_module(args.kind).run(args))
 
 

@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,14 +50,33 @@ def add_native_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: the one in the cache)")
 
 
+def command_line(args: argparse.Namespace) -> list[str]:
+    """The command again, to be kept with the result: each option that differs from its default.
+
+    Files stand with their names alone: a committed result must not show the folders that it was made in.
+    """
+    words = ["dtfsal", "benchmark", args.kind]
+    for name, value in vars(args).items():
+        if name in ("kind", "parser", "output", "json") or value == args.parser.get_default(name):
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            words.append(f"--{name.replace('_', '-')}")
+            if isinstance(item, Path):
+                words.append(item.absolute().name)
+            elif item is not True:
+                words.append(f"{item:g}" if isinstance(item, float) else str(item))
+    return words
+
+
 def check_counts(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
     from dtfsal.engines.errors import UsageError
 
-    for name in ("runs", "frames", "threads", "batch_size"):
-        count = getattr(args, name, None)
-        if count is not None and count < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {count}")
+    for name in ("runs", "frames", "threads", "batch_size", "stride"):
+        value = getattr(args, name, None)
+        least = min(value, default=1) if isinstance(value, list) else value
+        if least is not None and least < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {least}")
 
 
 class ResultWriter(Protocol):
@@ -98,8 +119,41 @@ def result_files(output: Path | None, *, picture: bool = False) -> Iterator[Resu
         yield write
 
 
-def show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> int:
-    """Print a report and warn if the machine was busy meanwhile; what that `slows`, in words. Returns 0."""
+def measure_and_report(
+    args: argparse.Namespace,
+    measure: Callable[[Progress], dict[str, Any]],
+    markdown: Callable[[dict[str, Any]], str],
+    *,
+    draw: Callable[[dict[str, Any]], Figure] | None = None,
+    steps: int | None = None,
+    unit: str = "run",
+    slows: str | None = None,
+) -> int:
+    """Measure under a progress bar, write what --output asks for, and print the result.
+
+    Args:
+        args: the kind's arguments.
+        measure: makes the report, and counts its steps on the bar.
+        markdown: makes the report's table.
+        draw: makes its picture; None if it has none.
+        steps: how many there are, or None if that is not known.
+        unit: what a step is; empty for no bar.
+        slows: what a busy machine does to the figures, in words, to warn of it; None where it does not matter.
+
+    Returns:
+        0.
+    """
+    with result_files(args.output, picture=draw is not None) as write:
+        with Progress(steps, unit, label=args.kind) as bar:
+            report = measure(bar)
+        write(report, markdown(report), draw(report) if draw and args.output else None)
+    if slows is not None:
+        _warn_if_busy(report, slows)
+    print_report(report, markdown(report), as_json=args.json)
+    return 0
+
+
+def _warn_if_busy(report: dict[str, Any], slows: str) -> None:
     from dtfsal.benchmarks.machine.host import BUSY_CORES
 
     if (report["other_cores"] or 0) > BUSY_CORES:
@@ -108,8 +162,6 @@ def show(report: dict[str, Any], table: str, slows: str, *, as_json: bool) -> in
             "measure again on a quiet machine",
             file=sys.stderr,
         )
-    print_report(report, table, as_json=as_json)
-    return 0
 
 
 def print_report(report: dict[str, Any], table: str, *, as_json: bool) -> None:

@@ -10,9 +10,8 @@ from dtfsal.benchmarks.cli._common import (
     add_device_argument,
     add_result_arguments,
     add_threads_argument,
-    check_counts,
-    print_report,
-    result_files,
+    command_line,
+    measure_and_report,
 )
 
 if TYPE_CHECKING:
@@ -68,33 +67,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.accuracy.delay import FORMS, KINDS, check, draw, markdown, measure
 
-    check_counts(args)
     kinds, forms = _chosen("event", args.event, KINDS), _chosen("form", args.form, FORMS)
     check(args.engine, items=args.items, frame_rate_hz=args.fps, seed=args.seed)
-    with result_files(args.output, picture=True) as write:
-        sources = _sources(args)
-        total = len(args.engine) * len(kinds) * len(forms) * args.items
-        with tqdm(total=total, disable=None, desc="delay", unit="clip") as bar:
-            report = measure(
-                args.engine,
-                sources,
-                kinds=kinds,
-                forms=forms,
-                items=args.items,
-                frame_rate_hz=args.fps,
-                seed=args.seed,
-                device=args.device,
-                threads=args.threads,
-                command=_command(args),
-                progress=lambda: bar.update() and None,
-            )
-        write(report, markdown(report), draw(report) if args.output else None)
-    print_report(report, markdown(report), as_json=args.json)
-    return 0
+    return measure_and_report(
+        args,
+        lambda bar: measure(
+            args.engine,
+            _sources(args),
+            kinds=kinds,
+            forms=forms,
+            items=args.items,
+            frame_rate_hz=args.fps,
+            seed=args.seed,
+            device=args.device,
+            threads=args.threads,
+            command=command_line(args),
+            progress=bar.step,
+        ),
+        markdown,
+        draw=draw,
+        steps=len(args.engine) * len(kinds) * len(forms) * args.items,
+        unit="clip",
+    )
 
 
 def _chosen(what: str, names: list[str] | None, known: tuple[NameT, ...]) -> list[NameT]:
@@ -120,16 +116,3 @@ def _sources(args: argparse.Namespace) -> Sources:
     if args.split != "all":
         stills = split_stills(stills)[args.split or "validation"]
     return Sources(tuple(Photograph(still.name, still.read(), still.fixations) for still in stills))
-
-
-def _command(args: argparse.Namespace) -> list[str]:
-    """What was asked, with names instead of paths."""
-    command = ["dtfsal", "benchmark", "delay", *(word for path in args.engine for word in ("--engine", path.name))]
-    if args.stills is not None:
-        command += ["--stills", args.stills.name, *(() if args.split is None else ("--split", args.split))]
-    for name in ("event", "form"):
-        command += [word for value in getattr(args, name) or () for word in (f"--{name}", value)]
-    for name, default in (("items", 8), ("fps", 25.0), ("seed", 0)):
-        if (value := getattr(args, name)) != default:
-            command += [f"--{name}", f"{value:g}"]
-    return command

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, print_report, result_files, show
+from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, command_line, measure_and_report
 
 HELP = "parameters and operations, part by part, and in both forms beside the paper's"
 
@@ -39,24 +39,21 @@ def run(args: argparse.Namespace) -> int:
     if args.paper:
         if args.engine is not None or args.roofline or args.form != "deployed":
             raise UsageError("--paper shows the paper's models in both forms: give no --form, --engine or --roofline")
-        with result_files(args.output) as write:
-            report = paper_report(command=["dtfsal", "benchmark", "flops", "--paper"])
-            write(report, paper_markdown(report))
-        print_report(report, paper_markdown(report), as_json=args.json)
-        return 0
+        return measure_and_report(args, lambda _: paper_report(command=command_line(args)), paper_markdown, unit="")
     if args.roofline and args.engine is None:
         raise UsageError("--roofline sets an engine's parts beside the machine: give one with --engine")
-    command = ["dtfsal", "benchmark", "flops", "--preset", args.preset, "--form", args.form]
-    command += ["--engine", args.engine.name] if args.engine is not None else []
-    command += ["--roofline"] if args.roofline else []
-    with result_files(args.output, picture=args.roofline) as write:
-        report = flops_report(
+    return measure_and_report(
+        args,
+        lambda _: flops_report(
             args.preset,
             form=args.form,
             engine=args.engine,
             roofline=args.roofline,
             threads=args.threads,
-            command=command,
-        )
-        write(report, markdown(report), draw(report) if args.roofline and args.output else None)
-    return show(report, markdown(report), "lowers the machine's rates", as_json=args.json)
+            command=command_line(args),
+        ),
+        markdown,
+        draw=draw if args.roofline else None,
+        unit="",
+        slows="lowers the machine's rates",
+    )

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, result_files
+from dtfsal.benchmarks.cli._common import add_result_arguments, command_line, print_report, result_files
+from dtfsal.runtime.cli.progress import Progress
 
 HELP = "the whole check on a GPU: kernels, engines, parity, latency, 1080p rate"
 
@@ -30,8 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.gpu import forms as gpu_forms
     from dtfsal.benchmarks.gpu import targets as gpu_engines
     from dtfsal.benchmarks.gpu.check import gpu_check, markdown
@@ -40,8 +39,6 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.training.model.config import resolve_config
 
     sizes = tuple(args.batch_size or (1, 2, 4, 8))
-    if args.runs < 1 or min(sizes) < 1:
-        raise UsageError("--runs and --batch-size must be at least 1")
     for option, names, known in (
         ("--form", args.form, gpu_forms.FORMS),
         ("--engine", args.engine, gpu_engines.FORMS),
@@ -62,29 +59,22 @@ def run(args: argparse.Namespace) -> int:
         forms=None if args.form is None else tuple(args.form),
         engines=None if args.engine is None else tuple(args.engine),
     )
-    command = ["dtfsal", "benchmark", "gpu", "--preset", args.preset, "--runs", str(args.runs)]
-    command += [word for size in sizes for word in ("--batch-size", str(size))]
-    command += ["--device", args.device] if args.device != "cuda" else []
-    command += ["--video", args.video.name] if args.video is not None else []
-    command += [word for name in args.form or () for word in ("--form", f'"{name}"')]
-    command += [word for name in args.engine or () for word in ("--engine", f'"{name}"')]
     so_far = None if args.output is None else args.output.with_suffix(".partial.json")
     with result_files(args.output) as write:
-        with tqdm(total=len(phases(settings)), disable=None, unit="part") as bar:
+        with Progress(len(phases(settings)), "part", label=args.kind) as bar:
 
             def progress(name: str, report: dict[str, Any]) -> None:
                 if so_far is not None:
                     so_far.write_text(json.dumps(report, indent=2) + "\n")
-                bar.set_description_str(name)
-                bar.update()
-                if bar.disable:
+                bar.step(name)
+                if not bar.shown:
                     print(f"dtfsal: {name}: {report['parts'][name]['status']}", file=sys.stderr, flush=True)
 
-            report = gpu_check(settings, command=command, progress=progress)
+            report = gpu_check(settings, command=command_line(args), progress=progress)
         write(report, markdown(report))
     if so_far is not None:
         so_far.unlink(missing_ok=True)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
+    print_report(report, markdown(report), as_json=args.json)
     failed = [name for name, part in report["parts"].items() if part["status"] == "failed"]
     missed = [f"{row['form']}: {miss}" for row in report["rows"] for miss in row.get("misses", [])]
     for line in [*(f"{name} failed" for name in failed), *missed]:

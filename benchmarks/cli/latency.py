@@ -4,7 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
+from dtfsal.benchmarks.cli._common import (
+    add_result_arguments,
+    add_threads_argument,
+    command_line,
+    measure_and_report,
+)
 
 if TYPE_CHECKING:
     from dtfsal.training.model.config import ModelConfig
@@ -32,30 +37,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.timing.forms import choose_forms
     from dtfsal.benchmarks.timing.latency import draw, latency, markdown
 
-    check_counts(args)
     config, forms = _config(args), choose_forms(args.form, args.engine)
-    with (
-        result_files(args.output, picture=True) as write,
-        tqdm(total=len(forms) * (args.runs + 1), disable=None, desc="latency", unit="run") as bar,
-    ):
-        report = latency(
+    return measure_and_report(
+        args,
+        lambda bar: latency(
             config,
             forms,
             runs=args.runs,
             batch_size=args.batch_size,
             threads=args.threads,
             baseline=args.baseline,
-            command=_command(args),
-            progress=lambda steps: bar.update(steps) and None,
-        )
-        write(report, markdown(report), draw(report) if args.output else None)
-    slows = "slows PyTorch far more than ONNX Runtime"
-    return show(report, markdown(report), slows, as_json=args.json)
+            command=command_line(args),
+            progress=lambda steps: bar.step(count=steps),
+        ),
+        markdown,
+        draw=draw,
+        steps=len(forms) * (args.runs + 1),
+        slows="slows PyTorch far more than ONNX Runtime",
+    )
 
 
 def _config(args: argparse.Namespace) -> "ModelConfig":
@@ -69,15 +71,3 @@ def _config(args: argparse.Namespace) -> "ModelConfig":
         config = resolve_config(args.preset or "tiny")
     height, width = parse_size(args.size) if args.size is not None else (None, None)
     return config.resized(frames=args.frames, height=height, width=width)
-
-
-def _command(args: argparse.Namespace) -> list[str]:
-    """The command line again, with engines by their names."""
-    command = ["dtfsal", "benchmark", "latency"]
-    for name in ("preset", "runs", "form", "engine", "baseline", "batch_size", "frames", "size", "threads"):
-        value = getattr(args, name)
-        for item in value if isinstance(value, list) else [value]:
-            if item is not None and not (name == "batch_size" and item == 1):
-                text = item.resolve().name if isinstance(item, Path) else str(item)
-                command += [f"--{name.replace('_', '-')}", text]
-    return command

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
+from dtfsal.benchmarks.cli._common import (
+    add_result_arguments,
+    add_threads_argument,
+    command_line,
+    measure_and_report,
+)
 
 HELP = "accuracy against speed: engines and strides beside the full-rate maps of an fp32 engine"
 
@@ -30,31 +35,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.accuracy.pareto import draw, markdown, pareto
-    from dtfsal.engines.errors import UsageError
 
-    check_counts(args)
     strides = tuple(dict.fromkeys(args.stride or (1, 2, 4)))
-    if min(strides) < 1:
-        raise UsageError(f"--stride must be at least 1, not {min(strides)}")
-    reference = args.reference or args.engine[0]
-    command = ["dtfsal", "benchmark", "pareto", "--reference", reference.name, "--video", args.video.name]
-    command += [word for engine in args.engine for word in ("--engine", engine.name)]
-    command += [word for stride in strides for word in ("--stride", str(stride))] + ["--runs", str(args.runs)]
-    with result_files(args.output, picture=True) as write:
-        total = 1 + args.runs * len(strides) * len(args.engine)
-        with tqdm(total=total, disable=None, desc="pareto", unit="run") as bar:
-            report = pareto(
-                args.engine,
-                args.video,
-                reference=reference,
-                strides=strides,
-                runs=args.runs,
-                threads=args.threads,
-                command=command,
-                progress=lambda: bar.update() and None,
-            )
-        write(report, markdown(report), draw(report) if args.output else None)
-    return show(report, markdown(report), "slows everything", as_json=args.json)
+    return measure_and_report(
+        args,
+        lambda bar: pareto(
+            args.engine,
+            args.video,
+            reference=args.reference or args.engine[0],
+            strides=strides,
+            runs=args.runs,
+            threads=args.threads,
+            command=command_line(args),
+            progress=bar.step,
+        ),
+        markdown,
+        draw=draw,
+        steps=1 + args.runs * len(strides) * len(args.engine),
+        slows="slows everything",
+    )

@@ -10,9 +10,9 @@ from pathlib import Path
 HELP = "compare an engine with the PyTorch model it was built from"
 EXAMPLES = """\
 examples:
-  dtfsal parity tiny.engine                                   an engine of random weights
-  dtfsal parity dtfsal.engine --weights dtfsal.safetensors    of trained ones
-  dtfsal parity tiny.engine --video clip.mp4 --windows 8      on a real clip
+  dtfsal parity lite.engine                                   the engine of the shipped weights
+  dtfsal parity dtfsal.engine --weights dtfsal.safetensors    an engine of weights of your own
+  dtfsal parity lite.engine --video clip.mp4 --windows 8      on a real clip
 
 Exit codes: 0 every bar is met, 1 one is missed, 4 bad engine or weights, 5 the engine cannot run here.
 """
@@ -25,7 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "A bar that you give replaces the precision's own; the others stay."
     )
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("engine", type=Path, metavar="ENGINE", help="the engine's folder")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights file that the engine was built from")
     parser.add_argument(

@@ -28,7 +28,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = HELP[0].upper() + HELP[1:] + "."
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--fps", type=float, required=True, metavar="N", help="source frames per second to keep up with"
     )

@@ -2,7 +2,12 @@
 
 import argparse
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, check_counts, result_files, show
+from dtfsal.benchmarks.cli._common import (
+    add_result_arguments,
+    add_threads_argument,
+    command_line,
+    measure_and_report,
+)
 
 HELP = "how a form's latency grows with clip length, frame size, batch or threads, and the law that fits it"
 
@@ -23,23 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.timing.forms import choose_forms
     from dtfsal.benchmarks.timing.scaling import draw, markdown, scaling
 
-    check_counts(args)
     (form,) = choose_forms([args.form])
-    with (
-        result_files(args.output, picture=True) as write,
-        tqdm(disable=None, desc="scaling", unit="run") as bar,
-    ):
-
-        def progress(steps: int, total: int) -> None:
-            bar.total = total
-            bar.update(steps)
-
-        report = scaling(
+    return measure_and_report(
+        args,
+        lambda bar: scaling(
             args.preset,
             form,
             args.vary,
@@ -47,17 +42,10 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             batch_size=args.batch_size,
             threads=args.threads,
-            command=_command(args),
-            progress=progress,
-        )
-        write(report, markdown(report), draw(report) if args.output else None)
-    return show(report, markdown(report), "bends the law", as_json=args.json)
-
-
-def _command(args: argparse.Namespace) -> list[str]:
-    command = ["dtfsal", "benchmark", "scaling", "--preset", args.preset, "--form", args.form, "--vary", args.vary]
-    for name in ("grid", "runs", "batch_size", "threads"):
-        value = getattr(args, name)
-        if value is not None and not (name == "batch_size" and value == 1):
-            command += [f"--{name.replace('_', '-')}", str(value)]
-    return command
+            command=command_line(args),
+            progress=lambda steps, total: bar.step(count=steps, total=total),
+        ),
+        markdown,
+        draw=draw,
+        slows="bends the law",
+    )

@@ -1,11 +1,14 @@
 """`dtfsal benchmark stability`."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_device_argument, add_engine_argument, add_result_arguments, result_files
+from dtfsal.benchmarks.cli._common import (
+    add_device_argument,
+    add_engine_argument,
+    add_result_arguments,
+    measure_and_report,
+)
 
 HELP = "whether maps follow a video smoothly or flicker"
 
@@ -22,13 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.accuracy.stability import markdown, measure
 
-    with result_files(args.output) as write:
-        with tqdm(total=len(args.video), disable=None, desc="stability", unit="video") as bar:
-            report = measure(args.engine, args.video, device=args.device, progress=lambda: bar.update() and None)
-        write(report, markdown(report))
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else markdown(report))
-    return 0
+    return measure_and_report(
+        args,
+        lambda bar: measure(args.engine, args.video, device=args.device, progress=bar.step),
+        markdown,
+        steps=len(args.video),
+        unit="video",
+    )

@@ -7,9 +7,8 @@ from dtfsal.benchmarks.cli._common import (
     add_engine_argument,
     add_result_arguments,
     add_threads_argument,
-    check_counts,
-    result_files,
-    show,
+    command_line,
+    measure_and_report,
 )
 
 HELP = "from a video file to a video of overlays, stage by stage, beside the engine's own rate"
@@ -29,27 +28,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.timing.stages import draw, markdown, stages
-    from dtfsal.engines.errors import UsageError
 
-    check_counts(args)
     strides = tuple(dict.fromkeys(args.stride or (1,)))
-    if min(strides) < 1:
-        raise UsageError(f"--stride must be at least 1, not {min(strides)}")
-    command = ["dtfsal", "benchmark", "stages", "--engine", args.engine.name, "--video", args.video.name]
-    command += [word for stride in strides for word in ("--stride", str(stride))] + ["--runs", str(args.runs)]
-    with result_files(args.output, picture=True) as write:
-        with tqdm(total=args.runs * len(strides), disable=None, desc="stages", unit="run") as bar:
-            report = stages(
-                args.engine,
-                args.video,
-                strides=strides,
-                runs=args.runs,
-                threads=args.threads,
-                command=command,
-                progress=lambda: bar.update() and None,
-            )
-        write(report, markdown(report), draw(report) if args.output else None)
-    return show(report, markdown(report), "slows everything", as_json=args.json)
+    return measure_and_report(
+        args,
+        lambda bar: stages(
+            args.engine,
+            args.video,
+            strides=strides,
+            runs=args.runs,
+            threads=args.threads,
+            command=command_line(args),
+            progress=bar.step,
+        ),
+        markdown,
+        draw=draw,
+        steps=args.runs * len(strides),
+        slows="slows everything",
+    )

@@ -6,9 +6,8 @@ from dtfsal.benchmarks.cli._common import (
     add_native_arguments,
     add_result_arguments,
     add_threads_argument,
-    check_counts,
-    result_files,
-    show,
+    command_line,
+    measure_and_report,
 )
 
 HELP = "what live prediction costs beside the engine, in Python and in C"
@@ -25,27 +24,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from tqdm import tqdm
-
     from dtfsal.benchmarks.timing.stream import markdown, stream
     from dtfsal.runtime.capi.library import NativeLibrary
 
-    check_counts(args)
-    command = ["dtfsal", "benchmark", "stream", "--engine", args.engine.name, "--video", args.video.name]
-    command += ["--frames", str(args.frames), "--runs", str(args.runs)]
-    if args.threads is not None:
-        command += ["--threads", str(args.threads)]
-    with result_files(args.output) as write:
-        with tqdm(total=4 * args.runs, disable=None, desc="stream", unit="run") as bar:
-            report = stream(
-                args.engine,
-                args.video,
-                frames=args.frames,
-                runs=args.runs,
-                threads=args.threads,
-                library=NativeLibrary(args.library),
-                command=command,
-                progress=lambda: bar.update() and None,
-            )
-        write(report, markdown(report))
-    return show(report, markdown(report), "slows everything", as_json=args.json)
+    return measure_and_report(
+        args,
+        lambda bar: stream(
+            args.engine,
+            args.video,
+            frames=args.frames,
+            runs=args.runs,
+            threads=args.threads,
+            library=NativeLibrary(args.library),
+            command=command_line(args),
+            progress=bar.step,
+        ),
+        markdown,
+        steps=4 * args.runs,
+        slows="slows everything",
+    )

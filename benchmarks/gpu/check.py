@@ -5,6 +5,7 @@ What the machine lacks is skipped with the reason; what fails or crashes is said
 
 import dataclasses
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     sections += [_front_end_table(parts), _video_table(parts)]
     sections.append(_left_out(parts))
     host = report["machine"]
-    sections.append(f"{host['cpu']}, {host['cores']} cores; {software(host, None)}. `{' '.join(report['command'])}`")
+    sections.append(f"{host['cpu']}, {host['cores']} cores; {software(host, None)}. `{shlex.join(report['command'])}`")
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from dtfsal.benchmarks.measure.engine_runs import FloatArray, Inputs, Run, window_run
 from dtfsal.engines import open_engine
-from dtfsal.runtime.cli._common import peak_memory_bytes
+from dtfsal.runtime.cli.common import peak_memory_bytes
 
 STEADY = 0.03  # two runs in turn that differ by less are steady
 WARM_UP_RUNS = 5  # after which, and after WARM_UP_SECONDS, a form that is not steady counts as warm

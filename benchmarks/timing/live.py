@@ -18,7 +18,7 @@ from dtfsal.benchmarks.machine.host import OtherCores, machine, software
 from dtfsal.benchmarks.measure.own_process import in_own_process
 from dtfsal.engines import Device, Manifest, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
-from dtfsal.runtime.cli._common import format_bytes, peak_memory_bytes
+from dtfsal.runtime.cli.common import format_bytes, peak_memory_bytes
 from dtfsal.runtime.frontend.windows import tap_interval
 from dtfsal.runtime.media.video import VideoInfo, probe
 from dtfsal.runtime.predict.predictor import SaliencyPredictor

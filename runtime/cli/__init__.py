@@ -1,8 +1,8 @@
 """The command line: `dtfsal COMMAND`, with commands that each room registers as entry points.
 
 A command is a module with `HELP` (one line), `configure(parser)` and `run(args) -> exit code`; it is imported when it
-is called, or for `dtfsal --help`, and importing it must be quick. Errors are one line on stderr, and an exit code that
-tells their kind: see `dtfsal.engines.errors` and `EXIT_CODES`.
+is called, or for `dtfsal --help`, and importing it must be quick. `names` has the groups of the help, and old names.
+Errors are one line on stderr, and an exit code that tells their kind: see `dtfsal.engines.errors` and `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import errno
 import importlib
 import importlib.metadata
+import itertools
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ from typing import Any, NoReturn
 
 from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError
 from dtfsal.runtime.cli._interruption import Interruption
+from dtfsal.runtime.cli.names import current_words, grouped
 
 EXIT_CODES = {
     0: "done",
@@ -48,10 +50,11 @@ _EXTRAS = {
 }
 _EPILOG = """\
 examples:
-  dtfsal build --preset tiny --output engines/tiny        build an engine
-  dtfsal predict clip.mp4 -e engines/tiny -o out.mp4      watch where people would look
-  dtfsal info engines/tiny                                what an engine or a video is
-  dtfsal doctor                                           what works on this machine, and what does not
+  dtfsal build -o lite.engine                         build an engine of the trained weights that the package carries
+  dtfsal predict clip.mp4 -e lite.engine -o out.mp4   watch where people would look
+  dtfsal live 0 -e lite.engine                        the same for a camera, on a page
+  dtfsal info lite.engine                             what an engine or a video is
+  dtfsal doctor                                       what works on this machine, and what does not
 
 exit codes:
 """
@@ -99,6 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    arguments, told = current_words(arguments)
+    if told is not None:
+        print(f"dtfsal: {told}", file=sys.stderr)
     commands = {entry.name: entry for entry in importlib.metadata.entry_points(group=_GROUP)}
     name = arguments[0] if arguments else None
     if name is None or name.startswith("-"):
@@ -107,7 +113,8 @@ def _dispatch(arguments: list[str]) -> int:
         parser.print_help()
         return 2
     if name not in commands:
-        raise UsageError(f"there is no command {name!r}; the commands are {', '.join(_ordered(commands))}")
+        known = ", ".join(itertools.chain.from_iterable(grouped(commands).values()))
+        raise UsageError(f"there is no command {name!r}; the commands are {known}")
     module = _load(commands[name])
     parser = _Parser(
         prog=f"dtfsal {name}", description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,25 +131,21 @@ def _main_parser(commands: dict[str, Any]) -> argparse.ArgumentParser:
     codes = "\n".join(f"  {code:3}  {meaning}" for code, meaning in EXIT_CODES.items())
     parser = _Parser(
         prog="dtfsal",
+        usage="dtfsal [-h] [--version] COMMAND ...",
         description="Where people look in a video with sound. `dtfsal COMMAND --help` explains a command.",
         epilog=_EPILOG + codes,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"dtfsal {importlib.metadata.version('dtfsal')}")
-    group = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name in _ordered(commands):
-        try:
-            text = _load(commands[name]).HELP
-        except DtfsalError:
-            text = "(not usable in this installation; call it to see why)"
-        group.add_parser(name, help=text.replace("%", "%%"), add_help=False)
+    for title, names in grouped(commands).items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            try:
+                text = _load(commands[name]).HELP
+            except DtfsalError:
+                text = "(not usable in this installation; call it to see why)"
+            group.add_argument(name, nargs="?", help=text.replace("%", "%%"))  # to be shown; it takes no command
     return parser
-
-
-def _ordered(commands: dict[str, Any]) -> list[str]:
-    """The commands in the order of a first acquaintance, then the others."""
-    first = ["predict", "live", "info", "build", "parity", "benchmark", "doctor"]
-    return sorted(commands, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
 def _load(entry: Any) -> Any:

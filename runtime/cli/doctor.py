@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli import common
 
 HELP = "check what works on this machine, and why the rest does not"
 
@@ -26,7 +26,7 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    _common.add_json_option(parser)
+    common.add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     report = check_environment()
     code = 5 if any(check.status == "error" for check in report.checks) else 0
     if args.json:
-        _common.print_json({"healthy": code == 0, **dataclasses.asdict(report)})
+        common.print_json({"healthy": code == 0, **dataclasses.asdict(report)})
         return code
     section = ""
     for check in report.checks:

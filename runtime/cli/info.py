@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE
-from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli import common
 
 if TYPE_CHECKING:
     from dtfsal.engines import Bundle
@@ -21,7 +21,7 @@ _EPILOG = """\
 The whole engine is checked, including every file's SHA-256. The library that would run it need not be installed.
 
 examples:
-  dtfsal info engines/dtfsal
+  dtfsal info lite.engine
   dtfsal info clip.mp4 --json
 """
 
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("path", metavar="ENGINE|VIDEO", help="an engine's folder, or a video file")
-    _common.add_json_option(parser)
+    common.add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,17 +42,17 @@ def run(args: argparse.Namespace) -> int:
 
         bundle = read_bundle(args.path)
         if args.json:
-            _common.print_json({"kind": "engine", **bundle.describe()})
+            common.print_json({"kind": "engine", **bundle.describe()})
         else:
-            _common.print_table(_engine_rows(bundle))
+            common.print_table(_engine_rows(bundle))
         return 0
     from dtfsal.runtime.media.video import probe
 
     info = probe(args.path)
     if args.json:
-        _common.print_json({"kind": "video", **_plain(dataclasses.asdict(info))})
+        common.print_json({"kind": "video", **_plain(dataclasses.asdict(info))})
     else:
-        _common.print_table(_video_rows(info))
+        common.print_table(_video_rows(info))
     return 0
 
 
@@ -101,8 +101,8 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
                     bounds = f", in [{tensor.minimum:g}, {tensor.maximum:g}]"
                 described = f": {tensor.description}" if tensor.description else ""
                 rows.append((f"{direction} {tensor.name}", f"{tensor.dtype} {shape}{bounds}{described}"))
-    rows.append((f"files, {_common.format_bytes(manifest.size_bytes)}, as the manifest says", None))
-    rows += [(name, _common.format_bytes(record.size_bytes)) for name, record in manifest.files.items()]
+    rows.append((f"files, {common.format_bytes(manifest.size_bytes)}, as the manifest says", None))
+    rows += [(name, common.format_bytes(record.size_bytes)) for name, record in manifest.files.items()]
     return rows
 
 

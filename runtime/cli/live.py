@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli import common
 from dtfsal.runtime.cli._interruption import check_interruption
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ sources:
 Frames that the engine has no time for get no map; they are counted. Ctrl-C ends it.
 
 examples:
-  dtfsal live 0 -e engines/lite                            look at the page that it names
-  dtfsal live rtsp://camera/stream -e engines/lite --delay 0 --serve 0.0.0.0:8080
-  dtfsal live clip.mp4 -e engines/lite --no-page --json    a line of JSON for each map
+  dtfsal live 0 -e lite.engine                            look at the page that it names
+  dtfsal live rtsp://camera/stream -e lite.engine --delay 0 --serve 0.0.0.0:8080
+  dtfsal live clip.mp4 -e lite.engine --no-page --json    a line of JSON for each map
 """
 
 # Pictures that wait for their maps are kept at most this wide, and this many.
@@ -41,17 +41,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("source", metavar="SOURCE", help="a camera's number or device, a URL, or a video file")
-    _common.add_engine_options(parser)
+    common.add_engine_options(parser)
     parser.add_argument(
         "--delay",
-        type=_common.non_negative_float,
+        type=common.non_negative_float,
         metavar="SECONDS",
         help="the longest that a map waits for frames and sound after its own: 0 for maps of the newest frame "
         "(default: as long as the model's window needs)",
     )
     parser.add_argument(
         "--stride",
-        type=_common.positive_int,
+        type=common.positive_int,
         metavar="N",
         help="predict every N-th frame and interpolate between (default: the step between the model's own frames, so "
         "that windows share them; 2 for lite at 25 or 30 frames per second)",
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the page is served; port 0 takes any that is free (default: %(default)s)",
     )
     parser.add_argument("--no-page", action="store_true", help="serve no page")
-    parser.add_argument("--seconds", type=_common.non_negative_float, metavar="N", help="stop after N seconds")
+    parser.add_argument("--seconds", type=common.non_negative_float, metavar="N", help="stop after N seconds")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no figures and no summary")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each map, and the summary")
 
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"summary": summary}))
     elif not args.quiet:
-        _common.print_table([(name.replace("_", " "), value) for name, value in summary.items()])
+        common.print_table([(name.replace("_", " "), value) for name, value in summary.items()])
     return 0
 
 

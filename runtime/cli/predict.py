@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli import common
+from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from dtfsal.engines import Manifest
@@ -28,10 +29,10 @@ outputs, by suffix (or --format):
                       (pixel centres: 0, 0 is the centre of the top left pixel)
 
 examples:
-  dtfsal predict clip.mp4 -e engines/dtfsal -o out.mp4
-  dtfsal predict clip.mp4 -e engines/dtfsal -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
-  dtfsal predict clip.mp4 -e engines/dtfsal -o maps/ --stride 4
-  dtfsal predict clip.mp4 -e engines/dtfsal -o grey.mp4 --view saliency --smoothing 3 --json
+  dtfsal predict clip.mp4 -e lite.engine -o out.mp4
+  dtfsal predict clip.mp4 -e lite.engine -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
+  dtfsal predict clip.mp4 -e lite.engine -o maps/ --stride 4
+  dtfsal predict clip.mp4 -e lite.engine -o grey.mp4 --view saliency --smoothing 3 --json
 """
 
 
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("video", metavar="VIDEO", help="the video file; any that FFmpeg decodes")
-    _common.add_engine_options(parser)
+    common.add_engine_options(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -58,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--contact-sheet-columns",
-        type=_common.positive_int,
+        type=common.positive_int,
         default=6,
         metavar="N",
         help="frames on it (default: %(default)s)",
@@ -70,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stride",
-        type=_common.positive_int,
+        type=common.positive_int,
         default=1,
         metavar="N",
         help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
@@ -84,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--smoothing",
-        type=_common.non_negative_float,
+        type=common.non_negative_float,
         default=0.0,
         metavar="SIGMA",
         help="blur each map by a gaussian of this many pixels of the model's map (default: 0, none)",
@@ -103,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
-    _common.add_json_option(parser)
+    common.add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,13 +140,13 @@ def run(args: argparse.Namespace) -> int:
             map_normalisation=args.normalisation or "none",
             map_size=args.map_size,
         )
-        with _common.Progress(_expected_frames(info), "frames", wanted=not args.quiet) as progress:
+        with Progress(_expected_frames(info), "frames", wanted=not args.quiet) as progress:
             write_outputs(prediction, outputs, context, on_frame=lambda _frame: progress.step())
         total = time.perf_counter() - started
         summary = _summary(args, prediction, predictor.engine.manifest, outputs, opened, total)
         summary["engine"]["backend"] = predictor.engine.describe()["backend"]
     if args.json:
-        _common.print_json(summary)
+        common.print_json(summary)
     elif not args.quiet:
         _print_summary(summary)
     return 0
@@ -221,14 +222,14 @@ def _summary(
             "total": round(total_seconds, 4),
         },
         "frames_per_second": round(prediction.frames / max(total_seconds - opened_seconds, 1e-9), 3),
-        "peak_memory_bytes": _common.peak_memory_bytes(),
+        "peak_memory_bytes": common.peak_memory_bytes(),
     }
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     seconds = dict(summary["seconds"])
     total = seconds.pop("total")
-    stages = ", ".join(f"{name.replace('_', ' ')} {_common.format_seconds(value)}" for name, value in seconds.items())
+    stages = ", ".join(f"{name.replace('_', ' ')} {common.format_seconds(value)}" for name, value in seconds.items())
     frames = str(summary["frames"])
     if (summary["stated_frames"] or 0) > summary["frames"] + summary["skipped_frames"]:
         frames += f" of the {summary['stated_frames']} that the file states"
@@ -239,16 +240,16 @@ def _print_summary(summary: dict[str, Any]) -> None:
         rows.append(("damaged", f"{summary['concealed_frames']} concealed, {summary['skipped_frames']} skipped"))
     sound = summary["sound_note"]
     if summary["concealed_sound_seconds"]:
-        sound += f"; {_common.format_seconds(summary['concealed_sound_seconds'])} of it damaged, heard as silence"
+        sound += f"; {common.format_seconds(summary['concealed_sound_seconds'])} of it damaged, heard as silence"
     rows += [
         ("sound", sound),
-        ("time", f"{_common.format_seconds(total)} ({stages})"),
+        ("time", f"{common.format_seconds(total)} ({stages})"),
         ("speed", f"{summary['frames_per_second']:.2f} frames/s"),
     ]
     if summary["peak_memory_bytes"] is not None:
-        rows.append(("peak memory", _common.format_bytes(summary["peak_memory_bytes"])))
+        rows.append(("peak memory", common.format_bytes(summary["peak_memory_bytes"])))
     rows += [("wrote", output["path"]) for output in summary["outputs"]]
-    _common.print_table(rows)
+    common.print_table(rows)
     weights = summary["engine"]["weights"]
     if weights.lower().startswith("random"):
         print(f"note: this engine's weights are not trained ({weights}); its maps mean nothing", file=sys.stderr)

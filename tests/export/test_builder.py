@@ -1,6 +1,5 @@
 """Builds from the command line: whole or not at all, for each target that a machine without a GPU can build."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -18,11 +17,14 @@ from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, wo
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
-from dtfsal.export import builder, cli
+from dtfsal.export import builder
 from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.cli.build import main as build
 from dtfsal.export.refit import RefitRequest, refit_engine
 from dtfsal.export.tensor_rt import builder as tensorrt_builder
 from dtfsal.export.tensor_rt import flavours as tensorrt_flavours
+from dtfsal.runtime.cli import main
+from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.inputs import synthetic_windows
 from dtfsal.training.model.seeded import seeded_model
 from dtfsal.training.model.weights import WeightsError, save_weights
@@ -338,7 +340,7 @@ def test_requests_that_cannot_be(tmp_path, change, match):
 )
 def test_exit_codes(tmp_path, monkeypatch, capsys, arguments, status):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == status
+    assert build(arguments) == status
     assert capsys.readouterr().err.splitlines()[-1].startswith("dtfsal: error:")
     assert not list(tmp_path.iterdir())
 
@@ -351,12 +353,33 @@ def test_a_wrong_argument_of_the_script(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refit_takes_no_option_that_it_would_ignore():
-    parser = argparse.ArgumentParser()
-    cli.configure(parser)
-    heeded = {"help", "weights", "output", "force", "inspect", "refit", "json", "quiet"}
-    assert {action.dest for action in parser._actions} - heeded == cli._NOT_WITH_REFIT.keys()
-    assert all(parser.get_default(name) == default for name, default in cli._NOT_WITH_REFIT.items())
+def test_refit_is_what_build_with_an_option_was(lite_engine, tmp_path, capsys):
+    """Both give the engine the weights of the file, byte for byte; the old words say the new name and no more."""
+    weights = tmp_path / "other.safetensors"
+    engine = read_bundle(lite_engine)
+    config = ModelConfig.from_dict(engine.manifest.model_config)
+    save_weights(seeded_model(config, seed=5), weights)
+    files, results = [], []
+    for words, lines in (
+        (["refit", str(lite_engine), "--weights", str(weights)], 0),
+        (["build", "--weights", str(weights), "--refit", str(lite_engine)], 1),
+        (["build", f"--refit={lite_engine}", "--weights", str(weights)], 1),
+    ):
+        output = tmp_path / str(len(files))
+        assert main([*words, "--output", str(output), "--json", "--inspect", "--quiet"]) == 0
+        captured = capsys.readouterr()
+        assert len(captured.err.splitlines()) == lines == captured.err.count("`dtfsal refit`")
+        results.append(json.loads(captured.out) | {"engine": None, "seconds": None})
+        files.append({path.name: path.read_bytes() for path in output.iterdir()})
+    assert files[0] == files[1] == files[2]
+    assert results[0] == results[1] == results[2]
+    assert results[0]["layers"]
+    made = read_bundle(tmp_path / "0").manifest
+    assert made.weights["source"] == "other.safetensors"
+    with open_engine(tmp_path / "0", threads=1) as opened:
+        found = list(compare_engine(model_of(made, weights=weights), opened, synthetic_windows(config, 1)))
+    assert not BARS["fp32"].misses(worst(found))
+    assert engine.manifest.files != made.files
 
 
 @pytest.mark.slow

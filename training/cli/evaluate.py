@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from dtfsal.training.evaluation.evaluate import Evaluation
@@ -37,7 +37,6 @@ BARS = ("cc", "nss")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "weights", type=Path, metavar="WEIGHTS", help="a safetensors file; photographs and scenes need weights of lite"
     )
@@ -156,10 +155,10 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     items = open_dataset(args.dataset, args.data, args.split, fold=args.fold)
     device = torch.device(args.device)
     model = load_weights(args.weights).to(device)
-    with Bar(len(items), "videos") as bar:
+    with Progress(len(items), "videos") as bar:
         evaluation = evaluate_videos(model, items, every=args.every, seed=args.seed, device=device, progress=bar.step)
     if not evaluation.rows:
-        raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal data check` says more")
+        raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal check` says more")
     what = {"set": args.dataset, "split": args.split, "fold": args.fold, "items": len(items), "every": args.every}
     return evaluation, {**what, "seed": args.seed}
 
@@ -204,7 +203,7 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     rng = np.random.default_rng(args.seed)
     audio = model.config.audio
     sounds = [] if audio is None else [random_sound(rng, 4.0, audio.sample_rate_hz) for _ in range(16)]
-    with Bar(len(stills), "photographs") as bar:
+    with Progress(len(stills), "photographs") as bar:
         evaluation = evaluate_stills(model, stills, prior=prior, sounds=sounds, progress=bar.step)
     return evaluation, {"set": "photographs", "split": args.split, "items": len(stills), "seed": args.seed}
 
@@ -249,7 +248,7 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     for number in range(args.synthetic):
         kind = kinds[number % len(kinds)]
         clips.append((f"scene {number:03d}", kind, generate_scene(int(seeds[number]), sources, config, kind=kind)))
-    with Bar(len(clips), "scenes") as bar:
+    with Progress(len(clips), "scenes") as bar:
         evaluation = evaluate_clips(model, clips, sigma=config.degree_pixels, prior=prior, progress=bar.step)
     what = {"set": "synthetic", "items": len(clips), "seed": args.seed, "kinds": list(kinds)}
     return evaluation, {**what, "photographs": len(photographs), "cutouts": len(cutouts)}

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
 
 HELP = "convert a dataset for training and evaluation"
 EXAMPLES = """\
@@ -31,7 +31,6 @@ VIDEO_OPTIONS: dict[str, Any] = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("dataset", choices=("osie", "videos"), help="which dataset")
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the original dataset")
     parser.add_argument(
@@ -67,7 +66,7 @@ def _prepare_osie(args: argparse.Namespace) -> int:
         raise UsageError("say where the dataset goes: --output DIR")
     if given := [name for name in VIDEO_OPTIONS if hasattr(args, name)]:
         raise UsageError(f"--{given[0].replace('_', '-')} is for videos; leave it out")
-    with Bar(0, "pictures") as bar:
+    with Progress(0, "pictures") as bar:
         pictures = prepare_osie(args.source, args.output, progress=lambda _done, _all: bar.step())
     if args.json:
         print(json.dumps({"dataset": args.dataset, "output": str(args.output), "pictures": pictures}))
@@ -82,7 +81,7 @@ def _prepare_videos(args: argparse.Namespace) -> int:
     chosen = {name: getattr(args, name, default) for name, default in VIDEO_OPTIONS.items()}
     options = PrepareOptions(pictures=chosen.pop("frames"), **chosen)
     output = args.output or args.source
-    with Bar(len(source_files(args.source)), "videos") as bar:
+    with Progress(len(source_files(args.source)), "videos") as bar:
         table = prepare_videos(args.source, output, options, progress=bar.step)
     splits = {split: sum(video.split == split for video in table.videos) for split in ("train", "validation", "test")}
     frames = sum(video.frame_count for video in table.videos)

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
+from dtfsal.training.cli.train import stage_report
 
 HELP = "train and score a table of the paper"
 EXAMPLES = """\
@@ -41,7 +42,6 @@ AUDIO_VISUAL = ("diem", "avad", "coutrot1", "coutrot2", "summe", "etmd")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("table", choices=TABLE_NAMES, metavar="TABLE", help=", ".join(TABLE_NAMES))
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds the data sets")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where runs and tables go")
@@ -61,7 +61,6 @@ def run(args: argparse.Namespace) -> int:
     """Reproduce; errors are for the caller to print."""
     from dtfsal.engines.errors import UsageError
     from dtfsal.training.trainer.experiment import Schedule
-    from dtfsal.training.trainer.loop import Report
     from dtfsal.training.trainer.paper_tables import TABLES
     from dtfsal.training.trainer.reproduce import Laboratory, markdown, reproduce, row_parameters
 
@@ -93,26 +92,8 @@ def run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(plan, indent=1) if args.json else _plan_text(table.title, plan))
         return 0
-    bars: list[Bar] = []
-
-    def of_run(name: str) -> Report:
-        shown: list[str] = []
-
-        def report(what: str, done: int, of: int, loss: float | None) -> None:
-            if shown[-1:] != [what]:
-                while bars:
-                    bars.pop().__exit__(None, None, None)
-                shown.append(what)
-                bars.append(Bar(of, f"{name}: {what}", start=done - 1))
-            bars[-1].step("" if loss is None else f"loss {loss:.3f}")
-
-        return report
-
-    try:
-        lines = reproduce(table, laboratory, report=of_run)
-    finally:
-        while bars:
-            bars.pop().__exit__(None, None, None)
+    with Progress() as bar:
+        lines = reproduce(table, laboratory, report=lambda name: stage_report(bar, f"{name}: "))
     text = markdown(f"{args.table}: {table.title}", lines)
     (args.output / f"{args.table}.md").write_text(text)
     (args.output / f"{args.table}.json").write_text(json.dumps(lines, indent=1) + "\n")

@@ -7,7 +7,7 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from dtfsal.training.synthetic import Scene
@@ -30,7 +30,6 @@ GREEN = (0, 255, 80)
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the videos go")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="how many scenes (default: 4)")
     parser.add_argument(
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     config = SceneConfig(seconds=args.seconds, frame_rate_hz=args.frame_rate)
     args.output.mkdir(parents=True, exist_ok=True)
     made: list[dict[str, Any]] = []
-    with Bar(args.count, "scenes") as bar:
+    with Progress(args.count, "scenes") as bar:
         for number, path in enumerate(names):
             scene = generate_scene(args.seed + number, sources, config, kind=args.kind)
             _write_video(scene, path, config.sample_rate_hz, plain=args.plain)

@@ -1,4 +1,4 @@
-"""`dtfsal data check` without the command line: all splits and folds of a dataset, each file once."""
+"""`dtfsal check` without the command line: all splits and folds of a dataset, each file once."""
 
 import dataclasses
 import os

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dtfsal.training.data.layouts import Split
 
-# The kinds of faults, and what each means; `dtfsal data check --allow KIND` takes these names.
+# The kinds of faults, and what each means; `dtfsal check --allow KIND` takes these names.
 KINDS = {
     "missing-list": "a list of a split's videos is not there",
     "bad-list": "a line of a list is not what it should be, or names a video twice, or one of another split",

@@ -67,7 +67,7 @@ class FrameFolders:
         absent = [item for item in items if not item.frame_folder.is_dir()]
         if absent:
             raise DataError(
-                f"{absent[0].frame_folder} is not there{_others(len(absent) - 1)}; `dtfsal data check "
+                f"{absent[0].frame_folder} is not there{_others(len(absent) - 1)}; `dtfsal check "
                 f"{self.name} {root}` names all that is missing"
             )
         return items

@@ -31,7 +31,7 @@ from dtfsal.training.data.video_frames import index_frames
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
 JPEG_QUALITY = 95
-NAMED_PROBLEMS = 5  # in an error's sentence; `dtfsal data check` names them all
+NAMED_PROBLEMS = 5  # in an error's sentence; `dtfsal check` names them all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

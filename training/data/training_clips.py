@@ -240,9 +240,7 @@ def _choose_target(item: VideoItem, rng: np.random.Generator) -> tuple[int, Floa
         density = item.density(int(number))
         if density is not None and density.any():
             return int(number), density
-    raise DataError(
-        f"no frame of {item.dataset}'s {item.name} has a map that is not empty; `dtfsal data check` says more"
-    )
+    raise DataError(f"no frame of {item.dataset}'s {item.name} has a map that is not empty; `dtfsal check` says more")
 
 
 def _small_frames(item: VideoItem, times: Times, clip: ClipSpec) -> Iterator[_Frame]:

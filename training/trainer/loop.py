@@ -233,7 +233,7 @@ class _Trainer:
                 )
             sums = self._fabric.all_reduce(sums.to(self._fabric.device), reduce_op="sum").cpu()
             if not sums[-1]:
-                raise UsageError("no frame of the validation videos has a map; `dtfsal data check` says more")
+                raise UsageError("no frame of the validation videos has a map; `dtfsal check` says more")
             scores = means_of(sums)
             better = progress.best_loss is None or scores["loss"] < progress.best_loss
             if better and self._share.rank == 0:

@@ -299,7 +299,7 @@ def test_the_command_measures(toy_engine, stills, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert json.loads(output.read_text()) == report
     assert {(row["form"], row["kind"]) for row in report["rows"]} == {(form, kind) for form in FORMS for kind in KINDS}
-    words = "dtfsal benchmark delay --engine engine --stills stills --split all --items 1"
+    words = "dtfsal benchmark delay --engine engine --stills stills --split all --items 1 --device cpu"
     assert report["command"] == words.split()  # names, no folders
     assert "| engine, causal stream |" in output.with_suffix(".md").read_text()
     assert output.with_suffix(".png").stat().st_size > 1000
@@ -311,7 +311,7 @@ def test_events_and_forms_can_be_chosen(toy_engine, stills, capsys):
     assert main([*command, "--event", "cut", "--form", "file", "--fps", "12.5", "--device", "cpu"]) == 0
     table = capsys.readouterr().out
     assert table.startswith("| delay of the map after | cut | comes out after |")
-    assert "--event cut --form file --items 1 --fps 12.5`" in table
+    assert "--event cut --form file --items 1 --fps 12.5 --device cpu`" in table
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_the_papers_two_models(tmp_path, capsys):
     for model in report["models"]:
         assert model["beside_paper"] == [row.to_dict() for row in beside_paper(count_forms(model["model"]))]
     # The document's table has no figure of the machine, so that a stale one is found anywhere.
-    assert table == (RESULTS / "flops-paper.md").read_text(), "run: dtfsal benchmark reproduce --only flops-paper"
+    assert table == (RESULTS / "flops-paper.md").read_text(), "run: dtfsal benchmark refresh --only flops-paper"
     for words in (["--form", "written"], ["--roofline"], ["--engine", "some.engine"]):
         assert main(["benchmark", "flops", "--paper", *words]) == 2
     assert "give no --form, --engine or --roofline" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`dtfsal data check`: a whole dataset passes, and each planted fault is found and named."""
+"""`dtfsal check`: a whole dataset passes, and each planted fault is found and named."""
 
 import json
 import shutil
@@ -187,19 +187,24 @@ def test_ranges_are_for_people():
 
 def test_the_command_tells_and_its_exit_code_too(make_miniature, capsys):
     root = make_miniature("avad", count=4)
-    assert main(["data", "check", "avad", str(root)]) == 0
+    assert main(["check", "avad", str(root)]) == 0
     assert "no fault" in capsys.readouterr().out
     _grey(root / AVAD / "maps/eyeMap_00003.jpg")
-    assert main(["data", "check", "avad", str(root), "--json"]) == 1
+    assert main(["check", "avad", str(root), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert not result["ok"]
     (fault,) = [fault for split in result["splits"] for fault in split["faults"]]
     assert fault["kind"] == "empty-map"
     assert fault["video"] == "V2_Band"
-    assert main(["data", "check", "avad", str(root), "--allow", "empty-map"]) == 0
+    assert main(["data", "check", "avad", str(root), "--json"]) == 1  # the old name
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == result
+    assert captured.err.startswith("dtfsal: `dtfsal data check` is now `dtfsal check`; ")
+    assert captured.err.count("\n") == 1
+    assert main(["check", "avad", str(root), "--allow", "empty-map"]) == 0
     assert "(allowed)" in capsys.readouterr().out
-    assert main(["data", "check", "avad", str(root), "--allow", "nothing"]) == 2
-    assert main(["data", "check", "avad", str(root / "none")]) != 0
+    assert main(["check", "avad", str(root), "--allow", "nothing"]) == 2
+    assert main(["check", "avad", str(root / "none")]) != 0
     assert "there is no folder" in capsys.readouterr().err
 
 
@@ -209,7 +214,7 @@ def test_prepare_videos_then_check(make_miniature, tmp_path, capsys):
     assert main(["prepare", "videos", "--source", str(root), "-o", str(out), "--pixels-per-degree", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["videos"], result["frames"]) == (3, 12)
-    assert main(["data", "check", "videos", str(out)]) == 0
+    assert main(["check", "videos", str(out)]) == 0
     assert main(["prepare", "osie", "--source", str(root), "-o", str(out / "x"), "--frames"]) == 2
     np.testing.assert_equal((out / "x").exists(), False)
 

@@ -220,7 +220,7 @@ def test_a_listed_video_that_is_not_there_is_named(make_miniature):
     for path in (root / "video_frames" / "Coutrot_db1" / "V2_Band").iterdir():
         path.unlink()
     path.parent.rmdir()
-    with pytest.raises(DataError, match="V2_Band is not there; `dtfsal data check coutrot1"):
+    with pytest.raises(DataError, match="V2_Band is not there; `dtfsal check coutrot1"):
         open_dataset("coutrot1", root, "train", fold=1)
 
 

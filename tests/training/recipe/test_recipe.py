@@ -155,6 +155,11 @@ def test_the_shipped_weights_are_those_of_the_preset():
 )
 def test_wrong_arguments_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, code, message):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "--stills", "osie", *arguments]) == code
-    assert message in capsys.readouterr().err
+    assert main(["train-lite", "osie", *arguments]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert main(["train", *arguments, "--stills", "osie"]) == code  # the old name
+    told, same = capsys.readouterr().err.splitlines()
+    assert told.startswith("dtfsal: `dtfsal train --stills` is now `dtfsal train-lite`; ")
+    assert same == error.strip()
     assert not list(tmp_path.iterdir())

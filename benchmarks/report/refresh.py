@@ -222,7 +222,7 @@ class Places:
         return self.engines / f"{step.name}.engine" if step.kept else self.results / step.result
 
 
-def reproduce(
+def refresh(
     steps: Sequence[Step], places: Places, *, run: Callable[[list[str]], int], say: Callable[[str], None]
 ) -> list[str]:
     """Build what is not built yet, and run the steps one after the other.

@@ -1,4 +1,4 @@
-"""`dtfsal data check`: what is wrong with a dataset's files, before hours are spent on them."""
+"""`dtfsal check`: what is wrong with a dataset's files, before hours are spent on them."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from dtfsal.training.data.faults import Fault, SplitReport
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 HELP = "check a dataset's files"
 EXAMPLES = """\
 examples:
-  dtfsal data check dhf1k data/DHF1K
+  dtfsal check dhf1k data/DHF1K
       every picture is decoded: every missing, unreadable or inconsistent file is named
-  dtfsal data check avad data/audio-visual --fold 1 --quick
+  dtfsal check avad data/audio-visual --fold 1 --quick
       only whether the files exist
-  dtfsal data check diem data/audio-visual --allow empty-map --json
+  dtfsal check diem data/audio-visual --allow empty-map --json
 
 datasets: dhf1k, ucf-sports, diem, avad, coutrot1, coutrot2, summe, etmd, and videos, which is what
 `dtfsal prepare videos` made. docs/datasets.md says where to get them and how their folders are laid out.
@@ -32,8 +32,6 @@ DATASET_NAMES = ("dhf1k", "ucf-sports", "diem", "avad", "coutrot1", "coutrot2", 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("action", choices=("check",), help="what to do")
     parser.add_argument("dataset", choices=DATASET_NAMES, metavar="NAME", help="which dataset")
     parser.add_argument("path", type=Path, metavar="PATH", help="the folder that holds it")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="only this split (default: all)")
@@ -62,15 +60,12 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"there is no kind of fault {kind!r}; the kinds are {', '.join(KINDS)}")
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {args.workers}")
-    bars: list[Bar] = []
+    with Progress() as bar:
 
-    def begin(videos: int) -> Callable[[], None]:
-        while bars:
-            bars.pop().__exit__(None, None, None)
-        bars.append(Bar(videos, "videos"))
-        return bars[0].step
+        def begin(videos: int) -> Callable[[], None]:
+            bar.restart(videos, "videos")
+            return bar.step
 
-    try:
         reports = check_dataset(
             dataset_named(args.dataset),
             args.path,
@@ -80,9 +75,6 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             begin=begin,
         )
-    finally:
-        while bars:
-            bars.pop().__exit__(None, None, None)
     counted = [fault for report in reports for fault in report.faults if fault.kind not in args.allow]
     if args.json:
         print(json.dumps(_as_json(args, reports, counted), indent=1))

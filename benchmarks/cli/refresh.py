@@ -1,4 +1,4 @@
-"""`dtfsal benchmark reproduce`."""
+"""`dtfsal benchmark refresh`."""
 
 import argparse
 import subprocess
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from dtfsal.benchmarks.report.reproduce import Places, chosen, clip, reproduce
+    from dtfsal.benchmarks.report.refresh import Places, chosen, clip, refresh
     from dtfsal.benchmarks.tables import main as fill_tables
 
     steps = chosen(args.only)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             [sys.executable, "-m", "dtfsal.runtime.cli", *words], stdout=subprocess.DEVNULL
         ).returncode
 
-    wrong = reproduce(
+    wrong = refresh(
         steps,
         Places(results=args.results, engines=args.engines, video=args.video or clip(), stills=args.stills),
         run=command,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dtfsal.benchmarks.editions import FILES as EDITION_FILES
-from dtfsal.benchmarks.report.reproduce import ENGINES, STEPS, STILLS, VIDEO, Places, chosen, reproduce, shorten
+from dtfsal.benchmarks.report.refresh import ENGINES, STEPS, STILLS, VIDEO, Places, chosen, refresh, shorten
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.cli import main
 from dtfsal.runtime.media.video import VideoReader
@@ -38,7 +38,7 @@ def test_engines_are_built_once_and_results_go_to_their_folder(tmp_path):
 
     steps = chosen(["layers-dtfsal", "layers-dtfsal-own.json", "live-lite-cpu"])
     for _ in range(2):
-        assert reproduce(steps, places_in(tmp_path), run=run, say=said.append) == []
+        assert refresh(steps, places_in(tmp_path), run=run, say=said.append) == []
     built = [words[words.index("--output") + 1] for words in ran if words[0] == "build"]
     names = ["dtfsal.engine", "dtfsal-own.engine", "lite.engine", "lite-window.engine"]
     assert built == [str(tmp_path / "engines" / name) for name in names]
@@ -53,7 +53,7 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path):
         return 1 if "--engine" in words and str(tmp_path / "engines" / "dtfsal.engine") in words else 0
 
     steps = chosen(["layers-dtfsal", "layers-dtfsal-own"])
-    wrong = reproduce(steps, places_in(tmp_path), run=run, say=lambda _: None)
+    wrong = refresh(steps, places_in(tmp_path), run=run, say=lambda _: None)
     assert wrong == ["layers-dtfsal.json could not be measured"]
 
 
@@ -63,10 +63,10 @@ def test_an_unknown_result():
 
 
 def test_what_is_not_there_is_said(tmp_path, monkeypatch):
-    wrong = reproduce(chosen(["lite-osie"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
+    wrong = refresh(chosen(["lite-osie"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
     assert wrong == ["lite-osie needs OSIE's photographs (docs/lite.md): give them with --stills"]
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    wrong = reproduce(chosen(["pareto-lite"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
+    wrong = refresh(chosen(["pareto-lite"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
     assert wrong == ["pareto-lite.json needs openvino, which is not installed"]
 
 
@@ -80,7 +80,7 @@ def test_a_report_of_a_build_is_kept(tmp_path, monkeypatch):
             (folder / name).write_text(name)
         return 0
 
-    assert reproduce(chosen(["layers-dtfsal-rtx"]), places_in(tmp_path), run=run, say=lambda _: None) == []
+    assert refresh(chosen(["layers-dtfsal-rtx"]), places_in(tmp_path), run=run, say=lambda _: None) == []
     kept = tmp_path / "results" / "layers-dtfsal-rtx"
     assert sorted((path.name, path.read_text()) for path in kept.iterdir()) == [
         ("report.json", "report.json"),
@@ -106,7 +106,7 @@ def test_steps_are_commands_that_the_command_line_takes(tmp_path, capsys):
         assert Path(args.output) == places_in(tmp_path).output(step)
         assert set(step.engines) <= set(ENGINES)
         assert not {word for word in words if word.isupper()}, "a place was not filled in"
-    assert main(["benchmark", "reproduce", "--list", "--only", "flops-dtfsal"]) == 0
+    assert main(["benchmark", "refresh", "--list", "--only", "flops-dtfsal"]) == 0
     assert capsys.readouterr().out.startswith("flops-dtfsal.json: dtfsal benchmark flops --preset dtfsal")
     assert VIDEO in chosen(["live-lite-cpu"])[0].words
     assert STILLS in chosen(["lite-osie"])[0].words

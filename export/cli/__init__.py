@@ -1,0 +1,1 @@
+"""`dtfsal build` and `dtfsal refit`."""
