@@ -41,8 +41,8 @@ shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, af
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/pytest
 
-test-slow: $(VENV)/.dev  ## run the slow tests: full-size models, long videos
-	@$(BIN)/pytest -m slow
+test-slow: $(VENV)/.dev  ## run all tests, the slow ones too (full-size models, long videos), on new random examples
+	@DTFSAL_EXAMPLES=exploring $(BIN)/pytest -m "slow or not slow"
 
 # Python has to load the sanitizer before the library that is built with it; its own leaks are not ours.
 SANITIZED := LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0

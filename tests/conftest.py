@@ -8,8 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, write_bundle
+
+# No example is timed, since the machine may be busy. The same examples come each time, so that a change is judged by
+# what it changes; `make test-slow` looks for new ones.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("exploring", deadline=None)
+settings.load_profile(os.environ.get("DTFSAL_EXAMPLES", "fixed"))
 
 # Before any test imports ONNX Runtime by itself: its telemetry's threads look a host up all through the run.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
