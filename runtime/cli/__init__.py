@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError
 from dtfsal.runtime.cli._interruption import Interruption
 from dtfsal.runtime.cli.names import current_words, grouped
+from dtfsal.runtime.media.errors import shortage
 
 EXIT_CODES = {
     0: "done",
@@ -179,5 +180,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", OutputError.exit_code if full else 1
+    if isinstance(error, RuntimeError) and (lack := shortage(error)) is not None:  # no thread can be started
+        return str(lack), lack.exit_code
     hint = "this is a bug in dtfsal; DTFSAL_TRACEBACK=1 shows where"
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({hint})", 1

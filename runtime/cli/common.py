@@ -36,6 +36,30 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stream_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--video-stream` and `--audio-stream`."""
+    parser.add_argument(
+        "--video-stream",
+        type=stream_number,
+        metavar="N",
+        help="the video stream to read, by its number in the file; `dtfsal info VIDEO` lists them (default: the main "
+        "one)",
+    )
+    parser.add_argument(
+        "--audio-stream",
+        type=stream_number,
+        metavar="N",
+        help="the sound stream to read (default: the one that the file marks as default, else the first)",
+    )
+
+
+def stream_number(text: str) -> int:
+    """An argparse type: a stream's number, from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise argparse.ArgumentTypeError(f"must be a stream's number, from 0, not {text!r}")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """An argparse type: an integer of at least 1."""
     try:

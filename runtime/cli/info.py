@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("path", metavar="ENGINE|VIDEO", help="an engine's folder, or a video file")
+    common.add_stream_options(parser)
     common.add_json_option(parser)
 
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from dtfsal.runtime.media.video import probe
 
-    info = probe(args.path)
+    info = probe(args.path, video_stream=args.video_stream, audio_stream=args.audio_stream)
     if args.json:
         common.print_json({"kind": "video", **_plain(dataclasses.asdict(info))})
     else:
@@ -110,12 +111,17 @@ def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
     size = f"{info.width}x{info.height}"
     if info.rotation_degrees:
         size += f", turned by {info.rotation_degrees} degrees"
+    if info.mirrored:
+        size += ", mirrored"
+    if info.pixel_aspect != (1, 1):
+        size += f", pixels of {info.pixel_aspect[0]}:{info.pixel_aspect[1]}"
     rate = 1 / info.frame_interval_seconds
     rows: list[tuple[str, object]] = [
         (f"video {info.path}", None),
         ("container", info.container),
         ("codec", f"{info.codec}, {info.pixel_format}"),
         ("size", size),
+        ("colours", _colours(info)),
         ("frame rate", f"{rate:.4g} Hz (a frame every {1000 * info.frame_interval_seconds:.4g} ms)"),
         ("frames", "not stated by the file" if info.frame_count is None else info.frame_count),
         (
@@ -128,4 +134,15 @@ def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
         rows.append(("sound", f"{info.audio_codec}, {info.audio_sample_rate_hz} Hz, {channels}"))
     else:
         rows.append(("sound", "none"))
+    rows.append(("streams (* is read)", None))
+    for stream in info.streams:
+        form = ", ".join(filter(None, (stream.codec or "unknown codec", stream.form, stream.language)))
+        mark = "*" if stream.chosen else " "
+        rows.append((f"{mark} {stream.index} {stream.kind}", form + ", default" * stream.default))
     return rows
+
+
+def _colours(info: VideoInfo) -> str:
+    colours = info.colours
+    told = colours.matrix_name + (f", HDR ({colours.hdr})" if colours.hdr else "")
+    return f"{told}, {'full' if colours.full_range else 'limited'} range"

@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="predict every N-th frame and interpolate between (default: the step between the model's own frames, so "
         "that windows share them; 2 for lite at 25 or 30 frames per second)",
     )
+    common.add_stream_options(parser)
     parser.add_argument("--no-sound", action="store_true", help="do not listen to the source's sound")
     parser.add_argument(
         "--serve",
@@ -77,13 +78,19 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.runtime.frontend.windows import frames_per_tap
     from dtfsal.runtime.live.capture import LiveSource
     from dtfsal.runtime.live.page import MjpegServer
+    from dtfsal.runtime.media.errors import MediaError
     from dtfsal.runtime.predict.stream import StreamPredictor
 
     host, port = _address(args.serve)
     view = _View()
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(open_engine(args.engine, device=args.device, threads=args.threads))
-        source = LiveSource(args.source, view.keep if not args.no_page else view.ignore)
+        source = LiveSource(
+            args.source,
+            view.keep if not args.no_page else view.ignore,
+            video_stream=args.video_stream,
+            audio_stream=args.audio_stream,
+        )
         stack.callback(source.stop)
         stream = stack.enter_context(
             StreamPredictor(
@@ -114,7 +121,10 @@ def run(args: argparse.Namespace) -> int:
         source.stop()
         if source.error is not None:
             raise source.error
+        if not stream.counts.frames and (stream.finished or meter.refused):
+            raise MediaError(f"{args.source} gave no frame that could be predicted; is it damaged?")
         summary = {"source": args.source, "sound": source.has_sound and not args.no_sound, **meter.figures()}
+        summary["clock_jumps"] = source.clock_jumps
     if args.json:
         print(json.dumps({"summary": summary}))
     elif not args.quiet:
@@ -190,6 +200,11 @@ class _Meter:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
+    @property
+    def refused(self) -> int:
+        counts = self._stream.counts
+        return int(counts.late_frames + counts.refused_frames)
+
     def show(self, frame: SaliencyFrame | None) -> None:
         check_interruption()
         now = time.monotonic()
@@ -212,6 +227,6 @@ class _Meter:
             "frames": counts.frames,
             "maps": counts.maps,
             "dropped_maps": counts.dropped_maps,
-            "refused_frames": counts.late_frames + counts.refused_frames,
+            "refused_frames": self.refused,
             "delay_seconds": round(self._stream.delay_seconds, 2),
         }

@@ -102,6 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="model",
         help="resolution of raw maps (default: %(default)s)",
     )
+    common.add_stream_options(parser)
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
     common.add_json_option(parser)
@@ -126,7 +127,9 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
     ) as predictor:
         opened = time.perf_counter() - started
-        prediction = predictor.predict_file(args.video)
+        prediction = predictor.predict_file(
+            args.video, video_stream=args.video_stream, audio_stream=args.audio_stream
+        )
         info = prediction.info
         assert info is not None
         context = SinkContext(
@@ -144,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
             write_outputs(prediction, outputs, context, on_frame=lambda _frame: progress.step())
         total = time.perf_counter() - started
         summary = _summary(args, prediction, predictor.engine.manifest, outputs, opened, total)
+        summary["notes"] += context.notes
         summary["engine"]["backend"] = predictor.engine.describe()["backend"]
     if args.json:
         common.print_json(summary)
@@ -206,9 +210,12 @@ def _summary(
         "interpolated_frames": prediction.frames - prediction.predicted_frames,
         "concealed_frames": prediction.concealed_frames,
         "skipped_frames": prediction.skipped_frames,
+        "hidden_frames": prediction.hidden_frames,
+        "clock_jumps": prediction.clock_jumps,
         "concealed_sound_seconds": round(prediction.concealed_sound_seconds, 3),
         "sound": prediction.sound,
         "sound_note": _SOUND[prediction.sound],
+        "notes": list(prediction.notes),
         "engine": {
             "path": args.engine,
             "model": manifest.model_name,
@@ -231,7 +238,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
     total = seconds.pop("total")
     stages = ", ".join(f"{name.replace('_', ' ')} {common.format_seconds(value)}" for name, value in seconds.items())
     frames = str(summary["frames"])
-    if (summary["stated_frames"] or 0) > summary["frames"] + summary["skipped_frames"]:
+    if summary["hidden_frames"]:
+        frames += f"; the file stores {summary['hidden_frames']} more and says not to show them (an edit list)"
+    elif (summary["stated_frames"] or 0) > summary["frames"] + summary["skipped_frames"]:
         frames += f" of the {summary['stated_frames']} that the file states"
     if summary["interpolated_frames"]:
         frames += f", {summary['interpolated_frames']} of them interpolated"
@@ -250,6 +259,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         rows.append(("peak memory", common.format_bytes(summary["peak_memory_bytes"])))
     rows += [("wrote", output["path"]) for output in summary["outputs"]]
     common.print_table(rows)
+    for note in summary["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     weights = summary["engine"]["weights"]
     if weights.lower().startswith("random"):
         print(f"note: this engine's weights are not trained ({weights}); its maps mean nothing", file=sys.stderr)

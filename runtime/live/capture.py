@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,21 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.runtime.media.container import audio_stream, open_container, video_stream
+from dtfsal.engines.errors import DtfsalError
+from dtfsal.runtime.media.clock import FrameTimes
+from dtfsal.runtime.media.container import MediaFile, counts_slots, frame_interval
 from dtfsal.runtime.media.errors import MediaError
-from dtfsal.runtime.media.video import FALLBACK_RATE_HZ, PLAUSIBLE_RATES_HZ
+from dtfsal.runtime.media.picture import Orientation, to_rgb
 from dtfsal.runtime.predict.stream import StreamPredictor
 
 # How long a network source may say nothing, in opening and in reading.
 OPEN_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 10.0
+_EARLY_PIECES = 1000  # of sound, kept until the first frame tells where time 0 is
 _CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 Rgb = npt.NDArray[np.uint8]
+Heard = deque[tuple[npt.NDArray[np.float32], float, int]]  # samples (n, channels), their time and rate
 
 
 class LiveSource:
@@ -33,35 +38,47 @@ class LiveSource:
     Args:
         source: a camera's number or device ("0", "/dev/video0"), a URL that FFmpeg reads ("rtsp://..."), or a file,
             which is read at the pace of its timestamps.
-        on_frame: called with each frame, (H, W, 3) uint8, its number among the accepted ones, and its time.
+        on_frame: called with each frame as it is displayed, (H, W, 3) uint8, its number among the accepted ones, and
+            its time: 0 is the first frame's.
+        video_stream: the number of the video stream to read; None for the main one.
+        audio_stream: the number of the sound stream to read; None for the default one.
 
     Raises:
         MediaError: it cannot be opened, or gives no video.
+        UsageError: there is no such stream.
     """
 
-    def __init__(self, source: str, on_frame: Callable[[Rgb, int, float], None] = lambda *_: None) -> None:
+    def __init__(
+        self,
+        source: str,
+        on_frame: Callable[[Rgb, int, float], None] = lambda *_: None,
+        *,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ) -> None:
         self.source = source
-        self.error: MediaError | None = None
+        self.error: DtfsalError | None = None
         self._on_frame = on_frame
         self._stop = threading.Event()
         self._paced = False
-        self._container = self._open()
+        self._media = self._open({"video_stream": video_stream, "audio_stream": audio_stream})
         try:
-            self._video = video_stream(self._container, Path(source))
-            self._audio = audio_stream(self._container)
+            self._video = self._media.need_video()
         except BaseException:
-            self._container.close()
+            self._media.close()
             raise
+        self._audio = self._media.audio
         self._thread: threading.Thread | None = None
 
     @property
     def frame_rate_hz(self) -> float:
         """What the source says of its rate."""
-        lowest, highest = PLAUSIBLE_RATES_HZ
-        for rate in (self._video.average_rate, self._video.guessed_rate, self._video.base_rate):
-            if rate and lowest <= rate <= highest:
-                return float(rate)
-        return FALLBACK_RATE_HZ
+        return 1 / frame_interval(self._video)
+
+    @property
+    def clock_jumps(self) -> int:
+        """How often so far the source's clock restarted or jumped, and was bridged."""
+        return self._media.bridge.jumps
 
     @property
     def has_sound(self) -> bool:
@@ -78,18 +95,18 @@ class LiveSource:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(READ_TIMEOUT_SECONDS + 1)
-        self._container.close()
+        self._media.close()
 
-    def _open(self) -> Any:
+    def _open(self, streams: dict[str, int | None]) -> MediaFile:
         source = self.source
         camera = source.isdigit() or source.startswith("/dev/video")
-        if not camera and "://" not in source:
+        if not camera and ("://" not in source or Path(source).exists()):
             self._paced = True
-            return open_container(Path(source))
+            return MediaFile(source, **streams)
         device = f"/dev/video{source}" if source.isdigit() and sys.platform == "linux" else source
         options = {"rtsp_transport": "tcp"} if source.startswith("rtsp") else {}
         try:
-            return av.open(
+            container = av.open(
                 device,
                 format=_CAMERA_FORMATS.get(sys.platform) if camera else None,
                 options=options,
@@ -100,6 +117,7 @@ class LiveSource:
             reason = getattr(error, "strerror", None) or str(error)
             hint = "check that it is plugged in and not in use" if camera else "check its address"
             raise MediaError(f"the {what} {source} cannot be opened ({reason}); {hint}") from error
+        return MediaFile(source, container=container, **streams)
 
     def _run(self, stream: StreamPredictor) -> None:
         try:
@@ -109,17 +127,24 @@ class LiveSource:
                 self.error = MediaError(
                     f"{self.source} ended unexpectedly ({getattr(error, 'strerror', None) or error})"
                 )
-        except MediaError as error:
+        except DtfsalError as error:
             self.error = error
+        except Exception as error:  # a thread's error must reach who waits for it
+            self.error = MediaError(f"{self.source} could not be read on ({type(error).__name__}: {error})")
         finally:
             stream.finish()
 
     def _read(self, stream: StreamPredictor) -> None:
-        streams = [self._video] if self._audio is None else [self._video, self._audio]
+        container = self._media.container
+        by_slot = counts_slots(container)
+        times = FrameTimes(frame_interval(self._video), by_slot=by_slot)
+        orientation: Orientation | None = None
+        zero = 0.0  # where the container puts the first frame
         planar: Any = None
+        heard: Heard = deque(maxlen=_EARLY_PIECES)
         started = time.monotonic()
-        first: float | None = None
-        for packet in self._container.demux(streams):
+        streams = [self._video] if self._audio is None else [self._video, self._audio]
+        for packet in self._media.packets(*streams, raising=True):
             if self._stop.is_set():
                 return
             try:
@@ -127,20 +152,32 @@ class LiveSource:
             except (av.error.FFmpegError, OSError):
                 continue  # a damaged packet; what follows may be whole
             for frame in frames:
-                seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
-                if seconds is None:
-                    seconds = time.monotonic() - started
-                first = seconds if first is None else first
                 if isinstance(frame, av.AudioFrame):
                     rate = frame.sample_rate
                     planar = planar or av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+                    at = None if frame.pts is None else float(frame.pts * frame.time_base)
                     frame.pts = None
                     for piece in planar.resample(frame):
-                        stream.push_audio(piece.to_ndarray().T, seconds, rate)
+                        heard.append((piece.to_ndarray().T, time.monotonic() - started if at is None else at, rate))
+                    if orientation is not None:
+                        _push_sound(stream, heard, zero)
                     continue
-                if self._paced and self._stop.wait(max(0.0, seconds - first - (time.monotonic() - started))):
+                seconds = times.seconds(frame)
+                if orientation is None:
+                    orientation = Orientation.of(frame, bytes(packet))
+                    first = self._media.bridge.first_seconds(self._video.index) if by_slot else None
+                    zero = times.start_seconds if first is None else first
+                    started = time.monotonic()
+                    _push_sound(stream, heard, zero)
+                if self._paced and self._stop.wait(max(0.0, seconds - (time.monotonic() - started))):
                     return
-                rgb = frame.to_ndarray(format="rgb24")
+                rgb = np.ascontiguousarray(orientation.apply(to_rgb(frame, self.source)))
                 index = stream.counts.frames
                 if stream.push_frame(rgb, seconds):
                     self._on_frame(rgb, index, seconds)
+
+
+def _push_sound(stream: StreamPredictor, heard: Heard, zero: float) -> None:
+    while heard:
+        samples, seconds, rate = heard.popleft()
+        stream.push_audio(samples, seconds - zero, rate)

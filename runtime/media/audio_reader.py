@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from dtfsal.runtime.media.container import audio_stream, decoded, open_container
+from dtfsal.runtime.media.container import MediaFile
 from dtfsal.runtime.media.sound_line import Samples, SoundLine
 
 CHUNK_SAMPLES = 16384  # at most at a time
@@ -21,26 +20,36 @@ class AudioReader:
     `concealed_seconds`. A file without sound gives no chunk.
     """
 
-    def __init__(self, path: str | os.PathLike[str], sample_rate_hz: int = 16000, *, start_seconds: float) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate_hz: int = 16000,
+        *,
+        start_seconds: float,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ) -> None:
         """Open the file.
 
         Args:
             path: the video or sound file.
             sample_rate_hz: of the chunks.
             start_seconds: `VideoInfo.start_seconds`, the container time that is video time 0.
+            video_stream: the number of the video stream that sets the clock; None for the main one.
+            audio_stream: the number of the sound stream to read; None for the default one.
 
         Raises:
             MediaError: the file cannot be opened.
+            UsageError: there is no such stream.
         """
-        self._path = Path(path)
         self._rate = sample_rate_hz
         self._start_seconds = start_seconds
         self.concealed_seconds = 0.0
-        self._container = open_container(self._path)
+        self._media = MediaFile(path, video_stream=video_stream, audio_stream=audio_stream)
 
     def __iter__(self) -> Iterator[Samples]:
         """Chunks from video time 0 on; a reader can be gone through once."""
-        stream = audio_stream(self._container)
+        stream = self._media.audio
         if stream is None:
             return
 
@@ -48,14 +57,14 @@ class AudioReader:
             self.concealed_seconds += float((packet.duration or 0) * stream.time_base)
 
         line = SoundLine(self._rate)
-        for frame in decoded(self._container, stream, on_damage=concealed):
+        for frame in self._media.decoded(stream, on_damage=concealed):
             time = None if frame.pts is None else float(frame.pts * frame.time_base) - self._start_seconds
             yield from _short(line.push(frame, time))
         yield from _short(line.flush())
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        self._container.close()
+        self._media.close()
 
     def __enter__(self) -> Self:
         return self

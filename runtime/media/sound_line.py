@@ -16,7 +16,7 @@ JUMP_SECONDS = 0.02
 
 
 class SoundLine:
-    """Contiguous mono float32 samples in [-1, 1] from time 0 on.
+    """Contiguous float32 samples in [-1, 1] from time 0 on: (n,) of mono sound, (2, n) of stereo.
 
     Sound that starts late is preceded by zeros, gaps are filled with zeros (one array each, which takes no memory,
     however long the gap), and overlaps and what lies before time 0 are cut. A clock that drifts away from the
@@ -24,6 +24,7 @@ class SoundLine:
 
     Args:
         rate_hz: of the samples that come out.
+        layout: "mono" or "stereo".
 
     Attributes:
         position: samples given so far.
@@ -31,7 +32,8 @@ class SoundLine:
         cut: samples at `rate_hz` that came too late, or lay before time 0.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, layout: str = "mono") -> None:
+        self._layout = layout
         self.position = 0
         self.filled = 0
         self.cut = 0
@@ -73,23 +75,26 @@ class SoundLine:
             yield from self._placed(pieces)
 
     def _new_resampler(self) -> Any:
-        return av.AudioResampler(format="flt", layout="mono", rate=self.rate_hz)
+        return av.AudioResampler(format="fltp", layout=self._layout, rate=self.rate_hz)
 
     def _placed(self, pieces: list[Any]) -> Iterator[Samples]:
         for piece in pieces:
-            samples = piece if isinstance(piece, np.ndarray) else piece.to_ndarray()[0]
+            samples = piece if isinstance(piece, np.ndarray) else piece.to_ndarray()
+            if self._layout == "mono":
+                samples = samples.reshape(-1)
+            count = samples.shape[-1]
             first = self._at
-            self._at += len(samples)
+            self._at += count
             if self.position < first:
                 gap = first - self.position
                 self.position += gap
                 self.filled += gap
-                yield silence(gap)
-            known = min(max(0, self.position - first), len(samples))
+                yield np.broadcast_to(silence(gap), (*samples.shape[:-1], gap))
+            known = min(max(0, self.position - first), count)
             self.cut += known
-            if known < len(samples):
-                self.position += len(samples) - known
-                yield np.clip(samples[known:], -1.0, 1.0).astype(np.float32)
+            if known < count:
+                self.position += count - known
+                yield np.clip(samples[..., known:], -1.0, 1.0).astype(np.float32)
 
 
 class Backlog:

@@ -5,41 +5,24 @@ which is how sound is brought onto the same line (`dtfsal.runtime.media.audio_re
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.raw_inputs import Matrix, Picture, YuvPicture
+from dtfsal.engines.raw_inputs import Picture
 from dtfsal.runtime.frontend.preprocess import resize_frame
-from dtfsal.runtime.media.container import audio_stream, decoded, open_container, video_stream
+from dtfsal.runtime.media.clock import FrameTimes
+from dtfsal.runtime.media.container import MediaFile, StreamInfo, counts_slots, frame_interval
 from dtfsal.runtime.media.errors import MediaError
+from dtfsal.runtime.media.picture import Colours, Orientation, to_rgb, yuv_picture
 
 MAX_SIDE = 16384  # pixels; a larger frame is a damaged header more likely than a video
-FALLBACK_RATE_HZ = 25.0  # of a source that states no rate
-PLAUSIBLE_RATES_HZ = (0.01, 1000.0)
-# FFmpeg's names of 8-bit 4:2:0 in planes of their own, and whether levels run from 0 to 255.
-_YUV_FORMATS = {"yuv420p": False, "yuvj420p": True}
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-# By AVColorSpace; FFmpeg takes BT.601 where nothing is said.
-_MATRICES: dict[int, Matrix] = {
-    1: "bt709",
-    2: "bt601",
-    4: "fcc",
-    5: "bt601",
-    6: "bt601",
-    7: "smpte240m",
-    9: "bt2020",
-}
-# A frame that repeats or precedes its predecessor's time is put this share of a frame interval after it.
-REPEATED_TIME_SHIFT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,11 +37,17 @@ class VideoInfo:
         width: in pixels, as displayed (after rotation).
         height: in pixels, as displayed.
         rotation_degrees: counter-clockwise turn from the stored to the displayed picture: 0, 90, 180 or 270.
+        mirrored: whether the picture is mirrored left to right after that turn.
+        pixel_aspect: width and height of a displayed pixel, as a ratio: (1, 1) for square ones.
+        colours: what the numbers of its pixels mean.
         frame_interval_seconds: time between frames on average.
         duration_seconds: None where the file does not say.
         frame_count: as the file states it; None where it does not.
         start_seconds: time of the first frame in the container.
         has_audio: whether there is sound to decode.
+        video_stream: number of the stream that is read.
+        audio_stream: number of the sound stream that is read; None without sound.
+        streams: all streams of the file.
         audio_codec: None without sound, as the two below.
         audio_sample_rate_hz: of the source.
         audio_channels: of the source.
@@ -71,6 +60,9 @@ class VideoInfo:
     width: int
     height: int
     rotation_degrees: int
+    mirrored: bool = False
+    pixel_aspect: tuple[int, int] = (1, 1)
+    colours: Colours = Colours()
     frame_interval_seconds: float
     duration_seconds: float | None
     frame_count: int | None
@@ -79,6 +71,9 @@ class VideoInfo:
     audio_codec: str | None
     audio_sample_rate_hz: int | None
     audio_channels: int | None
+    video_stream: int = 0
+    audio_stream: int | None = None
+    streams: tuple[StreamInfo, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,13 +94,21 @@ class Frame:
     rgb: npt.NDArray[np.uint8]
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(
+    path: str | os.PathLike[str], *, video_stream: int | None = None, audio_stream: int | None = None
+) -> VideoInfo:
     """What a video says of itself; its first frame is decoded, so a file that has none is found out.
+
+    Args:
+        path: the file.
+        video_stream: the number of the video stream to read; None for the main one.
+        audio_stream: the number of the sound stream to read; None for the default one.
 
     Raises:
         MediaError: the file is not a video with at least one frame.
+        UsageError: there is no such stream.
     """
-    with VideoReader(path) as reader:
+    with VideoReader(path, video_stream=video_stream, audio_stream=audio_stream) as reader:
         return reader.info
 
 
@@ -119,32 +122,77 @@ class VideoReader:
             for frame in reader: ...
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int] | None = None,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ) -> None:
         """Open a video and decode its first frame.
 
         Args:
             path: the file.
             size: (height, width) to resize frames to, as `resize_frame` does; None keeps the source's.
+            video_stream: the number of the stream to read; None for the main one.
+            audio_stream: the number of the sound stream beside it, which `info` describes; None for the default one.
 
         Raises:
             MediaError: the file is not a video with at least one frame.
+            UsageError: there is no such stream.
         """
         self._path = Path(path)
         self._size = size
         self.concealed_frames = 0
         self.skipped_frames = 0
-        self._container = open_container(self._path)
+        self._media = MediaFile(path, video_stream=video_stream, audio_stream=audio_stream)
         try:
-            self._stream = video_stream(self._container, self._path)
+            self._stream = self._media.need_video()
             self._stream.thread_type = "AUTO"
+            by_slot = counts_slots(self._media.container)
+            self._times = FrameTimes(frame_interval(self._stream), by_slot=by_slot)
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
-                raise MediaError(f"{self._path} has no frame that can be decoded; is it cut short or damaged?")
-            self.info = self._describe(self._first)
+                raise MediaError(self._no_frame())
+            self._orientation = Orientation.of(self._first, self._media.encoded)
+            self._first_seconds = self._times.seconds(self._first)
+            start = self._media.bridge.first_seconds(self._stream.index) if by_slot else None
+            self.info = self._describe(self._first, self._times.start_seconds if start is None else start)
         except BaseException:
-            self._container.close()
+            self._media.close()
             raise
+
+    @property
+    def clock_jumps(self) -> int:
+        """How often so far the file's clock restarted or jumped, and was bridged."""
+        return self._media.bridge.jumps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done with the file that its user may want to know, a sentence each."""
+        notes = []
+        if self._media.spooled_bytes:
+            notes.append(
+                f"{self._path} can be read once only; its {self._media.spooled_bytes / 2**20:.1f} MiB were kept in a "
+                "temporary file"
+            )
+        if jumps := self.clock_jumps:
+            times = "once" if jumps == 1 else f"{jumps} times"
+            notes.append(f"the video's clock restarts or jumps {times}; picture and sound go on there without a gap")
+        colours = self.info.colours
+        if colours.hdr:
+            notes.append(
+                f"the video is HDR ({colours.hdr}); its levels are read as they are, without tone mapping, and an "
+                "overlay keeps its colours in 8 bits"
+            )
+        if colours.is_guessed:
+            notes.append(
+                f"FFmpeg does not convert the video's colours ({colours.matrix_name}); they are read as BT.2020, so "
+                "hues are wrong"
+            )
+        return tuple(notes)
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames from the first on; a reader can be gone through once."""
@@ -154,7 +202,7 @@ class VideoReader:
     def pictures(self) -> Iterator[PictureFrame]:
         """As iteration, but of frames as they were decoded, whatever their size: YUV of 8 bits is not converted."""
         for index, seconds, picture in self._timed():
-            yuv = None if self.info.rotation_degrees else yuv_picture(picture)
+            yuv = yuv_picture(picture) if self._orientation == Orientation() else None
             if yuv is None:
                 yield PictureFrame(index, seconds, np.ascontiguousarray(self._displayed(picture)))
             else:
@@ -162,26 +210,19 @@ class VideoReader:
 
     def _timed(self) -> Iterator[tuple[int, float, Any]]:
         """Numbers, times and decoded pictures."""
-        interval, previous = self.info.frame_interval_seconds, -math.inf
-        index = 0
         picture, self._first = self._first, None
         if picture is None:
             raise UsageError("a VideoReader can be read once; open another to read the video again")
+        index, seconds = 0, self._first_seconds
         while picture is not None:
-            time = _time_of(picture)
-            seconds = previous + interval if time is None else time - self.info.start_seconds
-            if index == 0:
-                seconds = 0.0
-            elif seconds <= previous:
-                seconds = previous + REPEATED_TIME_SHIFT * interval
             yield index, seconds, picture
-            previous = seconds
-            index += 1
             picture = next(self._decoded, None)
+            if picture is not None:
+                index, seconds = index + 1, self._times.seconds(picture)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        self._container.close()
+        self._media.close()
 
     def __enter__(self) -> Self:
         return self
@@ -195,7 +236,7 @@ class VideoReader:
         def skipped(_packet: Any) -> None:
             self.skipped_frames += 1
 
-        for picture in decoded(self._container, self._stream, on_damage=skipped):
+        for picture in self._media.decoded(self._stream, on_damage=skipped):
             if picture.is_corrupt:
                 self.concealed_frames += 1
             yield picture
@@ -206,27 +247,38 @@ class VideoReader:
 
     def _displayed(self, picture: Any) -> npt.NDArray[np.uint8]:
         """(H, W, 3), turned as it is displayed."""
-        try:
-            rgb = picture.to_ndarray(format="rgb24")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(
-                f"{self._path}: pixels of the kind {picture.format.name} with its colours cannot be converted to RGB "
-                f"({error}); convert the video first, e.g. with `ffmpeg -i VIDEO -pix_fmt yuv420p OTHER.mp4`"
-            ) from error
-        return np.rot90(rgb, self.info.rotation_degrees // 90)
+        return self._orientation.apply(to_rgb(picture, self._path))
 
-    def _describe(self, first: Any) -> VideoInfo:
-        stream, container = self._stream, self._container
+    def _no_frame(self) -> str:
+        """Why there is no frame."""
+        if _is_animated_webp(self._path):
+            return (
+                f"{self._path} is an animated WebP, which FFmpeg's decoder cannot read; convert it to a video first, "
+                "e.g. with ImageMagick: `magick FILE.webp FILE.gif`"
+            )
+        codec = self._stream.codec_context.name
+        if self.skipped_frames:
+            return (
+                f"{self._path} has no frame that FFmpeg's decoder {codec} can read ({self.skipped_frames} tried); it "
+                "is damaged, or of a kind that this FFmpeg does not decode"
+            )
+        return f"{self._path} has no frame that can be decoded; is it cut short or damaged?"
+
+    def _describe(self, first: Any, start_seconds: float) -> VideoInfo:
+        stream, container = self._stream, self._media.container
         if max(first.width, first.height) > MAX_SIDE:
             raise MediaError(
                 f"{self._path} is {first.width}x{first.height}; frames up to {MAX_SIDE} pixels a side can be read"
             )
-        rotation = round(first.rotation / 90) * 90 % 360
-        width, height = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
+        width, height = first.width, first.height
+        aspect = stream.sample_aspect_ratio
+        pixel_aspect = (aspect.numerator, aspect.denominator) if aspect and aspect > 0 else (1, 1)
+        if self._orientation.swaps_sides:
+            width, height, pixel_aspect = height, width, (pixel_aspect[1], pixel_aspect[0])
         duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
         if duration is None and container.duration:
             duration = container.duration / av.time_base
-        audio = audio_stream(container)
+        audio = self._media.audio
         return VideoInfo(
             path=str(self._path),
             container=container.format.name,
@@ -234,46 +286,28 @@ class VideoReader:
             pixel_format=first.format.name,
             width=width,
             height=height,
-            rotation_degrees=rotation,
-            frame_interval_seconds=_frame_interval(stream),
+            rotation_degrees=90 * self._orientation.quarter_turns,
+            mirrored=self._orientation.mirrored,
+            pixel_aspect=pixel_aspect,
+            colours=Colours.of(first),
+            frame_interval_seconds=frame_interval(stream),
             duration_seconds=None if duration is None else float(duration),
             frame_count=stream.frames or None,
-            start_seconds=_time_of(first) or 0.0,
+            start_seconds=start_seconds,
             has_audio=audio is not None,
             audio_codec=audio and audio.codec_context.name,
             audio_sample_rate_hz=audio and audio.codec_context.sample_rate,
             audio_channels=audio and audio.codec_context.channels,
+            video_stream=stream.index,
+            audio_stream=audio and audio.index,
+            streams=self._media.streams(),
         )
 
 
-def yuv_picture(picture: Any) -> YuvPicture | None:
-    """A decoded picture's planes, without a copy where that can be, or None if it is not 4:2:0 of 8 bits.
-
-    Pictures of odd size and rare colours are left to FFmpeg too, which treats them in ways of its own.
-    """
-    full = _YUV_FORMATS.get(picture.format.name)
-    matrix = _MATRICES.get(int(picture.colorspace))
-    if full is None or matrix is None or picture.width % 2 or picture.height % 2:
-        return None
-    if int(picture.color_range) == _FULL_RANGE:
-        full = True
-    halves = (1, 2, 2)
-    y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: picture.height // half, : picture.width // half]
-        for plane, half in zip(picture.planes, halves, strict=True)
-    )
-    return YuvPicture(y, u, v, matrix, full)
-
-
-def _time_of(picture: Any) -> float | None:
-    if picture.pts is None or picture.time_base is None:
-        return None
-    return float(picture.pts * picture.time_base)
-
-
-def _frame_interval(stream: Any) -> float:
-    lowest, highest = PLAUSIBLE_RATES_HZ
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and lowest <= rate <= highest:
-            return float(1 / rate)
-    return 1 / FALLBACK_RATE_HZ
+def _is_animated_webp(path: Path) -> bool:
+    """By the flag in its extended header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)

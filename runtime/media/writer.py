@@ -15,12 +15,18 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.runtime.media.container import audio_stream, decoded, open_container, packets
+from dtfsal.engines.errors import DtfsalError, OutputError, UsageError
+from dtfsal.runtime.media.container import ffmpeg_name
+from dtfsal.runtime.media.errors import shortage
+from dtfsal.runtime.media.picture import FULL_RANGE, UNSPECIFIED, Colours
+from dtfsal.runtime.media.sound_track import SoundTrack
 from dtfsal.runtime.media.video import VideoInfo
 
+LONGEST_NAME_BYTES = 255  # on the usual file systems
 TIME_BASE = Fraction(1, 90000)  # of written frames: 11 us steps, exact for all usual rates
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
+_LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
+_BT601 = 5  # the matrix that FFmpeg reads by where none is stated
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # the first that this build of FFmpeg has
 
 
@@ -32,7 +38,7 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the place is not writable or the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial-{secrets.token_hex(4)}{path.suffix}")
+    partial = path.with_name(hidden_name(path.stem, f".partial-{secrets.token_hex(4)}", path.suffix))
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file's name")
     try:
@@ -47,8 +53,17 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
+def hidden_name(stem: str, mark: str, suffix: str = "") -> str:
+    """A name for a file beside another: the other's with a mark before the suffix, cut where it would be too long."""
+    while stem and len(os.fsencode(f".{stem}{mark}{suffix}")) > LONGEST_NAME_BYTES:
+        stem = stem[:-1]
+    return f".{stem}{mark}{suffix}"
+
+
+def output_error(path: Path, error: OSError) -> DtfsalError:
     """An operating system's refusal to write as one sentence."""
+    if (lack := shortage(error, starting_threads=True)) is not None:
+        return lack
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"cannot write {path}: no space is left on its disk")
     return OutputError(f"cannot write {path}: {error.strerror or error}")
@@ -57,9 +72,13 @@ def output_error(path: Path, error: OSError) -> OutputError:
 class VideoWriter:
     """Writes frames with their times as H.264, with another file's sound beside them.
 
-    Frames keep their times to 1/90000 s, at variable rates too. The sound is copied without re-encoding where the
-    container takes its codec, else encoded as AAC; it keeps its offset to the video. Sides of an odd number of pixels
-    are padded by repeating the last column or row, as H.264 with 4:2:0 colour has even ones.
+    Frames keep their times to 1/90000 s, at variable rates too. Colours are written as the source has them, and tagged
+    so; pixels keep their aspect. The sound is copied without re-encoding where players take that, else encoded as AAC;
+    it keeps its offset to the video. Sides of an odd number of pixels are padded by repeating the last column or row,
+    as H.264 with 4:2:0 colour has even ones.
+
+    Attributes:
+        notes: what could not be done, each a sentence; complete after the context.
     """
 
     def __init__(
@@ -77,14 +96,17 @@ class VideoWriter:
             path: of the video; the suffix names the container (.mp4, .mkv, .mov, ...).
             width: of the frames, in pixels.
             height: of the frames, in pixels.
-            source: the video that the frames belong to: its frame rate, and where its time 0 lies in `sound_from`.
+            source: the video that the frames belong to: its frame rate, colours and aspect, and where its time 0
+                lies in `sound_from`.
             sound_from: a file whose sound to keep; without sound in it the video is silent.
         """
         self._path = Path(path)
         self._width, self._height = width, height
         self._interval = source.frame_interval_seconds if source else 1 / 25
-        self._start_seconds = source.start_seconds if source else 0.0
+        self._source = source
         self._sound_from = sound_from
+        self._colours = source.colours.written() if source else Colours()
+        self.notes: list[str] = []
         self._stack = contextlib.ExitStack()
         self._last_pts = -1
 
@@ -92,12 +114,9 @@ class VideoWriter:
         with contextlib.ExitStack() as stack:
             partial = stack.enter_context(atomic_output(self._path))
             stack.enter_context(self._errors())
-            try:
-                self._container: Any = stack.enter_context(av.open(str(partial), "w"))
-            except (av.error.FFmpegError, ValueError) as error:
-                raise UsageError(f"{self._path.suffix!r} is not a video format; write .mp4 or .mkv") from error
-            self._video = self._video_stream()
-            self._sound = _Sound.open(stack, self._container, self._sound_from, self._start_seconds)
+            with contextlib.ExitStack() as files:
+                self._begin(files, partial, self._sound_from)
+                stack.push(files.pop_all())
             self._stack = stack.pop_all()
         return self
 
@@ -112,7 +131,7 @@ class VideoWriter:
         padding = ((0, self._height % 2), (0, self._width % 2), (0, 0))
         if self._height % 2 or self._width % 2:
             rgb = np.pad(rgb, padding, mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = self._converted(rgb)
         frame.time_base = TIME_BASE
         frame.pts = max(round(time_seconds / TIME_BASE), self._last_pts + 1)
         self._last_pts = frame.pts
@@ -128,10 +147,40 @@ class VideoWriter:
                     for packet in self._video.encode(None):
                         self._container.mux(packet)
                     self._sound.copy_until(None)
+                if self._sound.note is not None:
+                    self.notes.append(self._sound.note)
             except BaseException:
                 self._stack.__exit__(*sys.exc_info())
                 raise
         self._stack.__exit__(kind, error, trace)
+
+    def _begin(self, files: contextlib.ExitStack, partial: Path, sound_from: Path | None) -> None:
+        """Open the file and write its header; without the sound if it cannot be had with it."""
+        try:
+            self._container: Any = files.enter_context(av.open(ffmpeg_name(partial), "w"))
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UsageError(f"{self._path.suffix!r} is not a video format; write .mp4 or .mkv") from error
+        self._video = self._video_stream()
+        source = self._source
+        self._sound = SoundTrack(
+            self._container,
+            sound_from,
+            start_seconds=source.start_seconds if source else 0.0,
+            video_stream=source.video_stream if source else None,
+            audio_stream=source.audio_stream if source else None,
+        )
+        files.callback(self._sound.close)
+        try:
+            self._container.start_encoding()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            if sound_from is None:
+                raise
+            self._sound.give_up(error)
+            note = self._sound.note
+            with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+                files.close()
+            self._begin(files, partial, None)
+            self._sound.note = note
 
     def _video_stream(self) -> Any:
         rate = Fraction(1 / self._interval).limit_denominator(1001)
@@ -145,8 +194,26 @@ class VideoWriter:
         stream.width = self._width + self._width % 2
         stream.height = self._height + self._height % 2
         stream.pix_fmt = "yuv420p"
+        context, colours = stream.codec_context, self._colours
+        context.colorspace, context.color_primaries = colours.matrix, colours.primaries
+        context.color_trc = colours.transfer
+        context.color_range = FULL_RANGE if colours.full_range else _LIMITED_RANGE
+        if self._source is not None and self._source.pixel_aspect != (1, 1):
+            context.sample_aspect_ratio = Fraction(*self._source.pixel_aspect)
         stream.time_base = stream.codec_context.time_base = TIME_BASE
         return stream
+
+    def _converted(self, rgb: npt.NDArray[np.uint8]) -> Any:
+        """A frame in the colours that are written."""
+        colours = self._colours
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=colours.matrix if colours.matrix != UNSPECIFIED else _BT601,
+            dst_color_range=FULL_RANGE if colours.full_range else _LIMITED_RANGE,
+        )
+        frame.colorspace = colours.matrix
+        frame.color_range = FULL_RANGE if colours.full_range else _LIMITED_RANGE
+        return frame
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -156,64 +223,3 @@ class VideoWriter:
             raise output_error(self._path, error) from error
         except av.error.FFmpegError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
-
-
-class _Sound:
-    """The sound beside a video, muxed in step with the frames so that neither has to be held."""
-
-    def __init__(self, container: Any, packets: Iterator[Any]) -> None:
-        self._container = container
-        self._packets = packets
-        self._next: Any | None = None
-
-    @classmethod
-    def open(cls, stack: contextlib.ExitStack, container: Any, path: Path | None, start_seconds: float) -> "_Sound":
-        """Add the sound's stream to a container that is being written, before its first packet."""
-        if path is None:
-            return cls(container, iter(()))
-        source = stack.enter_context(open_container(path))
-        stream = audio_stream(source)
-        if stream is None:
-            return cls(container, iter(()))
-        if stream.codec_context.name in container.supported_codecs:
-            with contextlib.suppress(av.error.FFmpegError, ValueError):
-                copied = container.add_stream_from_template(stream)
-                return cls(container, _copied(source, stream, copied, start_seconds))
-        encoded = container.add_stream("aac", rate=stream.codec_context.sample_rate)
-        encoded.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        return cls(container, _encoded(source, stream, encoded, start_seconds))
-
-    def copy_until(self, seconds: float | None) -> None:
-        """Mux the packets up to a video time; None is the end."""
-        while True:
-            packet = self._next or next(self._packets, None)
-            self._next = None
-            if packet is None:
-                return
-            if seconds is not None and packet.pts is not None and packet.pts * packet.time_base > seconds:
-                self._next = packet
-                return
-            self._container.mux(packet)
-
-
-def _copied(source: Any, stream: Any, target: Any, start_seconds: float) -> Iterator[Any]:
-    shift = round(start_seconds / stream.time_base)
-    for packet in packets(source, stream):
-        if packet.dts is None:
-            continue
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts -= shift
-        packet.stream = target
-        yield packet
-
-
-def _encoded(source: Any, stream: Any, target: Any, start_seconds: float) -> Iterator[Any]:
-    resampler = av.AudioResampler(format="fltp", layout=target.layout.name, rate=target.rate)
-    for frame in decoded(source, stream, on_damage=lambda _packet: None):
-        if frame.pts is not None:
-            frame.pts -= round(start_seconds / frame.time_base)
-        for piece in resampler.resample(frame):
-            yield from target.encode(piece)
-    for piece in resampler.resample(None):
-        yield from target.encode(piece)
-    yield from target.encode(None)

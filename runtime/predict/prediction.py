@@ -61,6 +61,7 @@ class Prediction(Iterator[SaliencyFrame]):
         self.clock = clock
         self.frames = 0
         self.predicted_frames = 0
+        self._last_seconds = 0.0
         self._frames = frames
         self._resources = resources
         self._reader = reader
@@ -86,9 +87,29 @@ class Prediction(Iterator[SaliencyFrame]):
         """Sound so far that could not be decoded and was heard as silence."""
         return 0.0 if self._audio_reader is None else self._audio_reader.concealed_seconds
 
+    @property
+    def clock_jumps(self) -> int:
+        """How often so far the file's clock restarted or jumped, and was bridged."""
+        return 0 if self._reader is None else self._reader.clock_jumps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done with the file that its user may want to know, a sentence each."""
+        return () if self._reader is None else self._reader.notes
+
+    @property
+    def hidden_frames(self) -> int:
+        """Frames that the file stores and says not to show, by an edit list; known at the end."""
+        info = self.info
+        if info is None or info.frame_count is None or info.duration_seconds is None or "mov" not in info.container:
+            return 0
+        reached = self._last_seconds + 1.5 * info.frame_interval_seconds >= info.duration_seconds
+        return max(0, info.frame_count - self.frames - self.skipped_frames) if reached else 0
+
     def __next__(self) -> SaliencyFrame:
         frame, computed = next(self._frames)
         self.frames += 1
+        self._last_seconds = frame.time_seconds
         self.predicted_frames += computed
         return frame
 

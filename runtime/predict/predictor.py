@@ -95,27 +95,48 @@ class SaliencyPredictor:
         self.clip = self.engine.manifest.clip
         self.audio = self.engine.manifest.audio
 
-    def predict_file(self, path: str | os.PathLike[str]) -> Prediction:
+    def predict_file(
+        self, path: str | os.PathLike[str], *, video_stream: int | None = None, audio_stream: int | None = None
+    ) -> Prediction:
         """Predict a video file.
 
         The file is opened now, so a bad one fails here. An audio-visual engine hears silence where the file has no
-        sound, and `Prediction.sound` says so.
+        sound, and `Prediction.sound` says so. A pipe is read to its end first, into a temporary file.
+
+        Args:
+            path: the video.
+            video_stream: the number of the video stream to read; None for the main one.
+            audio_stream: the number of the sound stream to hear; None for the default one.
 
         Raises:
             MediaError: the file is missing, damaged or holds no video; also raised later, while iterating.
+            UsageError: there is no such stream.
         """
         clock = StageClock()
         runner = self._runner_type(self.engine)
         chunks: Iterator[npt.NDArray[np.float32]] = iter(())
         with contextlib.ExitStack() as stack, clock.stage("decode"):
-            reader = stack.enter_context(VideoReader(path, size=(self.clip.height, self.clip.width)))
+            reader = stack.enter_context(
+                VideoReader(
+                    path,
+                    size=(self.clip.height, self.clip.width),
+                    video_stream=video_stream,
+                    audio_stream=audio_stream,
+                )
+            )
             audio_reader: AudioReader | None = None
             sound: Sound = "unused"
             if self.audio is not None:
                 sound = "used" if reader.info.has_audio else "silence"
             if self.audio is not None and sound == "used":
                 audio_reader = stack.enter_context(
-                    AudioReader(path, self.audio.sample_rate_hz, start_seconds=reader.info.start_seconds)
+                    AudioReader(
+                        path,
+                        self.audio.sample_rate_hz,
+                        start_seconds=reader.info.start_seconds,
+                        video_stream=video_stream,
+                        audio_stream=audio_stream,
+                    )
                 )
                 chunks = iter(audio_reader)
             resources = stack.pop_all()

@@ -43,6 +43,7 @@ class SinkContext:
         picture_normalisation: how maps are scaled for pictures.
         map_normalisation: how the maps that come are scaled already.
         map_size: the resolution of raw maps.
+        notes: where a sink says what it could not do, a sentence each.
     """
 
     source: VideoInfo
@@ -53,6 +54,7 @@ class SinkContext:
     picture_normalisation: Normalisation = "max"
     map_normalisation: Normalisation = "none"
     map_size: MapSize = "model"
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 OpenSink: TypeAlias = Callable[[Path, SinkContext], AbstractContextManager[Write]]

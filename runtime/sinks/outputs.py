@@ -199,7 +199,7 @@ def _checked(output: Output, context: SinkContext) -> Iterator[Callable[..., Non
 
 
 def _source_frames(stack: contextlib.ExitStack, context: SinkContext) -> Iterator[Frame]:
-    reader = stack.enter_context(VideoReader(context.source.path))
+    reader = stack.enter_context(VideoReader(context.source.path, video_stream=context.source.video_stream))
     return iter(context.clock.timed("decode", reader))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dtfsal.engines.errors import OutputError
 from dtfsal.runtime.frontend.preprocess import Rgb
-from dtfsal.runtime.media.writer import VideoWriter, atomic_output, output_error
+from dtfsal.runtime.media.writer import VideoWriter, atomic_output, hidden_name, output_error
 from dtfsal.runtime.predict.prediction import SaliencyFrame
 from dtfsal.runtime.sinks.base import SinkContext, Write
 from dtfsal.runtime.sinks.contact_sheet import ContactSheet
@@ -27,9 +27,8 @@ _PNG_LEVEL = 1
 def video_sink(path: Path, context: SinkContext) -> Iterator[Write]:
     """A video in the source's size, with its times and its sound: overlays, or grey maps (view "saliency")."""
     source = context.source
-    with VideoWriter(
-        path, width=source.width, height=source.height, source=source, sound_from=Path(source.path)
-    ) as writer:
+    video = VideoWriter(path, width=source.width, height=source.height, source=source, sound_from=Path(source.path))
+    with video as writer:
 
         def write(frame: SaliencyFrame, rgb: Rgb | None) -> None:
             with context.clock.stage("render"):
@@ -38,6 +37,7 @@ def video_sink(path: Path, context: SinkContext) -> Iterator[Write]:
                 writer.write(picture, frame.time_seconds)
 
         yield write
+    context.notes.extend(video.notes)
 
 
 @contextlib.contextmanager
@@ -95,8 +95,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     final = Path(os.path.abspath(path))  # noqa: PTH100 - a link to a folder is not followed
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    partial = final.with_name(f".{final.name}.partial-{token}")
-    replaced = final.with_name(f".{final.name}.replaced-{token}")
+    partial = final.with_name(hidden_name(final.name, f".partial-{token}"))
+    replaced = final.with_name(hidden_name(final.name, f".replaced-{token}"))
     try:
         check_png_folder(final)
         final.parent.mkdir(parents=True, exist_ok=True)

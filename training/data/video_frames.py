@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.preprocess import resize_frame
+from dtfsal.runtime.media.container import choose_video, ffmpeg_name
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoInfo, VideoReader
 from dtfsal.training.data.stills import DataError, Rgb
@@ -62,10 +63,10 @@ def index_frames(path: Path) -> tuple[VideoInfo, FrameIndex]:
     pts: list[int] = []
     keyframes: list[int] = []
     checked: dict[int, Rgb] = {}
-    with VideoReader(path) as reader, av.open(str(path)) as container:
+    with VideoReader(path) as reader, av.open(ffmpeg_name(path)) as container:
         info = reader.info
         # The reader does not report the container's timestamps; a second decoder does.
-        pictures = _pictures(container, _video_stream(container))
+        pictures = _pictures(container, choose_video(container, path))
         for frame in reader:
             picture = next(pictures, None)
             if picture is None or picture.pts is None or (pts and picture.pts <= pts[-1]):
@@ -78,7 +79,8 @@ def index_frames(path: Path) -> tuple[VideoInfo, FrameIndex]:
             if frame.index & (frame.index - 1) == 0:  # 0, 1, 2, 4, 8, ...: few, wherever the end may be
                 checked[frame.index] = frame.rgb
                 checked = dict(sorted(checked.items())[-VERIFIED_FRAMES:])
-    sought = len(pts) == len(times) and keyframes[:1] == [0]
+    # A seek must find the times that the reader gave; it does not mend clocks, and it does not mirror.
+    sought = len(pts) == len(times) and keyframes[:1] == [0] and not reader.clock_jumps and not info.mirrored
     index = FrameIndex(
         np.array(times, np.float64),
         np.array(pts if sought else [], np.int64),
@@ -183,8 +185,8 @@ class VideoFrames:
 
     def _seek(self, keyframe: int) -> None:
         if self._container is None:
-            self._container = av.open(str(self._path))
-            self._stream = _video_stream(self._container)
+            self._container = av.open(ffmpeg_name(self._path))
+            self._stream = choose_video(self._container, self._path)
         self._container.seek(int(self._index.pts[keyframe]), stream=self._stream)
         self._frames = self._from_here()
 
@@ -215,12 +217,6 @@ class VideoFrames:
 
 def _same(rgb: Rgb) -> Rgb:
     return rgb
-
-
-def _video_stream(container: Any) -> Any:
-    """The stream that `VideoReader` takes: the first that is not a cover."""
-    pictures = av.stream.Disposition.attached_pic
-    return next(s for s in container.streams.video if not s.disposition & pictures and s.codec_context is not None)
 
 
 def _pictures(container: Any, stream: Any) -> Iterator[Any]:

@@ -121,57 +121,6 @@ def test_resizing_while_reading_is_resizing_after(clip):
         np.testing.assert_array_equal(resize_frame(a.rgb, 20, 30), b.rgb)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_is_applied(clip, degrees, monkeypatch):
-    """The display matrix of phone videos: the frame's rotation turns the picture counter-clockwise."""
-    path = clip(count=2, size=(48, 64))
-    upright, _ = read(path)
-    from dtfsal.runtime.media import video as media
-
-    original = media.VideoReader._describe
-
-    class Turned:
-        def __init__(self, frame):
-            self._frame = frame
-
-        def __getattr__(self, name):
-            return getattr(self._frame, name)
-
-        rotation = degrees if degrees < 180 else degrees - 360
-
-    monkeypatch.setattr(media.VideoReader, "_describe", lambda self, first: original(self, Turned(first)))
-    turned, reader = read(path)
-    assert reader.info.rotation_degrees == degrees
-    assert (reader.info.height, reader.info.width) == ((64, 48) if degrees != 180 else (48, 64))
-    np.testing.assert_array_equal(turned[0].rgb, np.rot90(upright[0].rgb, degrees // 90))
-
-
-def test_rotation_metadata_of_a_real_container(clip, tmp_path):
-    """The rotation that a muxer wrote is the one that is read."""
-    import av
-
-    source, path = clip(count=2), tmp_path / "turned.mp4"
-    with av.open(str(source)) as before, av.open(str(path), "w") as after:
-        stream = after.add_stream_from_template(before.streams.video[0])
-        for packet in before.demux(before.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                after.mux(packet)
-    # The 3x3 matrix of the track header, replaced by hand: a quarter turn clockwise, as phones store it.
-    content = path.read_bytes()
-    identity = bytes.fromhex("00010000" + "00" * 12 + "00010000" + "00" * 12 + "40000000")
-    quarter = bytes.fromhex("00000000" + "00010000" + "00000000" + "ffff0000" + "00" * 16 + "40000000")
-    assert len(identity) == len(quarter) == 36
-    place = content.index(identity, content.index(b"tkhd"))
-    path.write_bytes(content[:place] + quarter + content[place + 36 :])
-    frames, reader = read(path)
-    assert reader.info.rotation_degrees in (90, 270)
-    assert frames[0].rgb.shape == (64, 48, 3)
-    # Turned clockwise for display, the red square of the top left comes to the top right.
-    assert frames[0].rgb[3, -4, 0] > 200
-    assert frames[0].rgb[3, 3, 0] < 100
-
-
 def test_a_missing_frame_leaves_the_times_of_the_others(clip):
     """Packets dropped from a stream of key frames: fewer frames, the same times."""
     path = clip("gap.mkv", count=12, codec="mjpeg", pixel_format="yuvj420p", keep=lambda i, _: i not in (4, 5))

@@ -219,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_told(run, tmp_path):
 def test_a_source_that_changes_meanwhile_is_told(run, make_toy_clip, monkeypatch, tmp_path):
     """The second reader sees a shorter video than the first."""
     shorter = make_toy_clip("shorter.mkv", count=3)
-    monkeypatch.setattr("dtfsal.runtime.sinks.outputs.VideoReader", lambda _path: VideoReader(shorter))
+    monkeypatch.setattr("dtfsal.runtime.sinks.outputs.VideoReader", lambda _path, **_: VideoReader(shorter))
     with pytest.raises(MediaError, match="on the second read"):
         run(Output(tmp_path / "out.mkv"))
     assert not (tmp_path / "out.mkv").exists()

@@ -1,0 +1,131 @@
+"""Sources that can be read once, such as pipes: kept in a temporary file while anyone reads them."""
+
+import contextlib
+import errno
+import os
+import select
+import stat
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from dtfsal.runtime.media.errors import MediaError
+
+MOST_BYTES: Final = 8 * 2**30
+# How long a pipe may have no writer, and how long a writer may say nothing.
+OPEN_SECONDS: Final = 10.0
+SILENT_SECONDS: Final = 60.0
+_BLOCK: Final = 2**20
+
+_lock = threading.Lock()
+_spools: dict[str, "Spool"] = {}
+
+
+class Spool:
+    """What came through a pipe, in a temporary file that is removed when its last reader lets go of it.
+
+    Attributes:
+        path: the file.
+        size_bytes: of what came.
+    """
+
+    def __init__(self, source: Path) -> None:
+        """Read the pipe to its end.
+
+        Raises:
+            MediaError: nothing comes, too much comes, or there is no place for it.
+        """
+        self.readers = 1
+        handle, name = tempfile.mkstemp(prefix="dtfsal-", suffix=".spool")
+        self.path = Path(name)
+        try:
+            with open(handle, "wb") as file:
+                self.size_bytes = _drain(source, file)
+        except BaseException as error:
+            self.path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise MediaError(
+                    f"{source} cannot be read ({error.strerror or error}); save it as a file first"
+                ) from error
+            raise
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path is what can be read once only: a pipe, a socket, or a character device.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    mode = path.stat().st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+
+
+def acquire(path: Path) -> Spool:
+    """The file for a pipe: one for all that read the same pipe at the same time. Give it back with `release`."""
+    with _lock:
+        spool = _spools.get(str(path))
+        if spool is None:
+            spool = _spools[str(path)] = Spool(path)
+        else:
+            spool.readers += 1
+        return spool
+
+
+def release(path: Path) -> None:
+    """Let go of `acquire`'s file."""
+    with _lock:
+        spool = _spools[str(path)]
+        spool.readers -= 1
+        if not spool.readers:
+            del _spools[str(path)]
+            with contextlib.suppress(OSError):
+                spool.path.unlink(missing_ok=True)
+
+
+def _drain(source: Path, file: BinaryIO) -> int:
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if os.isatty(descriptor):
+            raise MediaError(f"{source} is a terminal; send a video through a pipe, or name a file")
+        return _copy(source, descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: Path, descriptor: int, file: BinaryIO) -> int:
+    size, connected, since = 0, False, time.monotonic()
+    while True:
+        try:
+            block = os.read(descriptor, _BLOCK)
+        except BlockingIOError:  # a writer is there and says nothing yet
+            connected = True
+            if not select.select([descriptor], [], [], SILENT_SECONDS)[0]:
+                raise MediaError(
+                    f"nothing came through {source} for {SILENT_SECONDS:.0f} s; check the program that writes to it"
+                ) from None
+            continue
+        if block:
+            connected = True
+            size += len(block)
+            if size > MOST_BYTES:
+                raise MediaError(
+                    f"more than {MOST_BYTES // 2**30} GiB came through {source}, and all of it must be kept; save it "
+                    "as a file first"
+                )
+            try:
+                file.write(block)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                raise MediaError(
+                    f"{source} must be kept in a temporary file, and no space is left for it in "
+                    f"{tempfile.gettempdir()}; set TMPDIR to another folder"
+                ) from error
+        elif connected:
+            return size
+        elif time.monotonic() - since > OPEN_SECONDS:
+            raise MediaError(f"nothing came through {source} within {OPEN_SECONDS:.0f} s; is a program writing to it?")
+        else:
+            time.sleep(0.02)
