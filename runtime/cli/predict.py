@@ -127,9 +127,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
     ) as predictor:
         opened = time.perf_counter() - started
-        prediction = predictor.predict_file(
-            args.video, video_stream=args.video_stream, audio_stream=args.audio_stream
-        )
+        prediction = predictor.predict_file(args.video, video_stream=args.video_stream, audio_stream=args.audio_stream)
         info = prediction.info
         assert info is not None
         context = SinkContext(

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-# A jump forwards beyond this is a clock that jumped, in formats whose clocks may; less is a gap that a player waits for.
+# A longer jump forwards is a clock that jumped, in formats whose clocks may; a shorter one is a gap, and shown.
 GAP_SECONDS = 10.0
 # In other formats a gap may be long: a recorder that sleeps between events.
 LONGEST_GAP_SECONDS = 30 * 3600.0
@@ -35,7 +35,8 @@ class _Track:
     """Where a stream is."""
 
     stretch: int
-    next_seconds: float  # when its next packet is due, by the stretch's own clock
+    next_seconds: float  # when its next packet is due to be decoded, by the stretch's own clock
+    shown_seconds: float  # until when its packets are shown, by the same
     first_seconds: float
 
 
@@ -86,21 +87,26 @@ class ClockBridge:
                 packet.pts = None
         track = self._tracks.get(stream)
         if track is None:
-            track = self._tracks[stream] = _Track(len(self._stretches) - 1, seconds, seconds)
+            track = self._tracks[stream] = _Track(len(self._stretches) - 1, seconds, seconds, seconds)
+        shown = seconds if packet.pts is None else float(packet.pts * packet.time_base)
+        stretch_before = track.stretch
         step = seconds - track.next_seconds
         before = self._stretches[track.stretch].offset
         if abs(step) > JITTER_SECONDS and self._joins(track, step, seconds):
             if self._stretches[track.stretch].offset is None:  # the picture has followed the sound
                 assert before is not None
-                self._stretches[track.stretch].offset = before - step
+                self._stretches[track.stretch].offset = before + track.shown_seconds - shown
                 yield from self._release()
         elif not self._continues(step):
             yield from self._release()
-            self._open(stream, track, step, seconds)
+            self._open(stream, track, step, seconds, shown)
         stretch = self._stretches[track.stretch]
         stretch.newest = seconds
         duration = float((packet.duration or 0) * packet.time_base)
-        track.next_seconds = seconds + (duration or (self._interval if stream == self._main else 0.0))
+        duration = duration or (self._interval if stream == self._main else 0.0)
+        track.next_seconds = seconds + duration
+        goes_on = track.stretch == stretch_before
+        track.shown_seconds = max(shown + duration, track.shown_seconds if goes_on else -math.inf)
         if stretch.offset is None:
             self._held.append(packet)
             if len(self._held) >= HELD_PACKETS:
@@ -121,12 +127,13 @@ class ClockBridge:
     def _continues(self, step: float) -> bool:
         return -self._back <= step <= self._gap
 
-    def _open(self, stream: int, track: _Track, step: float, seconds: float) -> None:
+    def _open(self, stream: int, track: _Track, step: float, seconds: float, shown: float) -> None:
         """A stream's clock is another from here on, and the other stream has not said so yet."""
         before = self._stretches[track.stretch].offset
         assert before is not None
         waits = stream != self._main and self._main in self._tracks
-        self._stretches.append(_Stretch(None if waits else before - step, step, seconds))
+        offset = None if waits else before + track.shown_seconds - shown
+        self._stretches.append(_Stretch(offset, step, seconds))
         self._left = track.stretch
         track.stretch = len(self._stretches) - 1
         self.jumps += 1

@@ -209,7 +209,8 @@ def _exif_orientation(encoded: bytes) -> int | None:
 
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            return image.getexif().get(274)
+            value = image.getexif().get(274)
+            return value if isinstance(value, int) else None
     except (OSError, ValueError, SyntaxError):  # not a picture file
         return None
 

@@ -82,7 +82,7 @@ class SoundTrack:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise error
         reason = getattr(error, "strerror", None) or str(error)
-        self.note = f"the video's sound could not be kept ({reason}); the video that was written has none, or ends early"
+        self.note = f"the sound could not be kept to its end ({reason}); the maps are complete"
         self._packets, self._next = iter(()), None
 
     def copy_until(self, seconds: float | None) -> None:
@@ -122,13 +122,16 @@ def _copies_well(media: MediaFile, stream: Any, target: str) -> bool:
     if codec == "mp3" and stream.codec_context.sample_rate < _LOWEST_MP3_HZ:
         return False
     due: float | None = None
-    last_dts = None
+    last_dts = first_form = None
     for packet in media.packets(stream):
         if packet.size == 0:
             continue
         if packet.pts is None or packet.dts is None or (last_dts is not None and packet.dts <= last_dts):
             return False
         last_dts = packet.dts
+        form = _adts_form(packet) if codec == "aac" else None
+        if form != (first_form := form if due is None else first_form):
+            return False
         seconds = float(packet.pts * packet.time_base)
         if due is not None and abs(seconds - due) >= JUMP_SECONDS:
             return False
@@ -136,6 +139,14 @@ def _copies_well(media: MediaFile, stream: Any, target: str) -> bool:
         # Durations are exact; times are rounded to the container's steps.
         due = (seconds if due is None or not duration else due) + duration
     return due is not None and media.bridge.jumps == 0
+
+
+def _adts_form(packet: Any) -> tuple[int, ...] | None:
+    """Rate and channels as a packet of AAC in a transport stream says them for itself; containers say them once."""
+    head = bytes(packet)[:4]
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return None
+    return head[1], head[2], head[3] & 0xC0
 
 
 def _copied(media: MediaFile, stream: Any, target: Any, start_seconds: float) -> Iterator[Any]:

@@ -41,7 +41,7 @@ class Spool:
         handle, name = tempfile.mkstemp(prefix="dtfsal-", suffix=".spool")
         self.path = Path(name)
         try:
-            with open(handle, "wb") as file:
+            with os.fdopen(handle, "wb") as file:
                 self.size_bytes = _drain(source, file)
         except BaseException as error:
             self.path.unlink(missing_ok=True)

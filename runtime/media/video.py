@@ -62,7 +62,7 @@ class VideoInfo:
     rotation_degrees: int
     mirrored: bool = False
     pixel_aspect: tuple[int, int] = (1, 1)
-    colours: Colours = Colours()
+    colours: Colours = dataclasses.field(default_factory=Colours)
     frame_interval_seconds: float
     duration_seconds: float | None
     frame_count: int | None

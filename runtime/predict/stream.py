@@ -40,7 +40,8 @@ from dtfsal.runtime.predict.window_runners import ReadyFrame, finite_map, runner
 EARLY_SOUND_SECONDS = 10.0
 # Sound so far ahead of the newest frame is on another clock than the frames, and is refused.
 MOST_AHEAD_SECONDS = 25.0
-LARGEST_TIME_SECONDS = 1e9  # beyond, a double no longer tells samples apart
+# Clocks that count from 1970 are at 1.8e9, where a double is exact to a hundredth of a sample.
+LARGEST_TIME_SECONDS = 1e10
 # What is held of frames, in terms of what a steady source needs: a source many times faster than it says is thinned.
 CAPACITY_FACTOR = 4
 

@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtfsal.runtime import SaliencyPredictor, StreamPredictor, UnavailableError
+from dtfsal.runtime import SaliencyPredictor, StreamCounts, StreamPredictor, UnavailableError
 from dtfsal.runtime.cli import main
 from dtfsal.runtime.live.capture import LiveSource
 from dtfsal.runtime.live.page import MjpegServer
@@ -137,3 +139,106 @@ def test_a_port_that_is_taken():
         taken.listen()
         with pytest.raises(UnavailableError, match="name another port"):
             MjpegServer(port=taken.getsockname()[1])
+
+
+class Taken:
+    """A stream that takes all and predicts nothing."""
+
+    def __init__(self):
+        self.frames, self.sound, self.done = [], [], threading.Event()
+
+    @property
+    def counts(self):
+        return StreamCounts(frames=len(self.frames))
+
+    def push_frame(self, rgb, seconds):
+        self.frames.append((rgb, seconds))
+        return True
+
+    def push_audio(self, samples, seconds, rate):
+        self.sound.append((samples, seconds, rate))
+        return True
+
+    def finish(self):
+        self.done.set()
+
+
+def taken_from(path, **options):
+    source, stream = LiveSource(str(path), **options), Taken()
+    source.start(stream)
+    assert stream.done.wait(60)
+    source.stop()
+    return stream, source
+
+
+def loud_from(stream):
+    """When the sound first exceeds a level."""
+    return next(
+        seconds + np.argmax(np.abs(samples[:, 0]) > 0.2) / rate
+        for samples, seconds, rate in stream.sound
+        if np.abs(samples[:, 0]).max() > 0.2
+    )
+
+
+def test_an_elementary_stream_runs_at_its_nominal_rate(clip):
+    stream, source = taken_from(clip("clip.h264", count=20))
+    assert source.error is None
+    assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(20) / 25)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.8e9])
+def test_a_streams_zero_is_its_first_frame(clip, start):
+    late = np.concatenate((np.zeros(9600, np.float32), 0.5 * np.ones(9600, np.float32)))
+    path = clip("clip.mkv", count=10, start=start, samples=late, audio_codec="pcm_s16le", audio_start=start)
+    stream, source = taken_from(path)
+    assert source.error is None
+    assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(10) / 25, abs=1.1e-3)
+    assert loud_from(stream) == pytest.approx(0.2, abs=2e-3)
+
+
+def test_a_clock_that_restarts_refuses_no_frame(clip, tmp_path):
+    part = clip("part.ts", count=10, samples=np.zeros(19200, np.float32)).read_bytes()
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part + part)
+    stream, source = taken_from(path)
+    assert source.error is None
+    assert source.clock_jumps == 1
+    assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(20) / 25)
+
+
+def test_b_frames_in_avi(clip):
+    stream, _ = taken_from(clip("clip.avi", count=20, options={"bf": "3"}))
+    assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(20) / 25)
+
+
+def test_pictures_are_upright(clip):
+    """A quarter turn clockwise, as phones store it: the red square of the top left comes to the top right."""
+    path = clip(count=3, size=(48, 64))
+    content = bytearray(path.read_bytes())
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+    place = content.index(identity, content.index(b"tkhd"))
+    content[place : place + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 2**30)
+    path.write_bytes(content)
+    stream, _ = taken_from(path)
+    rgb, _ = stream.frames[0]
+    assert rgb.shape == (64, 48, 3)
+    assert rgb[3, -4, 0] > 200
+    assert rgb[3, 3, 0] < 100
+
+
+def test_an_error_in_the_thread_is_an_error_of_the_command(capsys, toy_visual_engine, make_toy_clip, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("nobody expects this")
+
+    monkeypatch.setattr("dtfsal.runtime.live.capture.to_rgb", fail)
+    code, printed = run(capsys, make_toy_clip(), "-e", toy_visual_engine, "--no-page")
+    assert code == 3
+    assert "ZeroDivisionError: nobody expects this" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_stream_whose_frames_are_all_refused_is_an_error(capsys, toy_visual_engine, make_toy_clip, monkeypatch):
+    monkeypatch.setattr(StreamPredictor, "push_frame", lambda *_: False)
+    code, printed = run(capsys, make_toy_clip(), "-e", toy_visual_engine, "--no-page")
+    assert code == 3
+    assert "gave no frame that could be predicted" in printed.err

@@ -83,6 +83,15 @@ def test_sound_keeps_its_place_beside_the_picture_when_parts_end_apart():
     assert jumps == 1
 
 
+def test_parts_with_other_delays_are_shown_without_a_gap():
+    """The second part's pictures are shown 80 ms after they are decoded, for the sake of frames between."""
+    bridge = ClockBridge(VIDEO, clocks_jump=True, interval_seconds=0.04)
+    first = [packet(VIDEO, 40 * i) for i in range(10)]
+    second = [packet(VIDEO, 3_600_000 + 40 * i, ahead=ahead) for i, ahead in enumerate([80, 200, 80, 0, 40, 80])]
+    shown = [ready.pts for one in [*first, *second] for ready in bridge.feed(one)]
+    assert sorted(shown) == list(range(0, 640, 40))
+
+
 def test_a_gap_that_a_player_waits_for_stays():
     times, jumps = bridged([*part(0), *part(6000)])
     assert times[VIDEO][24:26] == [960, 6000]

@@ -23,7 +23,7 @@ def spools(tmp_path, monkeypatch):
 
 def write_into(path, content):
     def write():
-        with open(path, "wb") as pipe:
+        with os.fdopen(path if isinstance(path, int) else os.open(path, os.O_WRONLY), "wb") as pipe:
             pipe.write(content)
 
     thread = threading.Thread(target=write, daemon=True)
@@ -70,7 +70,7 @@ def test_a_pipe_of_the_process(clip, spools):
 def test_a_fifo_without_a_writer_is_said(tmp_path, spools, monkeypatch):
     monkeypatch.setattr(spool, "OPEN_SECONDS", 0.2)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(MediaError, match="nothing came through .*fifo within"):
+    with pytest.raises(MediaError, match=r"nothing came through .*fifo within"):
         probe(tmp_path / "fifo")
     assert not list(spools.iterdir())
 
