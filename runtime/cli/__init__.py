@@ -51,11 +51,11 @@ _EXTRAS = {
 }
 _EPILOG = """\
 examples:
-  dtfsal build -o lite.engine                         build an engine of the trained weights that the package carries
-  dtfsal predict clip.mp4 -e lite.engine -o out.mp4   watch where people would look
-  dtfsal live 0 -e lite.engine                        the same for a camera, on a page
-  dtfsal info lite.engine                             what an engine or a video is
-  dtfsal doctor                                       what works on this machine, and what does not
+  dtfsal predict clip.mp4         watch where people would look, in clip.saliency.mp4
+  dtfsal live 0                   the same for a camera, on a page
+  dtfsal info lite                what an engine or a video is
+  dtfsal build -o lite.engine     build an engine, here of the weights that the package carries
+  dtfsal doctor                   what works on this machine, and what does not
 
 exit codes:
 """

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
+
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add `--json`."""
@@ -20,7 +22,12 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add `--engine`, `--device` and `--threads`."""
     parser.add_argument(
-        "-e", "--engine", required=True, metavar="DIR", help="engine: a folder that `dtfsal build` made"
+        "-e",
+        "--engine",
+        default=DEFAULT_ENGINE,
+        metavar="ENGINE",
+        help="an engine: the name of one that the package carries (lite, lite-int8), or a folder that `dtfsal build` "
+        "made (default: %(default)s)",
     )
     parser.add_argument(
         "--device",

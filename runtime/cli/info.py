@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE
@@ -21,7 +20,7 @@ _EPILOG = """\
 The whole engine is checked, including every file's SHA-256. The library that would run it need not be installed.
 
 examples:
-  dtfsal info lite.engine
+  dtfsal info lite
   dtfsal info clip.mp4 --json
 """
 
@@ -38,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe an engine or a video."""
-    if Path(args.path).is_dir():
+    from dtfsal.engines.bundle.shipped import engine_folder
+
+    if engine_folder(args.path).is_dir():
         from dtfsal.engines import read_bundle
 
         bundle = read_bundle(args.path)

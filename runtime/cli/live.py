@@ -27,9 +27,9 @@ sources:
 Frames that the engine has no time for get no map; they are counted. Ctrl-C ends it.
 
 examples:
-  dtfsal live 0 -e lite.engine                            look at the page that it names
-  dtfsal live rtsp://camera/stream -e lite.engine --delay 0 --serve 0.0.0.0:8080
-  dtfsal live clip.mp4 -e lite.engine --no-page --json    a line of JSON for each map
+  dtfsal live 0                               look at the page that it names
+  dtfsal live rtsp://camera/stream --delay 0 --serve 0.0.0.0:8080
+  dtfsal live clip.mp4 --no-page --json       a line of JSON for each map
 """
 
 # Pictures that wait for their maps are kept at most this wide, and this many.

@@ -29,10 +29,10 @@ outputs, by suffix (or --format):
                       (pixel centres: 0, 0 is the centre of the top left pixel)
 
 examples:
-  dtfsal predict clip.mp4 -e lite.engine -o out.mp4
-  dtfsal predict clip.mp4 -e lite.engine -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
-  dtfsal predict clip.mp4 -e lite.engine -o maps/ --stride 4
-  dtfsal predict clip.mp4 -e lite.engine -o grey.mp4 --view saliency --smoothing 3 --json
+  dtfsal predict clip.mp4                                      writes clip.saliency.mp4
+  dtfsal predict clip.mp4 -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
+  dtfsal predict clip.mp4 -o maps/ --stride 4
+  dtfsal predict clip.mp4 -o grey.mp4 --view saliency --smoothing 3 --json
 """
 
 
@@ -47,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="where to write; the suffix sets the format. Repeat it for several outputs in one pass",
+        help="where to write; the suffix sets the format. Repeat it for several outputs in one pass (default: overlays "
+        "in VIDEO.saliency.mp4 beside VIDEO)",
     )
     parser.add_argument(
         "--format",
@@ -154,16 +155,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _beside(video: str) -> str:
+    """Where overlays go if nothing is said: clip.mp4 -> clip.saliency.mp4.
+
+    Raises:
+        UsageError: the video is a pipe or a device, beside which nobody would look.
+    """
+    from dtfsal.engines.errors import UsageError
+
+    path = Path(video)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{video} is not a file to write beside: name an output, e.g. -o out.mp4")
+    return str(path.with_name(f"{path.stem}.saliency.mp4"))
+
+
 def _outputs(args: argparse.Namespace) -> list[Output]:
     from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.sinks.outputs import Output
 
-    if not args.output and args.contact_sheet is None:
-        raise UsageError("name at least one output, e.g. -o out.mp4")
+    names = args.output
+    if not names and args.contact_sheet is None:
+        names = [_beside(args.video)]
     if args.format and len(args.output) != 1:
         raise UsageError("--format is for a single output; with several, let each suffix set the format")
     outputs = []
-    for text in args.output:
+    for text in names:
         if not text or not Path(text).name:
             raise UsageError(f"{text!r} cannot be an output; name a file or a new folder")
         folder = text.endswith(("/", os.sep))

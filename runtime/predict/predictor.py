@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Device, Engine, open_engine
+from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import MelSlices
 from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
@@ -46,7 +47,8 @@ class SaliencyPredictor:
     """Predicts where people look, one map for every input frame. A context manager that closes its engine.
 
     Args:
-        engine: an engine bundle's folder, or an engine that is already open; the latter stays open on `close`.
+        engine: the name of an engine that the package carries, an engine bundle's folder, or an engine that is already
+            open; the latter stays open on `close`.
         padding: what replaces frames before the video's start and after its end: "reverse" mirrors the video,
             "repeat" holds its first or last frame.
         stride: predict every stride-th frame and the last; maps between are linear in time.
@@ -65,7 +67,7 @@ class SaliencyPredictor:
 
     def __init__(
         self,
-        engine: str | os.PathLike[str] | Engine,
+        engine: str | os.PathLike[str] | Engine = DEFAULT_ENGINE,
         *,
         padding: Padding = "reverse",
         stride: int = 1,

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Device, Engine, open_engine
+from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import PushedSlices
 from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
@@ -79,7 +80,8 @@ class StreamPredictor:
     One thread at a time may push frames, one may push sound and one may poll; they may be three different ones.
 
     Args:
-        engine: an engine bundle's folder, or an engine that is already open; the latter stays open on `close`.
+        engine: the name of an engine that the package carries, an engine bundle's folder, or an engine that is already
+            open; the latter stays open on `close`.
         frame_rate_hz: the source's typical frames per second; None for the rate that the model was made for.
         sound: whether sound will be pushed; a map then waits for the sound of its window.
         delay_seconds: the longest that a map waits for frames and sound after its own frame: 0 for causal maps, each
@@ -102,7 +104,7 @@ class StreamPredictor:
 
     def __init__(
         self,
-        engine: str | os.PathLike[str] | Engine,
+        engine: str | os.PathLike[str] | Engine = DEFAULT_ENGINE,
         *,
         frame_rate_hz: float | None = None,
         sound: bool = True,

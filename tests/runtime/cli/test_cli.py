@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from dtfsal.engines import AudioSpec, ClipSpec
-from dtfsal.runtime import cli
+from dtfsal.runtime import VideoReader, cli
 from dtfsal.runtime.cli import main
 
 PROGRAM = [sys.executable, "-c", "from dtfsal.runtime.cli import main; raise SystemExit(main())"]
@@ -82,6 +82,29 @@ def test_maps_of_a_file_are_those_of_the_definition(capsys, toy_engine, toy_visu
         expected = 0.25 + 0.5 * (levels @ np.array([0.1, 0.2, 0.4, 0.3])) / 255
         np.testing.assert_allclose(visual["saliency_maps"][5], expected, atol=3e-6)  # float32
         np.testing.assert_allclose(silent["saliency_maps"][5], expected + 0.05 * np.log(0.01), atol=3e-6)
+
+
+def test_without_options_the_packages_engine_writes_beside_the_video(capsys, make_toy_clip):
+    clip = make_toy_clip("a.b.mkv", count=3)
+    assert main(["predict", str(clip)]) == 0
+    written = clip.with_name("a.b.saliency.mp4")
+    assert str(written) in capsys.readouterr().out
+    with VideoReader(written) as reader:
+        assert len(list(reader)) == 3
+    code, error = failing(capsys, "predict", clip)
+    assert code == 2
+    assert "a.b.saliency.mp4" in error
+
+
+def test_a_pipe_has_nothing_beside_it(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code, error = failing(capsys, "predict", tmp_path / "pipe")
+    assert (code, "name an output" in error) == (2, True)
+
+
+def test_info_on_an_engine_of_the_package(capsys):
+    assert main(["info", "lite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model_name"] == "lite"
 
 
 def test_sound_is_told(capsys, toy_engine, toy_visual_engine, make_toy_clip, tmp_path):
@@ -177,7 +200,6 @@ def test_format_names_the_kind_that_the_suffix_does_not(capsys, toy_visual_engin
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "at least one output"),
         (["-o", "a.txt"], "--format"),
         (["-o", ""], "cannot be an output"),
         (["-o", "a.csv", "-o", "b.csv", "--format", "csv"], "single output"),
