@@ -27,7 +27,7 @@ demo: $(VENV)/.demo  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4
 	@$(BIN)/dtfsal predict "$(VIDEO)" --engine $(ENGINE) --output demo/overlay.mp4 --contact-sheet demo/contact_sheet.png --force
 	@echo "look at demo/overlay.mp4 and demo/contact_sheet.png"
 
-weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/lite.md says how long
+weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/reference/lite.md says how long
 	@$(BIN)/dtfsal train-lite "$(STILLS)" --output "$(WEIGHTS)"
 
 shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, after `make weights`
@@ -60,7 +60,7 @@ fuzz:  ## run the C library's fuzzers with clang's libFuzzer, FUZZ_SECONDS each
 		$(FUZZ)/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -max_len=8000 -print_final_stats=1 \
 			-artifact_prefix=$(FUZZ)/$$name- $(FUZZ)/$$name || exit 1; done
 
-gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/performance.md)
+gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/how-to/measuring.md)
 	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)
 	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
 
@@ -95,7 +95,7 @@ budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions 
 tables: $(VENV)/.dev  ## put the results' tables, and the table of rooms, into the documents
 	@$(BIN)/python -m dtfsal.benchmarks.editions benchmarks/results/lite-first benchmarks/results \
 		-o benchmarks/results/lite-editions.md --summary benchmarks/results/lite-summary.md
-	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*.md
+	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*/*.md
 	@$(BIN)/python tests/test_architecture.py
 
 clean:  ## remove the virtual environment and all that was made

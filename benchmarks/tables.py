@@ -1,4 +1,4 @@
-"""Tables of the documents, taken from results: `python -m dtfsal.benchmarks.tables README.md docs/*.md`.
+"""Tables of the documents, taken from results: `python -m dtfsal.benchmarks.tables README.md docs/*/*.md`.
 
 A document marks a table by `<!-- table: PATH -->` and `<!-- /table -->`; PATH is the Markdown that a benchmark wrote
 beside its JSON, relative to the project's root, which is where the command runs.

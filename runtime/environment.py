@@ -117,8 +117,8 @@ def _openvino_check() -> Check:
 def advice(features: Collection[str], *, has_openvino: bool) -> str:
     """Which engine of the full model to build for predicting on this CPU, and why, in a sentence.
 
-    Measured (docs/speed.md): on AVX2 OpenVINO is no faster than ONNX Runtime, and our own operators are faster than
-    both; on AVX-512 OpenVINO took half of ONNX Runtime's time, and a third with BF16 instructions.
+    Measured (docs/explanation/speed.md): on AVX2 OpenVINO is no faster than ONNX Runtime, and our own operators are
+    faster than both; on AVX-512 OpenVINO took half of ONNX Runtime's time, and a third with BF16 instructions.
 
     Args:
         features: of the CPU, as `cpu_features` names them.

@@ -52,19 +52,19 @@ def test_the_readmes_python_runs(toy_engine, make_toy_clip, tmp_path, monkeypatc
 
 
 def test_exit_codes_are_documented():
-    table = (ROOT / "docs" / "cli.md").read_text()
+    table = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(EXIT_CODES)
 
 
 def test_commands_exist():
-    for name in re.findall(r"^\| `([\w-]+)[ `]", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE):
+    for name in re.findall(r"^\| `([\w-]+)[ `]", (ROOT / "docs" / "reference" / "cli.md").read_text(), re.MULTILINE):
         assert main([name, "--help"]) == 0
 
 
 @pytest.mark.parametrize("preset", PAPER_ROWS)
 def test_the_models_figures_are_the_counters(preset):
     """What the text says of the table's figures; that the table is the counter's is a test of that."""
-    text = " ".join((ROOT / "docs" / "model.md").read_text().split())
+    text = " ".join((ROOT / "docs" / "explanation" / "model.md").read_text().split())
     forms, paper = count_forms(preset), PAPER_ROWS[preset].gflops
     more = {form: report.total.macs / 1e9 / paper - 1 for form, report in forms.items()}
     (written,) = re.findall(r"as written cost (\d+) % \(DTFSal\(V\)\) and (\d+) % \(DTFSal\) more", text)
@@ -78,7 +78,7 @@ def test_the_models_figures_are_the_counters(preset):
 
 
 def test_the_times_that_decoders_leave_are_the_models():
-    text = (ROOT / "docs" / "model.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "model.md").read_text()
     rows = re.findall(r"^\| (\d+), (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
     numbers = [[int(cell) for cell in row] for row in rows]
     assert [times for row in numbers for times in row[:2]] == list(range(1, 25))

@@ -242,7 +242,7 @@ def refresh(
             wrong.append(f"{step.result} needs {step.needs}, which is not installed")
             continue
         if STILLS in step.words and not places.stills.is_dir():
-            wrong.append(f"{step.result} needs OSIE's photographs (docs/lite.md): give them with --stills")
+            wrong.append(f"{step.result} needs OSIE's photographs (docs/reference/lite.md): give them with --stills")
             continue
         for name in step.engines:
             if not (places.engines / name / "manifest.json").is_file():

@@ -7,8 +7,9 @@ from typing import Literal
 from dtfsal.engines.errors import UsageError
 
 Target = Literal["last", "centre"]
-# How a model's decoders bring a window's times to one, as its configuration says (docs/model.md). The first version had
-# strides of 4, so that its decoders did not read their target; its configurations name no rule. Engines of both run.
+# How a model's decoders bring a window's times to one, as its configuration says (docs/explanation/model.md). The first
+# version had strides of 4, so that its decoders did not read their target; its configurations name no rule. Engines of
+# both run.
 TEMPORAL_RULE = "stride-2"
 FIRST_TEMPORAL_RULE = "stride-4"
 TEMPORAL_RULES = (TEMPORAL_RULE, FIRST_TEMPORAL_RULE)

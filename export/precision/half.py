@@ -1,6 +1,6 @@
 """FP32 to FP16 or BF16 graphs: strong typing, with FP32 islands where measurement or arithmetic asks for them.
 
-Everything has the reduced type but three islands (figures: `docs/precision.md`). Modules of the model declare the first
+Everything has the reduced type but three islands (figures: `docs/explanation/precision.md`). Modules of the model declare the first
 and the last; see `dtfsal.training.model.precision`.
 
 - The tail, which follows modules that declare `float32_after`: the decoders' last convolutions. In FP16 the map has

@@ -6,7 +6,7 @@ a scale for each output channel: two products of 8 by 8 bits overflow the 16-bit
 kernels. Inputs, outputs and everything between layers stay float32.
 
 MLPs and 2-D convolutions of 96 channels or more, depthwise ones included, become integers. These stay float32 (figures:
-`docs/precision.md`):
+`docs/explanation/precision.md`):
 
 - modules that declare `int8=False`, and all inside them; see `dtfsal.training.model.precision`:
   - layers that write into residual sums (the transformer's and the blocks' last ones), and queries, keys and values:

@@ -22,7 +22,7 @@ examples:
   dtfsal check diem data/audio-visual --allow empty-map --json
 
 datasets: dhf1k, ucf-sports, diem, avad, coutrot1, coutrot2, summe, etmd, and videos, which is what
-`dtfsal prepare videos` made. docs/datasets.md says where to get them and how their folders are laid out.
+`dtfsal prepare videos` made. docs/how-to/datasets.md says where to get them and how their folders are laid out.
 
 exit codes: 0 no faults, 1 there are faults, 2 wrong usage, 3 the dataset is not there.
 """

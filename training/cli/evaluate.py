@@ -27,7 +27,8 @@ examples:
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
 The output folder gets scores.json, its tables as scores.md, scores.csv (a line for each item and predictor) and
-examples.png; of videos also cc.png and nss.png, a bar for each video. docs/metrics.md says how each score is computed.
+examples.png; of videos also cc.png and nss.png, a bar for each video. docs/reference/metrics.md says how
+each score is computed.
 """
 SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
 OF_VIDEOS = ("shuffled_auc", "information_gain")
@@ -41,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "weights", type=Path, metavar="WEIGHTS", help="a safetensors file; photographs and scenes need weights of lite"
     )
     videos = parser.add_argument_group("videos")
-    videos.add_argument("--dataset", metavar="NAME", help="a data set (docs/datasets.md): dhf1k, avad, videos, ...")
+    videos.add_argument(
+        "--dataset", metavar="NAME", help="a data set (docs/how-to/datasets.md): dhf1k, avad, videos, ..."
+    )
     videos.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds it")
     videos.add_argument("--fold", type=int, metavar="N", help="the fold, if the data set has folds")
     videos.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")

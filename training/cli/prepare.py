@@ -17,7 +17,7 @@ osie: 700 photographs with the fixations of 15 observers (Xu et al. 2014), https
 its folders data/stimuli and data/eye/fixations.mat are read. The output has images/*.jpg (640x480) and fixations.csv.
 
 videos: videos/NAME.mp4 and fixations/NAME.csv with the columns time, x, y, observer (seconds, and pixels of the video).
-Without --output the index goes beside them; with it they are copied. docs/datasets.md has the details.
+Without --output the index goes beside them; with it they are copied. docs/how-to/datasets.md has the details.
 """
 # The options of `videos` alone, with their defaults; argparse is given none, so that it can be told whether they stand.
 VIDEO_OPTIONS: dict[str, Any] = {

@@ -18,8 +18,8 @@ examples:
       what would be trained, and the parameters beside the paper's; no data is needed
 
 The data sets lie below --data as dhf1k, ucf-sports and audio-visual (the six sets as distributed together), or as links
-of these names. The same command continues where it was stopped. docs/ablations.md says what each row is and how long it
-takes.
+of these names. The same command continues where it was stopped. docs/explanation/ablations.md says what each
+row is and how long it takes.
 """
 TABLE_NAMES = (
     *(

@@ -22,7 +22,7 @@ examples:
       without gaze in the picture, to be predicted
 
 Each scene is a video with its sound (heat: where people look by the model of gaze; green: the observers) and a table
-time_seconds, observer, x, y in pixels. docs/synthetic.md states the model.
+time_seconds, observer, x, y in pixels. docs/explanation/synthetic.md states the model.
 """
 GREEN = (0, 255, 80)
 

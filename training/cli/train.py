@@ -15,7 +15,7 @@ HELP = "train a model as an experiment's YAML file says"
 EXAMPLES = """\
 examples:
   dtfsal train experiments/dhf1k.yaml --output runs/dhf1k
-      train as the file says (docs/training.md); then `dtfsal build --weights` takes best.safetensors
+      train as the file says (docs/how-to/training.md); then `dtfsal build --weights` takes best.safetensors
   dtfsal train experiments/dhf1k.yaml --output runs/dhf1k --resume
       continue a run that was stopped or killed, to exactly the same weights
   dtfsal train experiments/avad.yaml --output runs/avad-2 --set data.fold=2 --set schedule.epochs=5

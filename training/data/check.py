@@ -124,4 +124,4 @@ def _check_there(dataset: FrameFolders, root: Path) -> None:
         folds: tuple[int | None, ...] = source.folds or (None,)
         paths = [source.list_file(root, split, fold) for fold in folds for split in source.splits]
         if not any(path.is_file() for path in paths):
-            raise DataError(f"{root} holds no list of {dataset.title}, such as {paths[0]}; see docs/datasets.md")
+            raise DataError(f"{root} holds no list of {dataset.title}, such as {paths[0]}; see docs/how-to/datasets.md")

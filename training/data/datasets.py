@@ -1,4 +1,4 @@
-"""The datasets that models are trained and scored on, by name; docs/datasets.md says where they come from."""
+"""The datasets that models are trained and scored on, by name; docs/how-to/datasets.md says where they come from."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fixations as points, and as the density that maps are held to; conventions in docs/metrics.md."""
+"""Fixations as points, and as the density that maps are held to; conventions in docs/reference/metrics.md."""
 
 import math
 

@@ -87,7 +87,8 @@ class FrameFolders:
             layout.frames.format(video="VIDEO", split=folder, frame="FRAME").replace("*", "") for layout in self.layouts
         )
         raise DataError(
-            f"{root} holds no video of {self.title}'s split {split!r}: there should be {places}; see docs/datasets.md"
+            f"{root} holds no video of {self.title}'s split {split!r}: there should be {places}; "
+            "see docs/how-to/datasets.md"
         )
 
     def item(self, root: Path, layout: Layout, listed: ListedVideo, split: Split) -> "FrameFolderVideo":

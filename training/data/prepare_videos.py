@@ -122,7 +122,7 @@ def source_files(source: Path) -> list[tuple[Path, Path]]:
         DataError: the folder lacks a part, two videos have one name, or a video has no table or a table no video.
     """
     if not (source / "videos").is_dir() or not (source / "fixations").is_dir():
-        raise DataError(f"{source} needs the folders videos/ and fixations/; see docs/datasets.md")
+        raise DataError(f"{source} needs the folders videos/ and fixations/; see docs/how-to/datasets.md")
     videos = sorted(path for path in (source / "videos").iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     tables = {path.stem: path for path in sorted((source / "fixations").glob("*.csv"))}
     if not videos:

@@ -1,6 +1,6 @@
 """Saliency metrics of one map: CC, SIM and KL against a density; NSS, AUC and information gain at fixations.
 
-Conventions, with formulas and sources in docs/metrics.md:
+Conventions, with formulas and sources in docs/reference/metrics.md:
 
 - A map is (H, W), finite, of any real dtype; all is computed in float64. SIM, KL and information gain read it as a
   distribution, so there it must not be negative; it is divided by its sum, and one that is zero everywhere is uniform.

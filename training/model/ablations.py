@@ -1,7 +1,7 @@
 """What the paper compares its own parts with (Tables 3 to 5), as modules that replace them.
 
 The paper describes these in a sentence each. Where that leaves something open, what has the number of parameters that
-it states was chosen: docs/ablations.md. They are for training; only the paper's own form is exported.
+it states was chosen: docs/explanation/ablations.md. They are for training; only the paper's own form is exported.
 """
 
 import torch

@@ -183,7 +183,7 @@ class TemporalConv(nn.Module):
     The stride in time is 2. Of an even number of times the first, the one farthest from the target, is left out. 3, 7,
     15 or 31 times need no padding: 15 -> 7 -> 3 -> 1. Any other odd number is taken as the middle of the next of these,
     with zeros at both ends alike; output times that would see zeros only are not computed. One time stays one.
-    docs/model.md says why.
+    docs/explanation/model.md says why.
 
     Each output time is a 2-D convolution over the channels of its three input times, an exact rewrite that lets every
     back end use its 2-D kernels. Where one time is left, the central tap alone meets it, and the others are left out.

@@ -88,7 +88,10 @@ def load_weights(
 
 
 def shipped_weights(preset: str) -> Path | None:
-    """The trained weights that the package carries for a preset, or None; docs/lite.md says how they were made."""
+    """The trained weights that the package carries for a preset, or None.
+
+    docs/reference/lite.md says how they were made.
+    """
     path = SHIPPED / f"{preset}.safetensors"
     return path if path.is_file() else None
 

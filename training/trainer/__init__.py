@@ -1,6 +1,6 @@
 """Training on the paper's data sets, or on videos of one's own: an experiment in a YAML file, a run in a folder.
 
-dtfsal train EXPERIMENT.yaml --output RUN           docs/training.md is the guide
+dtfsal train EXPERIMENT.yaml --output RUN           docs/how-to/training.md is the guide
 """
 
 from dtfsal.training.trainer.experiment import Experiment, read_experiment

@@ -91,7 +91,7 @@ class DataChoice:
     """What it is trained and validated on.
 
     Attributes:
-        dataset: its name; see docs/datasets.md.
+        dataset: its name; see docs/how-to/datasets.md.
         root: the folder that holds it.
         fold: of a data set with folds, which.
         windows_per_video: random windows of each video in an epoch.

@@ -1,8 +1,8 @@
 """The tables of the paper that are trained for, each row as what differs from the default, with the paper's scores.
 
 A row is trained in two stages, as the paper does: the visual model on DHF1K, then, for other sets, all of it on each
-fold. Scores are CC, NSS, AUC-Judd and SIM, None where the paper gives none. docs/ablations.md says how a row was read
-where the paper leaves something open.
+fold. Scores are CC, NSS, AUC-Judd and SIM, None where the paper gives none. docs/explanation/ablations.md says how a
+row was read where the paper leaves something open.
 """
 
 import dataclasses

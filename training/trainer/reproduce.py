@@ -110,7 +110,9 @@ def reproduce(
         needed.add(VISUAL_STAGE)
     missing = sorted(needed - set(laboratory.roots))
     if missing:
-        raise UsageError(f"this table needs {', '.join(missing)}; put them below --data (docs/ablations.md)")
+        raise UsageError(
+            f"this table needs {', '.join(missing)}; put them below --data (docs/explanation/ablations.md)"
+        )
     lines = []
     for row in table.rows:
         for name, paper in row.paper.items():

@@ -64,7 +64,7 @@ def test_an_unknown_result():
 
 def test_what_is_not_there_is_said(tmp_path, monkeypatch):
     wrong = refresh(chosen(["lite-osie"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
-    assert wrong == ["lite-osie needs OSIE's photographs (docs/lite.md): give them with --stills"]
+    assert wrong == ["lite-osie needs OSIE's photographs (docs/reference/lite.md): give them with --stills"]
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     wrong = refresh(chosen(["pareto-lite"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
     assert wrong == ["pareto-lite.json needs openvino, which is not installed"]

@@ -13,7 +13,8 @@ from dtfsal.export.precision.emulation import emulated
 from dtfsal.export.precision.half import to_reduced
 from dtfsal.training.model.inputs import synthetic_windows
 
-# Measured with seeded weights: CC 0.9982 and 1.4 px for `tiny`, 0.9982 and 0 px for `dtfsal` (docs/precision.md).
+# Measured with seeded weights (docs/explanation/precision.md): CC 0.9982 and 1.4 px for `tiny`, 0.9982 and 0 px for
+# `dtfsal`.
 BF16_BARS = Bars(cc=0.995, peak_shift_pixels=2.0)
 TYPES = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 

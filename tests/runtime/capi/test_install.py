@@ -56,7 +56,7 @@ def engine(make_toy_engine):
 @pytest.fixture
 def guide(tmp_path):
     """The guide's code as files."""
-    text = (ROOT / "docs" / "embedding.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "embedding.md").read_text()
     for language, name in (("cpp", "player.cpp"), ("cmake", "CMakeLists.txt"), ("sh", "build.sh")):
         (code,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
         (tmp_path / name).write_text(code)
@@ -86,7 +86,7 @@ def test_the_guides_project_by_pkg_config(guide, engine, environment, need_progr
 
 
 def test_the_guide_fits_on_a_page():
-    assert len((ROOT / "docs" / "embedding.md").read_text().splitlines()) <= 100
+    assert len((ROOT / "docs" / "how-to" / "embedding.md").read_text().splitlines()) <= 100
 
 
 def test_the_examples_project(prefix, engine, environment, tmp_path):

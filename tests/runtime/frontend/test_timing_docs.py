@@ -1,4 +1,4 @@
-"""The numbers of docs/timing.md, computed."""
+"""The numbers of docs/explanation/timing.md, computed."""
 
 import dataclasses
 import doctest
@@ -11,7 +11,7 @@ import pytest
 from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.runtime.frontend.windows import iter_windows, slice_indices, tap_interval
 
-PAGE = Path(__file__).parents[3] / "docs" / "timing.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "timing.md"
 CLIP = ClipSpec(frames=32, height=224, width=384, target="centre")
 AUDIO = AudioSpec(slices=9, height=112, width=192)
 

@@ -222,5 +222,5 @@ def test_prepare_videos_then_check(make_miniature, tmp_path, capsys):
 def test_the_kinds_are_documented():
     from pathlib import Path
 
-    text = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "datasets.md").read_text()
     assert all(f"| `{kind}` | {meaning} |" in text for kind, meaning in KINDS.items())

@@ -469,6 +469,6 @@ def test_scores_are_pysaliencys(name, monkeypatch):
 
 def test_the_page_runs():
     """Its figures are asserted in it."""
-    page = Path(__file__).parents[3] / "docs" / "metrics.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
     for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(code, {})

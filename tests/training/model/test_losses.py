@@ -64,7 +64,7 @@ def test_correlation_is_the_metric(seed):
 
 
 def test_loss_by_hand():
-    """The 3x3 example of docs/metrics.md."""
+    """The 3x3 example of docs/reference/metrics.md."""
     prediction = torch.tensor([[[1, 0, 0], [0, 4, 1], [0, 2, 1]]], dtype=torch.float64)
     target = torch.tensor([[[0, 0, 0], [0, 2, 1], [0, 0, 0]]], dtype=torch.float64)
     expected = 2 / 3 * math.log(3 / 2) + 1 / 3 * math.log(3) - 3 / math.sqrt(14)

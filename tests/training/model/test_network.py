@@ -236,7 +236,10 @@ def test_amfb_is_equations_12_to_14():
 
 
 def definitional_temporal_conv(conv, clip):
-    """docs/model.md's rule in words, on (B, C, times, h, w): crop, centre in 3, 7, 15 or 31 times, convolve, crop."""
+    """The rule of docs/explanation/model.md in words, on (B, C, times, h, w).
+
+    Crop, centre in 3, 7, 15 or 31 times, convolve, crop.
+    """
     times = clip.shape[2]
     if times % 2 == 0:
         clip = clip[:, :, 1:]
