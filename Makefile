@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines test test-slow sanitize fuzz gpu-check plugin lint format types bench budget tables clean
+.PHONY: help demo weights shipped-engines test test-slow sanitize fuzz gpu-check plugin lint format types docs bench budget tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -80,6 +80,10 @@ format: $(VENV)/.dev  ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(VENV)/.docs  ## build the documents as a site into site/; broken links are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "look at site/index.html, or run $(BIN)/mkdocs serve"
+
 bench: $(VENV)/.dev  ## FLOPs and CPU latency of the tiny preset (PRESET=dtfsal for the full one)
 	@$(BIN)/dtfsal benchmark flops --preset $(or $(PRESET),tiny)
 	@$(BIN)/dtfsal benchmark latency --preset $(or $(PRESET),tiny)
@@ -99,7 +103,7 @@ tables: $(VENV)/.dev  ## put the results' tables, and the table of rooms, into t
 	@$(BIN)/python tests/test_architecture.py
 
 clean:  ## remove the virtual environment and all that was made
-	rm -rf $(VENV) build demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build demo site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/.created:
 	@echo "making a virtual environment in $(VENV)"
@@ -123,3 +127,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/pip install --quiet --no-deps kernel-lens==2.0.1
 	@touch $@ $(VENV)/.demo
+
+# The command line's reference is made from all commands, so the site needs what they import.
+$(VENV)/.docs: $(VENV)/.dev
+	@echo "installing what builds the site of the documents"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@

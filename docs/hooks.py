@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import logging
 import os
 import posixpath
 import re
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = {".png", ".jpg", ".json"}
 COPIES = "repository"
+log = logging.getLogger("mkdocs.hooks")  # below mkdocs, so that a warning fails a strict build
 _LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)]*)?\)")
 _MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
 _COMMENT = re.compile(r"^<!-- .* -->$", re.MULTILINE)
@@ -101,7 +103,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in files.documentation_pages():
         for match in _LINK.finditer(page.content_string):
             path = outside(page.src_uri, match["target"])
-            if path is not None and Path(path).suffix in COPIED:
+            if path is not None and not (ROOT / path).exists():
+                log.warning("docs/%s links to %s, which is not in the repository", page.src_uri, path)
+            elif path is not None and Path(path).suffix in COPIED:
                 name = posixpath.join(COPIES, path)
                 if files.get_file_from_path(name) is None:
                     files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
