@@ -4,17 +4,13 @@ A step is one `dtfsal` command whose JSON goes to the results' folder, its table
 documents show those files (`python -m dtfsal.benchmarks.tables` puts the tables in), so each figure names its JSON.
 """
 
-import contextlib
 import dataclasses
-import fractions
 import importlib.util
-import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dtfsal.engines.errors import UnavailableError, UsageError
-from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.model.weights import shipped_weights
 
 # Engines that steps measure, by name: what `dtfsal build` is told.
@@ -38,10 +34,8 @@ ENGINES: Mapping[str, Sequence[str]] = {
 }
 CLIP = "bigbuckbunny.mp4"
 OTHER_CLIPS = ("bikes.mp4", "carphone_pristine.mp4")
-SHORT_FRAMES = 8
 # In a step's words, for the place of:
 VIDEO = "VIDEO"  # the clip
-SHORT_VIDEO = "SHORT_VIDEO"  # its first frames, without its sound: for an engine that takes seconds a map
 WEIGHTS = "WEIGHTS"  # the shipped ones of lite
 STILLS = "STILLS"  # OSIE's photographs with their gaze
 
@@ -95,12 +89,7 @@ STEPS: tuple[Step, ...] = (
     _benchmark("latency-tiny-cpu.json", "latency", "--preset", "tiny", "--runs", "9", needs="openvino"),
     _benchmark("layers-dtfsal.json", "layers", "--engine", "dtfsal.engine", "--runs", "3"),
     _benchmark("layers-dtfsal-own.json", "layers", "--engine", "dtfsal-own.engine", "--runs", "3"),
-    _benchmark("scaling-size.json", "scaling", "--vary", "size", "--preset", "tiny"),
-    _benchmark("scaling-frames.json", "scaling", "--vary", "frames", "--preset", "tiny"),
-    _benchmark("scaling-batch.json", "scaling", "--vary", "batch", "--preset", "tiny"),
-    _benchmark("scaling-threads.json", "scaling", "--vary", "threads", "--preset", "tiny"),
     _benchmark("stages-lite.json", "stages", "--engine", "lite.engine", "--video", VIDEO),
-    _benchmark("stages-dtfsal.json", "stages", "--engine", "dtfsal-own.engine", "--video", SHORT_VIDEO, "--runs", "3"),
     _benchmark(
         "pareto-lite.json",
         *("pareto", "--reference", "lite.engine", "--video", VIDEO, "--engine", "lite.engine"),
@@ -150,26 +139,6 @@ def clip(name: str = CLIP) -> Path:
     return Path(places[0]) / "datasets" / "data" / name
 
 
-def shorten(video: Path, target: Path) -> Path:
-    """A video's first `SHORT_FRAMES` frames as H.264 of the same size and rate, without sound.
-
-    Raises:
-        MediaError: the video cannot be read.
-    """
-    import av
-
-    reader = VideoReader(video)
-    with contextlib.closing(reader), av.open(str(target), "w") as container:
-        height, width = reader.info.height // 2 * 2, reader.info.width // 2 * 2
-        rate = fractions.Fraction(1 / reader.info.frame_interval_seconds).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p")
-        for frame in itertools.islice(reader, SHORT_FRAMES):
-            picture = av.VideoFrame.from_ndarray(frame.rgb[:height, :width], format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    return target
-
-
 def chosen(only: Sequence[str]) -> list[Step]:
     """The steps of these results (their names, with or without .json), or all.
 
@@ -199,16 +168,10 @@ class Places:
     video: Path
     stills: Path
 
-    @property
-    def short_video(self) -> Path:
-        """The clip's first frames."""
-        return self.engines / f"{self.video.stem}-{SHORT_FRAMES}.mp4"
-
     def command(self, step: Step) -> list[str]:
         """A step's words with paths, after `dtfsal`."""
         paths = {
             VIDEO: self.video,
-            SHORT_VIDEO: self.short_video,
             STILLS: self.stills,
             **{name: self.engines / name for name in ENGINES},
         }
@@ -250,8 +213,6 @@ def refresh(
                 if run(["build", *ENGINES[name], "--output", str(places.engines / name), "--quiet"]):
                     wrong.append(f"{step.result}: {name} could not be built")
         say(f"measuring {step.result}")
-        if SHORT_VIDEO in step.words and not places.short_video.is_file():
-            shorten(places.video, places.short_video)
         if run(places.command(step)):
             wrong.append(f"{step.result} could not be measured")
             continue
