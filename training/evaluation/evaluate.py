@@ -17,10 +17,10 @@ from dtfsal.training.data.clips import Floats, GazeClip, clip_windows, mel_slice
 from dtfsal.training.data.density import fixation_density
 from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Rgb, Still
 from dtfsal.training.evaluation.baselines import frame_difference, static_saliency
+from dtfsal.training.evaluation.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
 from dtfsal.training.model.frames import frame_tensor
 from dtfsal.training.model.network import DTFSal
-from dtfsal.training.recipe.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
 
 WINDOWS_AT_ONCE = 4
 MODEL, MUTED, SWAPPED, ANY_SOUND = "model", "model, muted", "model, swapped sound", "model, any sound"

@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from dtfsal.training.data.clips import GazeClip
+from dtfsal.training.evaluation.encoded_clip import (
+    EncodedClip,
+    encode_clip,
+    encode_sound,
+    predict_windows,
+    window_batch,
+)
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal
-from dtfsal.training.recipe.encoded_clip import EncodedClip, encode_clip, encode_sound, predict_windows, window_batch
 from dtfsal.training.recipe.optimisation import Optimiser, OptimiserConfig, Report
 
 Variants = Sequence[GazeClip]  # clips of the same frames

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 
 from dtfsal.training.data.camera import Shot
 from dtfsal.training.data.clips import CutClip, StillClip, clip_windows, mel_slices
+from dtfsal.training.evaluation.encoded_clip import encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluation.evaluate import predict_photograph
 from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.frames import frame_tensor
 from dtfsal.training.model.seeded import seeded_model, synthetic_window
 from dtfsal.training.model.temporal import Synchrony, TemporalMixing, motion_features, standardised
 from dtfsal.training.model.weights import load_weights, shipped_weights
-from dtfsal.training.recipe.encoded_clip import encode_clip, predict_windows, window_batch
 from dtfsal.training.recipe.still_stage import predict_stills
 
 SMALL = PRESETS["lite"].resized(frames=4, height=64, width=96)
