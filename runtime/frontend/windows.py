@@ -111,13 +111,24 @@ def window_centre_seconds(clip: ClipSpec, time_seconds: float, interval_seconds:
     return time_seconds + ((clip.frames - 1) / 2 - clip.target_index) * interval_seconds
 
 
+def check_padding(padding: str) -> None:
+    """Raise a `UsageError` if there is no such padding."""
+    if padding not in PADDINGS:
+        raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+
+
+def check_stride(stride: int) -> None:
+    """Raise a `UsageError` if a stride is not a positive integer."""
+    if type(stride) is not int or stride < 1:
+        raise UsageError(f"stride must be a positive integer, not {stride!r}")
+
+
 def fold_times(times: Times, first_seconds: float, last_seconds: float, padding: Padding = "reverse") -> Times:
     """Times brought into [first, last]: mirrored at the ends as often as needed, or clamped to them.
 
     `last_seconds` may be infinite: then only the start has an effect.
     """
-    if padding not in PADDINGS:
-        raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+    check_padding(padding)
     span = last_seconds - first_seconds
     if padding == "repeat" or span <= 0:
         return np.clip(times, first_seconds, last_seconds)
@@ -176,10 +187,8 @@ class WindowQueue(Generic[FrameT]):
         stride: int = 1,
         delay_seconds: float | None = None,
     ) -> None:
-        if type(stride) is not int or stride < 1:
-            raise UsageError(f"stride must be a positive integer, not {stride!r}")
-        if padding not in PADDINGS:
-            raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+        check_stride(stride)
+        check_padding(padding)
         if delay_seconds is not None and not (math.isfinite(delay_seconds) and delay_seconds >= 0):
             raise UsageError(f"delay_seconds must be a number of at least 0, not {delay_seconds!r}")
         self._clip = clip

@@ -54,6 +54,7 @@ def normalise_map(saliency_map: npt.ArrayLike, normalisation: Normalisation) -> 
     Raises:
         UsageError: there is no such normalisation.
     """
+    check_normalisation(normalisation)
     values = np.asarray(saliency_map, np.float32)
     if normalisation == "none":
         return values
@@ -61,11 +62,9 @@ def normalise_map(saliency_map: npt.ArrayLike, normalisation: Normalisation) -> 
         low, scale = 0.0, float(values.max())
     elif normalisation == "sum":
         low, scale = 0.0, float(values.sum(dtype=np.float64))
-    elif normalisation == "range":
+    else:
         low = float(values.min())
         scale = float(values.max()) - low
-    else:
-        raise UsageError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
     return np.zeros_like(values) if scale <= 0 else (values - np.float32(low)) / np.float32(scale)
 
 
@@ -99,6 +98,12 @@ def smooth_map(saliency_map: npt.ArrayLike, sigma: float) -> SaliencyMap:
             window = padded[offset : offset + length] if axis == 0 else padded[:, offset : offset + length]
             values += tap * window
     return values
+
+
+def check_normalisation(normalisation: str) -> None:
+    """Raise a `UsageError` if there is no such normalisation."""
+    if normalisation not in NORMALISATIONS:
+        raise UsageError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
 
 
 def check_sigma(sigma: float) -> None:

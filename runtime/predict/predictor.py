@@ -24,14 +24,14 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import MelSlices
 from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
 from dtfsal.runtime.frontend.samples import mono_samples, resampled_chunks
-from dtfsal.runtime.frontend.windows import PADDINGS, ClipWindow, Padding, iter_windows
+from dtfsal.runtime.frontend.windows import ClipWindow, Padding, check_padding, check_stride, iter_windows
 from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.runtime.media.video import Frame, PictureFrame, VideoReader
 from dtfsal.runtime.predict.frame_maps import FrameMaps
 from dtfsal.runtime.predict.maps import (
-    NORMALISATIONS,
     Normalisation,
     SaliencyMap,
+    check_normalisation,
     check_sigma,
     normalise_map,
     resize_map,
@@ -76,13 +76,10 @@ class SaliencyPredictor:
         device: Device = "auto",
         threads: int | None = None,
     ) -> None:
-        if padding not in PADDINGS:
-            raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
-        if type(stride) is not int or stride < 1:
-            raise UsageError(f"stride must be a positive integer, not {stride!r}")
+        check_padding(padding)
+        check_stride(stride)
         check_sigma(smoothing_sigma)
-        if normalisation not in NORMALISATIONS:
-            raise UsageError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
+        check_normalisation(normalisation)
         self.padding = padding
         self.stride = stride
         self.smoothing_sigma = smoothing_sigma

@@ -32,7 +32,7 @@ from dtfsal.runtime.frontend.windows import EQUAL_SECONDS, ClipWindow, Padding, 
 from dtfsal.runtime.media.sound_line import Backlog, SoundLine
 from dtfsal.runtime.media.video import Frame
 from dtfsal.runtime.predict.frame_maps import FrameMaps
-from dtfsal.runtime.predict.maps import NORMALISATIONS, Normalisation, check_sigma, smooth_map
+from dtfsal.runtime.predict.maps import Normalisation, check_normalisation, check_sigma, smooth_map
 from dtfsal.runtime.predict.prediction import SaliencyFrame
 from dtfsal.runtime.predict.stage_clock import StageClock
 from dtfsal.runtime.predict.window_runners import ReadyFrame, finite_map, runner_type
@@ -88,18 +88,10 @@ class StreamPredictor:
             of the newest frame, as if the stream ended there; None for all of its window, as for a file.
         sound_wait_seconds: sound that is so much later than the frames of its time is taken for missing.
         max_ready: maps that may be ready and unpolled; of more, the oldest are dropped.
-        padding: what replaces frames before the stream's start and after its end: "reverse" or "repeat".
-        stride: predict every stride-th frame and the last; maps between are linear in time.
-        smoothing_sigma: gaussian blur of the maps, standard deviation in pixels of the model's map; 0 for none.
-        normalisation: scale of each map: "none", "max", "sum" or "range"; see `SaliencyPredictor`.
-        device: "cpu", "cuda", or "auto"; see `dtfsal.engines.open_engine`.
-        threads: CPU threads of the engine; None for the physical cores that this process may use.
+        padding, stride, smoothing_sigma, normalisation, device, threads: as for `SaliencyPredictor`.
 
     Raises:
-        UsageError: an argument has a value that can't work.
-        EngineError: the bundle is missing, damaged or not one.
-        EngineMismatchError: its graphs are not ones that this predictor can feed.
-        UnavailableError: what runs the engine is absent.
+        DtfsalError: as for `SaliencyPredictor`.
     """
 
     def __init__(
@@ -125,8 +117,7 @@ class StreamPredictor:
         if type(max_ready) is not int or max_ready < 1:
             raise UsageError(f"max_ready must be a positive integer, not {max_ready!r}")
         check_sigma(smoothing_sigma)
-        if normalisation not in NORMALISATIONS:
-            raise UsageError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, not {normalisation!r}")
+        check_normalisation(normalisation)
         self._sigma = smoothing_sigma
         self._max_ready = max_ready
         self._delay = math.inf if delay_seconds is None else delay_seconds
