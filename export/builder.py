@@ -17,9 +17,9 @@ from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.native.cpu_kernels import cpu_kernels_library
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
 from dtfsal.export.graph.compact import with_half_weights
-from dtfsal.export.graph.conversion import count_operators, to_onnx
+from dtfsal.export.graph.conversion import to_onnx
 from dtfsal.export.graph.costs import NodeCost, node_costs
-from dtfsal.export.graph.lowering import PLUGIN_DOMAIN, Forms
+from dtfsal.export.graph.lowering import Forms
 from dtfsal.export.graph.own_operators import with_own_operators
 from dtfsal.export.graph.parts import GraphPart, graph_parts
 from dtfsal.export.precision.calibration import part_inputs
@@ -303,11 +303,6 @@ def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path 
     from dtfsal.engines.native.deform_conv import find_plugin_library
 
     return find_plugin_library()
-
-
-def plugin_operators(graph: onnx.ModelProto) -> list[str]:
-    """The custom operators that a graph has."""
-    return sorted(name for name in count_operators(graph) if name.startswith(f"{PLUGIN_DOMAIN}::"))
 
 
 def no_progress(stage: str, done: int, steps: int) -> None:

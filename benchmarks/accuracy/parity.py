@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dtfsal.benchmarks.measure.engine_runs import FloatArray, Inputs, Run, run_graphs
+from dtfsal.benchmarks.measure.engine_runs import Inputs, Run, run_graphs
 from dtfsal.engines import Engine, Manifest
 from dtfsal.engines.bundle.folder import sha256_file
-from dtfsal.engines.cpu.threads import default_threads
-from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
-from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
+from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.network import DTFSal
 from dtfsal.training.model.seeded import seeded_model
@@ -133,31 +131,6 @@ def compare_engine(model: DTFSal, engine: Engine, windows: Iterator[Inputs]) -> 
     window = engine.manifest.graphs["window"]
     (video,) = (spec for spec in window.inputs if spec.name == "video")
     return compare_maps(model, lambda x: engine.run(x)["saliency_map"], windows, batch_size=video.shape[0])
-
-
-def compare_onnx(model: DTFSal, path: Path, windows: Iterator[Inputs]) -> Iterator[Parity]:
-    """`compare_maps` with an ONNX file outside any bundle, on ONNX Runtime's CPU provider.
-
-    Raises:
-        EngineError: ONNX Runtime does not take the file, or it holds no window graph.
-    """
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal: what goes wrong is raised, too
-    options.intra_op_num_threads = default_threads()
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no base of their own
-        raise EngineError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
-    shapes = {value.name: value.shape for value in session.get_inputs()}
-    if "video" not in shapes or [value.name for value in session.get_outputs()] != ["saliency_map"]:
-        raise EngineError(f"{path} is not a window graph: it must take 'video' and give 'saliency_map'")
-
-    def run(inputs: Inputs) -> FloatArray:
-        (maps,) = session.run(["saliency_map"], inputs)
-        return maps
-
-    return compare_maps(model, run, windows, batch_size=shapes["video"][0])
 
 
 def model_of(manifest: Manifest, *, weights: Path | None = None) -> DTFSal:

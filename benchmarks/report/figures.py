@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dtfsal.engines.errors import UnavailableError
 from dtfsal.runtime.media.writer import atomic_output
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which people who do not see all colours can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-PictureFormat = Literal["png", "svg"]
-FORMATS: tuple[PictureFormat, ...] = ("png", "svg")
 _STYLE = {
     "axes.grid": True,
     "axes.prop_cycle": None,  # filled in below: cycler comes with matplotlib
@@ -78,11 +76,3 @@ def save(figure: Figure, path: Path, *, source: str) -> None:
 
     with atomic_output(path) as file, matplotlib.rc_context({k: v for k, v in _STYLE.items() if v is not None}):
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-
-
-def save_all(figure: Figure, stem: Path, *, source: str) -> list[Path]:
-    """`save` as PNG and SVG beside each other: `stem.png`, `stem.svg`."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS]
-    for path in paths:
-        save(figure, path, source=source)
-    return paths

@@ -68,11 +68,6 @@ def resize_slice(log_mel_slice: npt.ArrayLike, audio: AudioSpec) -> FloatArray:
     return np.ascontiguousarray(_interpolated_rows(np.ascontiguousarray(rows.T), audio.width).T)
 
 
-def silent_slices(audio: AudioSpec) -> FloatArray:
-    """(slices, 1, height, width) of digital silence."""
-    return np.full((audio.slices, 1, audio.height, audio.width), audio.silence, np.float32)
-
-
 @functools.lru_cache(maxsize=8)
 def slice_tables(audio: AudioSpec) -> SliceTables:
     """What a GPU needs to make slices as this module does."""

@@ -16,15 +16,13 @@ from dtfsal.benchmarks.accuracy.parity import (
     Bars,
     Parity,
     compare,
-    compare_engine,
     compare_maps,
-    compare_onnx,
     model_of,
     worst,
 )
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
-from dtfsal.engines.errors import EngineError, EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS
@@ -121,18 +119,6 @@ def test_the_command_on_an_engine_of_three_graphs(lite_engine, lite_weights, mak
     report = json.loads(capsys.readouterr().out)
     assert len(report["windows"]) == 2
     assert report["worst"]["max_abs_error"] > 0
-
-
-def test_a_graph_outside_a_bundle(engine, tmp_path):
-    model = seeded_model("tiny")
-    (ours,) = compare_onnx(model, engine / "model.onnx", synthetic_windows(model.config, 1))
-    with open_engine(engine) as opened:
-        (theirs,) = compare_engine(model, opened, synthetic_windows(model.config, 1))
-    assert not BARS["fp32"].misses(ours)
-    assert ours.max_abs_error == pytest.approx(theirs.max_abs_error, abs=1e-6)
-    (tmp_path / "no.onnx").write_bytes(b"no graph")
-    with pytest.raises(EngineError, match=r"no\.onnx"):
-        list(compare_onnx(model, tmp_path / "no.onnx", synthetic_windows(model.config, 1)))
 
 
 def test_the_worst_map_of_a_batch_counts():

@@ -18,7 +18,6 @@ from dtfsal.runtime.frontend.log_mel import (
     log_mel_slice,
     mel_filterbank,
     resize_slice,
-    silent_slices,
 )
 from dtfsal.runtime.frontend.windows import slice_indices
 
@@ -113,12 +112,10 @@ def test_a_tone_is_loudest_in_the_band_around_it(hertz):
 def test_silence_is_the_logarithm_of_the_offset():
     assert AUDIO.silence == math.log(0.01)
     np.testing.assert_allclose(log_mel(np.zeros(10480), AUDIO), math.log(0.01), rtol=0, atol=LOG_MEL)
-    assert (silent_slices(AUDIO) == np.float32(math.log(0.01))).all()
-    assert silent_slices(AUDIO).shape == (9, 1, 112, 192)
-    assert silent_slices(AUDIO).dtype == np.float32
+    silence = np.full((9, 1, 112, 192), math.log(0.01), np.float32)
     nothing = MelSlices(AUDIO, iter(()))
     for centre in (0.0, 12.3):
-        np.testing.assert_array_equal(nothing.window(centre), silent_slices(AUDIO))
+        np.testing.assert_array_equal(nothing.window(centre), silence)
 
 
 @given(gain=st.floats(0.01, 8), seed=st.integers(0, 99))
@@ -225,7 +222,7 @@ def test_silent_slices_are_one_array():
     assert all(slices.slice(index) is slices.silence for index in slice_indices(SMALL, 0.6))
     heard = [slices.slice(index) is not slices.silence for index in slices.advance(2.5)]
     assert all(heard)
-    np.testing.assert_array_equal(slices.silence, silent_slices(SMALL)[0, 0])
+    np.testing.assert_array_equal(slices.silence, np.full_like(slices.silence, SMALL.silence))
     with pytest.raises(UsageError, match="order"):
         slices.advance(0.6)
         slices.slice(0)
