@@ -65,8 +65,7 @@ gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, p
 	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
 
 plugin: $(VENV)/.dev  ## build the TensorRT plugin and the GPU's front-end (needs nvcc) into the user's cache
-	@$(BIN)/python -m dtfsal.engines.native.deform_conv
-	@$(BIN)/python -m dtfsal.engines.native.frontend
+	@$(BIN)/dtfsal native build deform-conv frontend
 
 lint: $(VENV)/.dev  ## check style and formatting, then types
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import onnx
 from dtfsal.engines.bundle.folder import bundle_place, sha256_file, write_bundle
 from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.native.cpu_kernels import cpu_kernels_library
+from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
 from dtfsal.export.graph.compact import with_half_weights
 from dtfsal.export.graph.conversion import to_onnx
@@ -297,12 +297,10 @@ def _write_report(
 def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path | None:
     """The library with our operators, for graphs that have them: found before the first graph is exported."""
     if request.cpu_kernels:
-        return cpu_kernels_library()
+        return CPU_KERNELS.built()
     if request.target != "tensorrt" or forms.deform_conv != "plugin" or model.config.audio is None:
         return None
-    from dtfsal.engines.native.deform_conv import find_plugin_library
-
-    return find_plugin_library()
+    return DEFORM_CONV.find()
 
 
 def no_progress(stage: str, done: int, steps: int) -> None:

@@ -167,10 +167,10 @@ def watched(watch, tmp_path: Path):
 @pytest.fixture(scope="session")
 def kernel_library(tmp_path_factory, need_programs) -> Path:
     """The custom CPU operators for ONNX Runtime, compiled once."""
-    from dtfsal.engines.native.cpu_kernels import build_cpu_kernels
+    from dtfsal.engines.native.projects import CPU_KERNELS
 
     need_programs("cmake", "c++")
-    return build_cpu_kernels(tmp_path_factory.mktemp("cpu_kernels"))
+    return CPU_KERNELS.build(tmp_path_factory.mktemp("cpu_kernels"))
 
 
 @pytest.fixture(scope="session")

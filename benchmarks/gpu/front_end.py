@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dtfsal.engines.gpu.device import CudaCoreDevice
-from dtfsal.engines.native.frontend.build import build_front_end_library
 from dtfsal.engines.native.frontend.library import FrontEndLibrary
 from dtfsal.engines.native.frontend.prepare import FrontEnd
+from dtfsal.engines.native.projects import FRONT_END
 from dtfsal.runtime.frontend.log_mel import log_mel_slice, resize_slice, slice_tables
 from dtfsal.runtime.frontend.preprocess import normalisation_table, normalise_clip, resize_frame
 from dtfsal.runtime.media.video import VideoReader
@@ -40,7 +40,7 @@ def front_end(video: Path, preset: str, architecture: str, *, runs: int) -> dict
     clip, audio = config.clip, config.audio
     assert audio is not None
     with tempfile.TemporaryDirectory() as folder, VideoReader(video) as reader, VideoReader(video) as other:
-        library = FrontEndLibrary(build_front_end_library(Path(folder), architectures=(architecture,)))
+        library = FrontEndLibrary(FRONT_END.build(Path(folder), architectures=(architecture,)))
         device = CudaCoreDevice(0)
         upload, compute = device.stream(), device.stream()
         parts = FrontEnd(device, library, upload, compute)

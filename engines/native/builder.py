@@ -1,21 +1,217 @@
-"""Builds dtfsal's native libraries with CMake, and puts them in place only when they are complete."""
+"""Builds dtfsal's native libraries with CMake, puts them in place only when they are complete, and finds them again."""
 
-import argparse
 import contextlib
+import ctypes
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from dtfsal.engines.errors import DtfsalError, EngineError, OutputError, UnavailableError
+from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError
+
+TENSORRT_VARIABLE = "TENSORRT_INCLUDE_DIR"
+_TENSORRT_HEADER = "NvInfer.h"
+_SDK_FOLDERS = ("/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu", "/usr/local/tensorrt/include")
+_COMPILER = "install cmake and g++"
+_INSTALL = {"nvcc": "install NVIDIA's CUDA toolkit", "cmake": _COMPILER, "c++": _COMPILER}
+Report = Callable[[str], None]
 
 
-def build_library(
-    sources: Path, target: Path, options: Sequence[str] = (), report: Callable[[str], None] = lambda _line: None
-) -> Path:
+def _silent(_line: str) -> None:
+    """Report nothing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NativeProject:
+    """A native library: its sources, and what is its own in its build.
+
+    Attributes:
+        name: on the command line, such as "deform-conv".
+        title: what it is in a sentence, such as "the TensorRT plugin".
+        sources: the folder of its CMakeLists.txt.
+        library: its file name, such as "libdtfsal_plugins.so".
+        variable: the environment variable that names a built library, or "".
+        uses_cuda: whether nvcc compiles it, for the GPUs that are asked for.
+        tensorrt: whether it needs TensorRT's headers. A build that can do without takes them only where they are given.
+        installs: whether it can be installed with what other programs need to compile against it.
+        kept_by_sources: whether each version of the sources has a folder of its own in the user's cache.
+    """
+
+    name: str
+    title: str
+    sources: Path
+    library: str
+    variable: str = ""
+    uses_cuda: bool = False
+    tensorrt: Literal["unused", "optional", "needed"] = "unused"
+    installs: bool = False
+    kept_by_sources: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a build needs, in words."""
+        headers = {"unused": (), "optional": ("TensorRT's headers (optional)",), "needed": ("TensorRT's headers",)}
+        return (*self._programs, *headers[self.tensorrt])
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it is missing."""
+        return f"build it with `dtfsal native build {self.name}`"
+
+    @property
+    def default_library(self) -> Path:
+        """Where the library is built to if nothing else is said: in the user's cache folder."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal"
+        return (cache / f"{self.name}-{self._digest()}" if self.kept_by_sources else cache) / self.library
+
+    @property
+    def place(self) -> Path:
+        """Where the library is looked for: where its variable says, else in the user's cache folder."""
+        named = os.environ.get(self.variable) if self.variable else None
+        return Path(named) if named else self.default_library
+
+    def find(self) -> Path:
+        """The built library.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        if not self.place.is_file():
+            if self.place != self.default_library:
+                raise UnavailableError(f"{self.variable} names {self.place}, which is not a file; {self.remedy}")
+            raise UnavailableError(f"{self.title} is not built ({self.place} is not there): {self.remedy}")
+        return self.place
+
+    def load(self, path: str | os.PathLike[str], functions: Mapping[str, Sequence[Any]]) -> ctypes.CDLL:
+        """Open a built library.
+
+        Args:
+            path: of the library.
+            functions: which it must have, by name: the type of the result, then those of the arguments.
+
+        Raises:
+            UnavailableError: it cannot be loaded, or lacks a function.
+        """
+        try:
+            library = ctypes.CDLL(os.fspath(path))
+            for name, (result, *arguments) in functions.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError) as error:
+            raise UnavailableError(f"{path} cannot be used as {self.title} ({error}): {self.remedy}") from error
+        return library
+
+    def check_needs(self, tensorrt_include: Path | None = None) -> None:
+        """See that this machine has what a build needs.
+
+        Args:
+            tensorrt_include: the folder of TensorRT's headers; None to look for them.
+
+        Raises:
+            UnavailableError: it has not.
+        """
+        _need(self.title, self._programs)
+        if self.tensorrt == "needed" and tensorrt_include is None:
+            tensorrt_headers()
+
+    def build(
+        self,
+        output: Path | None = None,
+        *,
+        architectures: Sequence[str] = (),
+        tensorrt_include: Path | None = None,
+        report: Report = _silent,
+    ) -> Path:
+        """Build the library.
+
+        Args:
+            output: the folder it goes to; the user's cache by default.
+            architectures: GPUs by compute capability without the point, such as "90"; by default all that the CUDA
+                toolkit has.
+            tensorrt_include: the folder of TensorRT's headers; None to look for them where they are needed.
+            report: told each line of the build.
+
+        Returns:
+            The library's path.
+
+        Raises:
+            UsageError: the headers are not where they were said to be.
+            UnavailableError: CMake, a compiler or the headers are missing.
+            EngineError: the compilation failed.
+            OutputError: the library cannot be put in its place.
+        """
+        options = self._options(architectures, tensorrt_include)
+        target = self.default_library if output is None else output / self.library
+        return build_library(self.sources, target, options, report)
+
+    def built(self, report: Report = _silent) -> Path:
+        """The library in the user's cache, built there first if it is not there; raises what `build` does."""
+        library = self.default_library
+        return library if library.is_file() else self.build(report=report)
+
+    def build_host(self, output: Path) -> Path:
+        """Build the CPU's twin of a library for GPUs, which tests use, into a folder; raises what `build` does."""
+        name = self.library.replace(".so", "_host.so")
+        return build_library(self.sources, output / name, ["-DDTFSAL_HOST_ONLY=ON"])
+
+    def install(self, prefix: Path, *, tensorrt_include: Path | None = None, report: Report = _silent) -> None:
+        """Build the library and install it with its header and its packages for CMake and pkg-config.
+
+        Args:
+            prefix: such as /usr/local. What is installed may be moved as a whole.
+            tensorrt_include: see `build`.
+            report: told each line of the build.
+
+        Raises:
+            UsageError: the headers are not where they were said to be.
+            UnavailableError: CMake or a compiler is missing.
+            EngineError: the compilation failed.
+            OutputError: the prefix cannot be written to.
+        """
+        options = self._options((), tensorrt_include)
+        nearest = next(folder for folder in (prefix.absolute(), *prefix.absolute().parents) if folder.exists())
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+            raise OutputError(
+                f"cannot install to {prefix}: {nearest} is not a folder that can be written to; choose another"
+            )
+        with _built(self.sources, options, report) as folder:
+            try:
+                _run(["cmake", "--install", str(folder), "--prefix", str(prefix.absolute())], report)
+            except EngineError as error:
+                raise OutputError(f"cannot install to {prefix}: {error}; choose another folder") from error
+
+    @property
+    def _programs(self) -> tuple[str, ...]:
+        return ("nvcc", "cmake", "c++") if self.uses_cuda else ("cmake", "c++")
+
+    def _options(self, architectures: Sequence[str], tensorrt_include: Path | None) -> list[str]:
+        """CMake's."""
+        if tensorrt_include is not None and not (tensorrt_include / _TENSORRT_HEADER).is_file():
+            raise UsageError(f"{tensorrt_include} has no {_TENSORRT_HEADER}: give the folder of TensorRT's headers")
+        self.check_needs(tensorrt_include)
+        headers = tensorrt_headers() if tensorrt_include is None and self.tensorrt == "needed" else tensorrt_include
+        return [
+            *([f"-D{TENSORRT_VARIABLE}={headers.absolute()}"] if headers else []),
+            *([f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"] if architectures else []),
+        ]
+
+    def _digest(self) -> str:
+        """What tells these sources from those of another version."""
+        digest = hashlib.sha256()
+        for file in (*sorted(self.sources.iterdir()), Path(__file__).with_name("project.cmake")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+def build_library(sources: Path, target: Path, options: Sequence[str] = (), report: Report = _silent) -> Path:
     """Configure and build a project, and put its library in place.
 
     Args:
@@ -32,7 +228,7 @@ def build_library(
         EngineError: the compilation failed.
         OutputError: the library cannot be put in its place.
     """
-    with _built(sources, target.name, options, report) as folder:
+    with _built(sources, options, report) as folder:
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,67 +241,56 @@ def build_library(
     return target
 
 
-def install_project(
-    sources: Path, prefix: Path, options: Sequence[str] = (), report: Callable[[str], None] = lambda _line: None
-) -> None:
-    """Build a project and install it, headers and packages for CMake and pkg-config with it.
+def tensorrt_headers() -> Path:
+    """The folder of TensorRT's C++ headers: TENSORRT_INCLUDE_DIR's, an SDK's, or those in the package kernel-lens.
+
+    Raises:
+        UnavailableError: there are none.
+    """
+    package = importlib.util.find_spec("kernel_lens")
+    places = [Path(folder) for folder in (os.environ.get(TENSORRT_VARIABLE), *_SDK_FOLDERS) if folder]
+    places += [Path(place) / "include" / "tensorrt" for place in (package and package.submodule_search_locations) or ()]
+    for place in places:
+        if (place / _TENSORRT_HEADER).is_file():
+            return place
+    raise UnavailableError(
+        f"TensorRT's C++ headers were not found: install TensorRT's SDK and set {TENSORRT_VARIABLE}, or "
+        "`pip install kernel-lens`, which carries a copy of them"
+    )
+
+
+def run_moved_command(module: str, name: str) -> int:
+    """What `python -m MODULE` was, until the next release: `dtfsal native build NAME`, which prints the path alone.
 
     Args:
-        sources: the folder of its CMakeLists.txt.
-        prefix: such as /usr/local; whole directories of it may be there already.
-        options: of CMake.
-        report: told each line of the build.
+        module: the old command's.
+        name: the library's.
 
-    Raises:
-        UnavailableError: CMake or the C++ compiler is missing.
-        EngineError: the compilation failed.
-        OutputError: the prefix cannot be written to.
+    Returns:
+        The exit code.
     """
-    nearest = next(folder for folder in (prefix.absolute(), *prefix.absolute().parents) if folder.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise OutputError(
-            f"cannot install to {prefix}: {nearest} is not a folder that can be written to; choose another"
-        )
-    with _built(sources, sources.name, options, report) as folder:
-        try:
-            _run(["cmake", "--install", str(folder), "--prefix", str(prefix.absolute())], report)
-        except EngineError as error:
-            raise OutputError(f"cannot install to {prefix}: {error}; choose another folder") from error
+    sys.stderr.write(f"`python -m {module}` goes with the next release: use `dtfsal native build {name}`\n")
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="dtfsal")
+    return int(command.load()(["native", "build", name, "--quiet", *sys.argv[1:]]))
 
 
-def need_nvcc(library: str) -> None:
-    """See that NVIDIA's compiler is there.
-
-    Raises:
-        UnavailableError: it is not.
-    """
-    if shutil.which("nvcc") is None:
-        raise UnavailableError(f"{library} needs nvcc, which is not on PATH: install NVIDIA's CUDA toolkit")
-
-
-def architecture_options(architectures: Sequence[str]) -> list[str]:
-    """CMake's options for compute capabilities without the point, such as "90"; none for the project's own choice."""
-    return [f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"] if architectures else []
-
-
-def cached_library(name: str) -> Path:
-    """Where a library is built to if nothing else is said: in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal" / name
+def _need(what: str, programs: Sequence[str]) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            raise UnavailableError(f"{what} needs {program}, which is not on PATH: {_INSTALL[program]}")
 
 
 @contextlib.contextmanager
-def _built(sources: Path, what: str, options: Sequence[str], report: Callable[[str], None]) -> Iterator[Path]:
+def _built(sources: Path, options: Sequence[str], report: Report) -> Iterator[Path]:
     """A folder with what the project builds, for as long as the context."""
-    for program in ("cmake", "c++"):
-        if shutil.which(program) is None:
-            raise UnavailableError(f"{what} needs {program}, which is not on PATH: install cmake and g++")
+    _need("a native library", ("cmake", "c++"))
     with tempfile.TemporaryDirectory(prefix="dtfsal-build-") as folder:
         _run(["cmake", "-S", str(sources), "-B", folder, *options], report)
         _run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], report)
         yield Path(folder)
 
 
-def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
+def _run(command: Sequence[str], report: Report) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         lines = []
@@ -115,28 +300,3 @@ def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
     if process.returncode:
         causes = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no output"]
         raise EngineError(f"`{command[0]}` failed with exit code {process.returncode}: {causes[0].strip()}")
-
-
-def build_command(
-    parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], Path], argv: Sequence[str] | None
-) -> int:
-    """Run a build from the command line: its result's path on success, else one sentence and the exit code.
-
-    Args:
-        parser: with the build's own options; `--output` and `--architecture` are added.
-        build: of the parsed options.
-        argv: the command line's words; None for the process's own.
-    """
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="the library's folder (default: the user's cache)"
-    )
-    parser.add_argument(
-        "--architecture", action="append", default=[], metavar="NN", help="a compute capability, such as 90; repeatable"
-    )
-    try:
-        library = build(parser.parse_args(argv))
-    except DtfsalError as error:
-        sys.stderr.write(f"dtfsal: error: {error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{library}\n")
-    return 0

@@ -22,9 +22,10 @@ from dtfsal.engines.engine import Engine
 from dtfsal.engines.errors import EngineError, UsageError
 from dtfsal.engines.gpu.device import CudaCoreDevice, DeviceBuffer, GpuDevice, PinnedBuffer, RowCopy
 from dtfsal.engines.gpu.output import DeviceOutput
-from dtfsal.engines.native.deform_conv.library import LIBRARY_NAME, load_plugin_library
+from dtfsal.engines.native.deform_conv import load_plugin_library
 from dtfsal.engines.native.frontend.library import FrontEndLibrary, installed_front_end
 from dtfsal.engines.native.frontend.prepare import FramePreparer, FrontEnd, SlicePreparer
+from dtfsal.engines.native.projects import DEFORM_CONV
 from dtfsal.engines.raw_inputs import SliceTables
 from dtfsal.engines.tensor_rt.checks import check_gpu, check_tensors, check_version, import_library
 from dtfsal.engines.tensor_rt.log import make_logger
@@ -130,7 +131,7 @@ class TensorRtEngine(Engine):
                 f"{free / 2**20:.0f} MiB left: close other programs that use it, or take another GPU"
             )
         if self.manifest.deform_conv == "plugin":
-            load_plugin_library(trt, self.bundle.file(LIBRARY_NAME))
+            load_plugin_library(trt, self.bundle.file(DEFORM_CONV.library))
         log = make_logger(trt)
         runtime = trt.Runtime(log)
         for name, graph in self.manifest.graphs.items():

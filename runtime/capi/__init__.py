@@ -1,7 +1,7 @@
 """libdtfsal: the stream predictor for C and C++ programs, and a binding of it for Python.
 
-The library's sources are here, its interface is `include/dtfsal.h`, and `python -m dtfsal.runtime.capi` builds and
-installs it. In Python:
+The library's sources are here, its interface is `include/dtfsal.h`, and `dtfsal native build capi` builds and installs
+it. In Python:
 
     from dtfsal.runtime.capi import NativePredictor
 
@@ -10,7 +10,7 @@ installs it. In Python:
         frame = predictor.poll()
 """
 
-from dtfsal.runtime.capi.build import build_native_runtime, install_native_runtime
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.predictor import NativePredictor
 
-__all__ = ["NativePredictor", "build_native_runtime", "install_native_runtime"]
+__all__ = ["C_LIBRARY", "NativePredictor"]

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dtfsal.engines.errors import DtfsalError, EngineError, UnavailableError, UsageError
-from dtfsal.engines.native.builder import cached_library
-from dtfsal.runtime.capi.build import LIBRARY_NAME
+from dtfsal.runtime.capi.build import C_LIBRARY
 
-LIBRARY_VARIABLE = "DTFSAL_LIBRARY"
 OK, NO_MAP, END, REFUSED = 0, 1, 2, 3
 BAD_ARGUMENT, BAD_ENGINE, UNAVAILABLE, BUSY, FINISHED, OUT_OF_MEMORY, ENGINE_FAILED = range(-1, -8, -1)
 PIXEL_FORMATS = {"rgb24": 0, "bgr24": 1, "rgba": 2, "bgra": 3, "gray": 4, "nv12": 5, "yuv420p": 6}
@@ -184,17 +182,9 @@ class NativeLibrary:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        name = os.fspath(path) if path is not None else _found()
-        try:
-            library = ctypes.CDLL(name)
-            for function, (result, *arguments) in _FUNCTIONS.items():
-                entry = getattr(library, function)
-                entry.restype, entry.argtypes = result, arguments
-                setattr(self, function.removeprefix("dtfsal_"), entry)
-        except (OSError, AttributeError) as error:
-            raise UnavailableError(
-                f"{name} cannot be used as dtfsal's library ({error}): build it with `python -m dtfsal.runtime.capi`"
-            ) from error
+        library = C_LIBRARY.load(_found() if path is None else path, _FUNCTIONS)
+        for name in _FUNCTIONS:
+            setattr(self, name.removeprefix("dtfsal_"), getattr(library, name))
 
     def __getattr__(self, name: str) -> Any:  # for type checkers: functions are set in __init__
         raise AttributeError(name)
@@ -223,7 +213,5 @@ def onnxruntime_library() -> str | None:
 
 
 def _found() -> str:
-    if named := os.environ.get(LIBRARY_VARIABLE):
-        return named
-    cached = cached_library(LIBRARY_NAME)
-    return str(cached) if cached.is_file() else "libdtfsal.so.0"
+    named = os.environ.get(C_LIBRARY.variable)
+    return str(C_LIBRARY.place) if named or C_LIBRARY.place.is_file() else "libdtfsal.so.0"

@@ -1,23 +1,5 @@
-"""Custom operators for TensorRT: the library that has them, how it is built, found and registered.
+"""Custom operators for TensorRT: how the library that has them is registered."""
 
-python -m dtfsal.engines.native.deform_conv            builds it for this user (needs CMake, a C++ compiler and nvcc)
-"""
+from dtfsal.engines.native.deform_conv.library import load_plugin_library
 
-from dtfsal.engines.native.deform_conv.build import build_plugin_library, tensorrt_headers
-from dtfsal.engines.native.deform_conv.library import (
-    LIBRARY_NAME,
-    PLUGIN_LIBRARY_VARIABLE,
-    default_library,
-    find_plugin_library,
-    load_plugin_library,
-)
-
-__all__ = [
-    "LIBRARY_NAME",
-    "PLUGIN_LIBRARY_VARIABLE",
-    "build_plugin_library",
-    "default_library",
-    "find_plugin_library",
-    "load_plugin_library",
-    "tensorrt_headers",
-]
+__all__ = ["load_plugin_library"]

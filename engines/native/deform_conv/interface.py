@@ -1,8 +1,8 @@
 """The deformable convolution's plain C interface, for tests and for callers that have arrays and no TensorRT.
 
-`deform_conv/deform_conv.h` describes it. On a GPU, with any library whose arrays have an address there:
+`source/deform_conv.h` describes it. On a GPU, with any library whose arrays have an address there:
 
-    kernel = DeformConvLibrary(find_plugin_library())
+    kernel = DeformConvLibrary(DEFORM_CONV.find())
     call = DeformConvCall(x=x.data_ptr(), weight=..., offset=..., y=y.data_ptr(), sizes=sizes)
     workspace = torch.empty(kernel.workspace_bytes(call), dtype=torch.uint8, device="cuda")
     kernel.launch(dataclasses.replace(call, workspace=workspace.data_ptr()), stream)
@@ -16,14 +16,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines.errors import EngineError, UnavailableError, UsageError
+from dtfsal.engines.errors import EngineError, UsageError
+from dtfsal.engines.native.projects import DEFORM_CONV
 
 DataType = Literal["float32", "float16", "bfloat16"]
 Layout = Literal["nchw", "nhwc"]
 DATA_TYPES: tuple[DataType, ...] = ("float32", "float16", "bfloat16")
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc")
 ALIGNMENT = 16
-CUDA_ERRORS = (9, 10, 11)  # DTFSAL_UNSUPPORTED to DTFSAL_NOT_BUILT_FOR; all others are the arguments' fault
+CUDA_ERRORS = (6, 11, 12)  # CUDA_ERROR, UNSUPPORTED, NOT_BUILT_FOR of kernels.h; all others are the arguments' fault
 
 
 class _Params(ctypes.Structure):
@@ -126,16 +127,7 @@ class DeformConvLibrary:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._library = ctypes.CDLL(str(path))
-            message = self._library.dtfsal_deform_conv_message
-        except (OSError, AttributeError) as error:
-            raise UnavailableError(
-                f"{path} is not the deformable convolution's library ({error}): build it with "
-                "`python -m dtfsal.engines.native.deform_conv`"
-            ) from error
-        message.restype = ctypes.c_char_p
-        self._message = message
+        self._library = DEFORM_CONV.load(path, {"dtfsal_deform_conv_message": (ctypes.c_char_p, ctypes.c_int)})
 
     def workspace_bytes(self, call: DeformConvCall, *, multiprocessors: int | None = None) -> int:
         """Bytes of workspace that the call needs.
@@ -175,7 +167,7 @@ class DeformConvLibrary:
     def _check(self, status: int) -> None:
         if status == 0:
             return
-        message = f"deformable convolution: {self._message(status).decode()}"
+        message = f"deformable convolution: {self._library.dtfsal_deform_conv_message(status).decode()}"
         raise EngineError(message) if status in CUDA_ERRORS else UsageError(message)
 
 

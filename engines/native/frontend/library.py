@@ -3,18 +3,15 @@
 import ctypes
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines.errors import EngineError, UnavailableError, UsageError
-from dtfsal.engines.native.builder import cached_library
+from dtfsal.engines.errors import EngineError, UsageError
+from dtfsal.engines.native.projects import FRONT_END
 
-LIBRARY_NAME = "libdtfsal_frontend.so"
-FRONT_END_LIBRARY_VARIABLE = "DTFSAL_FRONT_END_LIBRARY"
 NO_LIBRARY = "none"  # the variable's value that leaves the work to the CPU
-CAPACITY, CUDA_ERROR = 5, 6  # of the header's statuses
+CAPACITY, CUDA_ERROR = 5, 6  # of the statuses in kernels.h
 TYPES = {"float32": 0, "float16": 1}
 
 
@@ -57,21 +54,19 @@ class FrontEndLibrary:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._library = ctypes.CDLL(str(path))
-            self._message: Any = self._library.dtfsal_frontend_message
-        except (OSError, AttributeError) as error:
-            raise UnavailableError(
-                f"{path} is not the front-end's library ({error}): build it with "
-                "`python -m dtfsal.engines.native.frontend`"
-            ) from error
-        self._message.restype = ctypes.c_char_p
-        self._library.dtfsal_resize_axis.argtypes = (
-            *(ctypes.c_int32, ctypes.c_int32, ctypes.c_int64),
-            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+        call = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        self._library = FRONT_END.load(
+            path,
+            {
+                "dtfsal_frontend_message": (ctypes.c_char_p, ctypes.c_int),
+                "dtfsal_resize_axis": (
+                    *(ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.c_int64),
+                    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+                ),
+                "dtfsal_prepare_frame": call,
+                "dtfsal_prepare_slice": call,
+            },
         )
-        for function in (self._library.dtfsal_prepare_frame, self._library.dtfsal_prepare_slice):
-            function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 
     def resize_axis(self, source: int, target: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Where each of `target` pixels begins to read of `source` ones, (target,), and its weights, (target, taps).
@@ -108,25 +103,8 @@ class FrontEndLibrary:
 
     def _check(self, status: int) -> None:
         if status:
-            message = f"the front-end cannot do this: {self._message(status).decode()}"
+            message = f"the front-end cannot do this: {self._library.dtfsal_frontend_message(status).decode()}"
             raise EngineError(message) if status == CUDA_ERROR else UsageError(message)
-
-
-def find_front_end_library() -> Path:
-    """The built library: the one that DTFSAL_FRONT_END_LIBRARY names, else the one in the user's cache folder.
-
-    Raises:
-        UnavailableError: there is none.
-    """
-    build = "build it with `python -m dtfsal.engines.native.frontend`"
-    if named := os.environ.get(FRONT_END_LIBRARY_VARIABLE):
-        if not Path(named).is_file():
-            raise UnavailableError(f"{FRONT_END_LIBRARY_VARIABLE} names {named}, which is not a file; {build}")
-        return Path(named)
-    library = cached_library(LIBRARY_NAME)
-    if not library.is_file():
-        raise UnavailableError(f"the GPU's front-end is not built ({library} is not there): {build}")
-    return library
 
 
 def installed_front_end() -> FrontEndLibrary | None:
@@ -135,7 +113,7 @@ def installed_front_end() -> FrontEndLibrary | None:
     Raises:
         UnavailableError: DTFSAL_FRONT_END_LIBRARY names one that is not there or cannot be loaded.
     """
-    named = os.environ.get(FRONT_END_LIBRARY_VARIABLE)
-    if named == NO_LIBRARY or (not named and not cached_library(LIBRARY_NAME).is_file()):
+    named = os.environ.get(FRONT_END.variable)
+    if named == NO_LIBRARY or (not named and not FRONT_END.default_library.is_file()):
         return None
-    return FrontEndLibrary(find_front_end_library())
+    return FrontEndLibrary(FRONT_END.find())

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../../../engines/native/frontend/source/picture.cuh"
+#include "picture.cuh"
 
 namespace dtfsal {
 

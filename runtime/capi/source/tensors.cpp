@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "failure.h"
-#include "half.h"
+#include "numbers.cuh"
 
 namespace dtfsal {
 namespace {
@@ -62,7 +62,7 @@ void store(const float *values, size_t count, void *target, Element element) {
         return;
     }
     auto *halves = static_cast<uint16_t *>(target);
-    for (size_t place = 0; place < count; ++place) halves[place] = half_of_float(values[place]);
+    for (size_t place = 0; place < count; ++place) halves[place] = from_float<Fp16>(values[place]).bits;
 }
 
 const GraphSpec &graph_of(const Bundle &bundle, const std::string &name) { return bundle.manifest.graphs.at(name); }
@@ -97,7 +97,7 @@ Shape stacked(const Bundle &bundle, const TensorSpec &part, int number) {
 
 FrameWriter::FrameWriter(const ClipSpec &clip)
     : count_(static_cast<size_t>(clip.height) * static_cast<size_t>(clip.width)), floats_(level_table(clip)) {
-    for (const float value : floats_) halves_.push_back(half_of_float(value));
+    for (const float value : floats_) halves_.push_back(from_float<Fp16>(value).bits);
 }
 
 void FrameWriter::write(const uint8_t *pixels, Buffer &target, size_t frame, size_t frames) const {
@@ -119,9 +119,9 @@ const float *MapReader::values() {
         if (map_.element == Element::float32) {
             std::memcpy(&value, map_.at(place), sizeof value);
         } else {
-            uint16_t half;
+            Fp16 half;
             std::memcpy(&half, map_.at(place), sizeof half);
-            value = float_of_half(half);
+            value = to_float(half);
         }
         values_[place] = value;
         finite = finite && std::isfinite(value);

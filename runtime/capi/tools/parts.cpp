@@ -4,11 +4,11 @@
 #include <string>
 
 #include "../source/failure.h"
-#include "../source/half.h"
 #include "../source/map_resizer.h"
 #include "../source/picture.h"
 #include "../source/predictor.h"
 #include "../source/sha256.h"
+#include "numbers.cuh"
 
 #define PART extern "C" __attribute__((visibility("default")))
 
@@ -64,8 +64,8 @@ PART void part_log_mel_slice(int height, int width, const float *samples, float 
     log_mel.resize(rows, target);
 }
 
-PART uint16_t part_half(float value) { return half_of_float(value); }
-PART float part_float(uint16_t half) { return float_of_half(half); }
+PART uint16_t part_half(float value) { return from_float<Fp16>(value).bits; }
+PART float part_float(uint16_t half) { return to_float(Fp16{half}); }
 
 PART double part_tap_interval(double rate_hz, double source_interval) {
     ClipSpec clip;

@@ -6,9 +6,9 @@ import pytest
 
 from dtfsal.engines import AudioSpec, open_engine
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.native.frontend.build import build_host_library
 from dtfsal.engines.native.frontend.library import FrameCall, FrontEndLibrary, SliceCall
 from dtfsal.engines.native.frontend.prepare import FrontEnd
+from dtfsal.engines.native.projects import FRONT_END
 from dtfsal.engines.tensor_rt.engine import TensorRtEngine
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.frontend.log_mel import slice_tables
@@ -37,7 +37,7 @@ class PretendedFrontEnd:
 
 @pytest.fixture(scope="session")
 def host_library(tmp_path_factory):
-    return FrontEndLibrary(build_host_library(tmp_path_factory.mktemp("front_end_host")))
+    return FrontEndLibrary(FRONT_END.build_host(tmp_path_factory.mktemp("front_end_host")))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
 from dtfsal.engines import open_engine
 from dtfsal.engines.errors import UsageError
-from dtfsal.engines.native.cpu_kernels import LIBRARY_NAME, register_cpu_kernels
+from dtfsal.engines.native.cpu_kernels import register_cpu_kernels
+from dtfsal.engines.native.projects import CPU_KERNELS
 from dtfsal.export.builder import BuildRequest, build_engine
 from dtfsal.export.graph.conversion import count_operators
 from dtfsal.export.graph.own_operators import with_own_operators
@@ -130,7 +131,7 @@ def test_an_engine_with_them_keeps_parity(preset, tmp_path):
         output=tmp_path / "own.engine", preset=preset, target="onnxruntime", precision="fp32", cpu_kernels=True
     )
     manifest = build_engine(request)
-    assert LIBRARY_NAME in manifest.files
+    assert CPU_KERNELS.library in manifest.files
     with open_engine(request.output, device="cpu") as engine:
         model = model_of(manifest)
         found = worst(list(compare_engine(model, engine, synthetic_windows(model.config, 3))))

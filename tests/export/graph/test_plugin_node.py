@@ -9,13 +9,13 @@ import onnxruntime
 import pytest
 import torch
 
-from dtfsal.engines.native.deform_conv.build import build_host_library
 from dtfsal.engines.native.deform_conv.interface import (
     DeformConvCall,
     DeformConvLibrary,
     DeformConvSizes,
     aligned_empty,
 )
+from dtfsal.engines.native.projects import DEFORM_CONV
 from dtfsal.export.graph.lowering import DEFORM_CONV_FORMS
 from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.inputs import synthetic_windows
@@ -25,7 +25,7 @@ from dtfsal.training.model.inputs import synthetic_windows
 def host_library(tmp_path_factory):
     if not (shutil.which("cmake") and shutil.which("c++")) and not os.environ.get("DTFSAL_REQUIRE_COMPILERS"):
         pytest.skip("needs cmake and c++")
-    return DeformConvLibrary(build_host_library(tmp_path_factory.mktemp("host")))
+    return DeformConvLibrary(DEFORM_CONV.build_host(tmp_path_factory.mktemp("host")))
 
 
 def values_of(graph, names):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtfsal.runtime.capi.build import SOURCES
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.library import NativeLibrary, onnxruntime_library
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -42,7 +42,7 @@ def run(command, **options):
 def make_build(folder, *options):
     if sanitize := os.environ.get("DTFSAL_TEST_SANITIZE"):
         options = (f"-DDTFSAL_SANITIZE={sanitize}", *options)
-    run(["cmake", "-S", SOURCES, "-B", folder, "-DDTFSAL_TOOLS=ON", *options])
+    run(["cmake", "-S", C_LIBRARY.sources, "-B", folder, "-DDTFSAL_TOOLS=ON", *options])
     run(["cmake", "--build", folder, "--parallel", os.cpu_count() or 1])
     return Build(folder)
 

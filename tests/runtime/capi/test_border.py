@@ -10,7 +10,7 @@ import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec
 from dtfsal.engines.errors import EngineError, UnavailableError, UsageError
-from dtfsal.runtime.capi import NativePredictor, build_native_runtime
+from dtfsal.runtime.capi import C_LIBRARY, NativePredictor
 from dtfsal.runtime.capi.library import (
     BAD_ARGUMENT,
     BAD_ENGINE,
@@ -448,12 +448,12 @@ def test_a_closed_predictor_says_so(library, engine):
 def test_errors_are_the_projects(library, tmp_path, engine, monkeypatch):
     with pytest.raises(EngineError, match="does not exist"):
         NativePredictor(tmp_path / "none", library=library)
-    with pytest.raises(UnavailableError, match=r"dtfsal\.runtime\.capi"):
+    with pytest.raises(UnavailableError, match=r"dtfsal native build capi"):
         NativeLibrary(tmp_path / "libdtfsal.so")
-    with pytest.raises(UnavailableError, match=r"dtfsal\.runtime\.capi"):
+    with pytest.raises(UnavailableError, match=r"dtfsal native build capi"):
         NativeLibrary(onnxruntime_library())  # a library, and another one
     monkeypatch.setenv("DTFSAL_LIBRARY", str(tmp_path / "named.so"))
     with pytest.raises(UnavailableError, match=r"named\.so"):
         NativePredictor(engine)
     with pytest.raises(UsageError, match=r"NvInfer\.h"):
-        build_native_runtime(tmp_path, tensorrt_include=tmp_path)
+        C_LIBRARY.build(tmp_path, tensorrt_include=tmp_path)

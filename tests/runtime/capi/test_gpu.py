@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from dtfsal.engines.gpu.driver import find_gpu_driver
-from dtfsal.engines.native.deform_conv.build import tensorrt_headers
+from dtfsal.engines.native.builder import tensorrt_headers
 from dtfsal.runtime import SaliencyPredictor
-from dtfsal.runtime.capi import NativePredictor, build_native_runtime
+from dtfsal.runtime.capi import C_LIBRARY, NativePredictor
 
 DRIVER = find_gpu_driver()
 if os.environ.get("DTFSAL_REQUIRE_CUDA"):
@@ -50,7 +50,7 @@ def rtx():
 @pytest.fixture(scope="module")
 def library(tmp_path_factory, need_programs):
     need_programs("cmake", "c++")
-    return build_native_runtime(tmp_path_factory.mktemp("library"), tensorrt_include=tensorrt_headers())
+    return C_LIBRARY.build(tmp_path_factory.mktemp("library"), tensorrt_include=tensorrt_headers())
 
 
 @pytest.fixture(scope="module", params=["reuse", "window"])

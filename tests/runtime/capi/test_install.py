@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ import pytest
 from dtfsal.engines import AudioSpec, ClipSpec
 from dtfsal.engines.errors import OutputError, UnavailableError
 from dtfsal.engines.gpu.driver import find_gpu_driver
-from dtfsal.engines.native.deform_conv.build import tensorrt_headers
-from dtfsal.runtime.capi.build import SOURCES, build_native_runtime, install_native_runtime
+from dtfsal.engines.native.builder import tensorrt_headers
+from dtfsal.engines.native.projects import PROJECTS
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.library import NativeLibrary, Options, onnxruntime_library
 
 ROOT = Path(__file__).parents[3]
@@ -32,7 +32,7 @@ def prefix(tmp_path_factory, need_programs):
     """Installed, and then moved: what is installed names no folder."""
     need_programs("cmake", "c++")
     first = tmp_path_factory.mktemp("first") / "usr"
-    install_native_runtime(first)
+    C_LIBRARY.install(first)
     return Path(shutil.move(first, tmp_path_factory.mktemp("moved") / "usr"))
 
 
@@ -137,12 +137,12 @@ def test_opencvs_example_on_a_video(prefix, engine, environment, tmp_path, make_
 def test_the_header_by_itself(compiler, tmp_path, need_programs):
     need_programs(compiler[0])
     (tmp_path / "user.c").write_text("#include <dtfsal.h>\n#include <dtfsal.h>\nint main(void) { return 0; }\n")
-    run([*compiler, *STRICT, "-I", SOURCES / "include", "-fsyntax-only", tmp_path / "user.c"])
+    run([*compiler, *STRICT, "-I", C_LIBRARY.sources / "include", "-fsyntax-only", tmp_path / "user.c"])
 
 
 def test_the_headers_example_compiles(tmp_path, need_programs):
     need_programs("cc")
-    text = (SOURCES / "include" / "dtfsal.h").read_text()
+    text = (C_LIBRARY.sources / "include" / "dtfsal.h").read_text()
     comment = text[: text.index("*/")]
     code = "\n".join(line[7:] for line in comment.splitlines() if line.startswith(" *     "))
     assert "dtfsal_close" in code
@@ -160,7 +160,7 @@ def test_the_headers_example_compiles(tmp_path, need_programs):
             "-Wextra",
             "-Wno-unused-result",
             "-I",
-            SOURCES / "include",
+            C_LIBRARY.sources / "include",
             "-c",
             tmp_path / "example.c",
             "-o",
@@ -186,8 +186,8 @@ def test_only_the_interface_is_visible_and_the_name_has_a_version(prefix, need_p
 def test_the_versions_are_one(library):
     project = re.search(r'^version = "(\d+)\.(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     major, minor, _ = project.groups()
-    assert f"VERSION {'.'.join(project.groups())} " in (SOURCES / "CMakeLists.txt").read_text()
-    header = (SOURCES / "include" / "dtfsal.h").read_text()
+    assert f"VERSION {'.'.join(project.groups())} " in (C_LIBRARY.sources / "CMakeLists.txt").read_text()
+    header = (C_LIBRARY.sources / "include" / "dtfsal.h").read_text()
     assert f"DTFSAL_VERSION_MAJOR {major}\n#define DTFSAL_VERSION_MINOR {minor}\n" in header
     assert library.version() == 1000 * int(major) + int(minor)
 
@@ -196,7 +196,7 @@ def test_a_debian_layout(tmp_path, need_programs):
     """Libraries two folders deep, as packages for several architectures have them."""
     need_programs("cmake", "c++", "pkg-config")
     options = ("-DCMAKE_INSTALL_LIBDIR=lib/x86_64-linux-gnu", "-DCMAKE_BUILD_TYPE=Debug")
-    run(["cmake", "-S", SOURCES, "-B", tmp_path / "build", *options])
+    run(["cmake", "-S", C_LIBRARY.sources, "-B", tmp_path / "build", *options])
     text = (tmp_path / "build" / "dtfsal.pc").read_text()
     assert text.startswith("prefix=${pcfiledir}/../../../\nlibdir=${prefix}/lib/x86_64-linux-gnu\n")
 
@@ -214,7 +214,7 @@ def include(need_programs):
 
 
 def test_the_tensorrt_back_end_compiles_and_refuses_a_machine_without_a_driver(include, tmp_path, copied_for):
-    library = NativeLibrary(build_native_runtime(tmp_path / "lib", tensorrt_include=include))
+    library = NativeLibrary(C_LIBRARY.build(tmp_path / "lib", tensorrt_include=include))
     assert "built with the headers of TensorRT:" in refusal(library, copied_for("tensorrt-rtx"))
     said = refusal(library, copied_for("tensorrt"))
     if not find_gpu_driver().gpus:
@@ -232,7 +232,7 @@ def test_the_tensorrt_rtx_back_end_compiles(include, tmp_path):
         [
             "cmake",
             "-S",
-            SOURCES,
+            C_LIBRARY.sources,
             "-B",
             build,
             "-G",
@@ -269,18 +269,12 @@ def refusal(library, folder):
     return message.value.decode()
 
 
-def test_the_build_command(tmp_path, need_programs):
+def test_a_prefix_that_cannot_be_written_to(tmp_path, need_programs):
     need_programs("cmake", "c++")
-    command = [sys.executable, "-m", "dtfsal.runtime.capi"]
     bad = tmp_path / "file"
     bad.write_text("")
-    done = subprocess.run([*command, "--tensorrt-include", tmp_path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dtfsal: error: ")
-    assert "NvInfer.h" in done.stderr
-    assert "--prefix" in run([*command, "--help"])
     with pytest.raises(OutputError, match="not a folder that can be written to"):
-        install_native_runtime(bad / "usr")
+        C_LIBRARY.install(bad / "usr")
 
 
 def test_without_a_compiler(monkeypatch, tmp_path):
@@ -288,19 +282,29 @@ def test_without_a_compiler(monkeypatch, tmp_path):
 
     monkeypatch.setattr(native_build.shutil, "which", lambda _: None)
     with pytest.raises(UnavailableError, match="install cmake"):
-        build_native_runtime(tmp_path)
+        C_LIBRARY.build(tmp_path)
     with pytest.raises(UnavailableError, match="install cmake"):
-        install_native_runtime(tmp_path)
+        C_LIBRARY.install(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sources_are_in_the_wheel(tmp_path):
+def test_sources_are_in_the_wheel():
     """What a wheel carries builds: all that CMake reads lies where it lies in the tree."""
     text = (ROOT / "pyproject.toml").read_text()
-    (patterns,) = re.findall(r'^"dtfsal\.runtime\.capi" = (\[.*?\])$', text, re.MULTILINE)
-    shipped = {path for pattern in eval(patterns) for path in SOURCES.glob(pattern)}
-    needed = {SOURCES / "CMakeLists.txt", SOURCES / "exports.map", *SOURCES.glob("source/*"), *SOURCES.glob("cmake/*")}
-    assert needed <= shipped
-    outside = set(re.findall(r"CMAKE_CURRENT_SOURCE_DIR\}/(\.\./[\w/.]+)", (SOURCES / "CMakeLists.txt").read_text()))
-    # which the wheel carries at the same places
-    assert outside == {"../../engines/native/frontend/source", "../../engines/native/project.cmake"}
+
+    def shipped(package, folder):
+        (patterns,) = re.findall(rf'^"{re.escape(package)}" = (\[.*?\])$', text, re.MULTILINE)
+        return {path for pattern in eval(patterns) for path in folder.glob(pattern)}
+
+    capi, native = C_LIBRARY.sources, ROOT / "engines" / "native"
+    needed = {capi / "CMakeLists.txt", capi / "exports.map", *capi.glob("source/*"), *capi.glob("cmake/*")}
+    assert needed <= shipped("dtfsal.runtime.capi", capi)
+    # One path leads outside; the wheel carries that folder at the same place, with what the projects share.
+    outside = re.findall(r"(\.\./[\w/.]+)", (capi / "CMakeLists.txt").read_text())
+    assert outside == ["../../engines/native/project.cmake"]
+    assert {path for path in native.iterdir() if path.is_file() and path.suffix != ".py"} <= shipped(
+        "dtfsal.engines.native", native
+    )
+    for project in PROJECTS:
+        package, folder = project.sources.parent.name, native / project.sources.parent.name
+        assert set((folder / "source").iterdir()) <= shipped(f"dtfsal.engines.native.{package}", folder)

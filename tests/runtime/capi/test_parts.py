@@ -16,7 +16,7 @@ from PIL import Image
 
 from dtfsal.engines import AudioSpec, ClipSpec, DtfsalError, Manifest
 from dtfsal.engines.cpu.threads import default_threads
-from dtfsal.runtime.capi.build import SOURCES
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.library import MATRICES
 from dtfsal.runtime.frontend.log_mel import log_mel_slice, resize_slice
 from dtfsal.runtime.frontend.preprocess import resize_frame
@@ -231,7 +231,7 @@ def test_threads_are_as_many_as_in_python(parts):
     assert parts.part_default_threads() == default_threads()
 
 
-SOUND_MANIFEST = json.loads((SOURCES / "fuzz" / "manifest.json").read_text())
+SOUND_MANIFEST = json.loads((C_LIBRARY.sources / "fuzz" / "manifest.json").read_text())
 
 
 def places(value, path=()):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dtfsal.engines import AudioSpec, ClipSpec
-from dtfsal.runtime.capi.build import SOURCES
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.library import onnxruntime_library
 
 
@@ -39,7 +39,7 @@ def test_under_the_address_and_undefined_behaviour_sanitizers(make_sanitized, en
     built = make_sanitized("address,undefined")
     built.run("steady", timeout=600)
     assert built.run("threads", engine, 4) == b"passed\n"
-    seeds = (engine / "manifest.json", SOURCES / "fuzz" / "manifest.json")
+    seeds = (engine / "manifest.json", C_LIBRARY.sources / "fuzz" / "manifest.json")
     assert built.run("fuzz_manifest", 3000, *seeds) == b"3000 runs\n"
     assert built.run("fuzz_frames", 400) == b"400 runs\n"
 

@@ -13,37 +13,14 @@
 #ifndef DTFSAL_DEFORM_CONV_H
 #define DTFSAL_DEFORM_CONV_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define DTFSAL_EXPORT __attribute__((visibility("default")))
-#else
-#define DTFSAL_EXPORT
-#endif
-
-enum { DTFSAL_FLOAT32 = 0, DTFSAL_FLOAT16 = 1, DTFSAL_BFLOAT16 = 2 };
 /* NCHW, or channels last: NHWC with x_pitch or y_pitch values from one pixel to the next. */
 enum { DTFSAL_NCHW = 0, DTFSAL_NHWC = 1 };
-
-enum {
-    DTFSAL_OK = 0,
-    DTFSAL_BAD_STRUCT = 1,     /* struct_size is not that of this library */
-    DTFSAL_NULL_POINTER = 2,   /* a pointer that is needed is null */
-    DTFSAL_BAD_TYPE = 3,       /* a type or layout is not one of the above, or positions have neither x's type nor FP32 */
-    DTFSAL_BAD_SIZE = 4,       /* a size is not positive or too large, or a pitch is smaller than the channels */
-    DTFSAL_BAD_GEOMETRY = 5,   /* stride or dilation not positive, padding negative, or the output would be empty */
-    DTFSAL_BAD_GROUPS = 6,     /* groups or offset groups do not divide the channels */
-    DTFSAL_BAD_TACTIC = 7,     /* tile_n or splits is not possible for these sizes */
-    DTFSAL_MISALIGNED = 8,     /* a pointer is not aligned to 16 bytes */
-    DTFSAL_UNSUPPORTED = 9,    /* this GPU lacks the type: BF16 needs compute capability 8.0 */
-    DTFSAL_CUDA_ERROR = 10,    /* the launch failed */
-    DTFSAL_NOT_BUILT_FOR = 11  /* the library has no code for this GPU and type */
-};
 
 typedef struct {
     uint32_t struct_size; /* sizeof(dtfsal_deform_conv_params) */

@@ -5,12 +5,6 @@
 #include "border.h"
 #include "plugin.h"
 
-#if defined(__GNUC__)
-#define DTFSAL_ENTRY extern "C" __attribute__((visibility("default")))
-#else
-#define DTFSAL_ENTRY extern "C"
-#endif
-
 namespace dtfsal {
 namespace {
 
@@ -28,9 +22,9 @@ void log_error(char const* message) noexcept {
 
 }  // namespace dtfsal
 
-DTFSAL_ENTRY void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { dtfsal::logger_finder = finder; }
+extern "C" DTFSAL_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { dtfsal::logger_finder = finder; }
 
-DTFSAL_ENTRY nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
+extern "C" DTFSAL_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
     static dtfsal::DeformConvCreator creator;
     static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};
     count = 1;

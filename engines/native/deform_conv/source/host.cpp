@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "block.cuh"
+#include "dispatch.h"
 #include "host_exec.h"
 #include "problem.h"
 
@@ -41,19 +42,9 @@ void run(Problem const& problem) {
             }
         }
     }
-    if (!problem.vectors) {
-        convolve<T, false, 64>(problem);
-    } else if (problem.tile_n == 64) {
-        convolve<T, true, 64>(problem);
-    } else if (sizeof(T) == 4 || problem.tile_n == 128) {
-        convolve<T, true, 128>(problem);
-    } else if constexpr (sizeof(T) == 2) {
-        if (problem.tile_n == 192) {
-            convolve<T, true, 192>(problem);
-        } else {
-            convolve<T, true, 256>(problem);
-        }
-    }
+    with_tile<T>(problem, [&](auto vectors, auto tile) {
+        convolve<T, decltype(vectors)::value, decltype(tile)::value>(problem);
+    });
     if (problem.splits > 1) {
         for (int64_t index = 0; index < problem.positions * problem.p.out_channels; ++index) {
             reduce_element<T>(problem, index);
@@ -65,20 +56,10 @@ void run(Problem const& problem) {
 }  // namespace dtfsal
 
 extern "C" int dtfsal_deform_conv_host(dtfsal_deform_conv_params const* params, int32_t multiprocessors) {
-    if (!params) {
-        return DTFSAL_NULL_POINTER;
-    }
     dtfsal::Problem problem;
-    if (int const status = dtfsal::plan(*params, multiprocessors, problem)) {
+    if (int const status = dtfsal::prepare(params, multiprocessors, problem)) {
         return status;
     }
-    if (int const status = dtfsal::check_pointers(problem)) {
-        return status;
-    }
-    switch (problem.p.dtype) {
-        case DTFSAL_FLOAT32: dtfsal::run<float>(problem); break;
-        case DTFSAL_FLOAT16: dtfsal::run<dtfsal::Fp16>(problem); break;
-        default: dtfsal::run<dtfsal::Bf16>(problem); break;
-    }
+    dtfsal::with_type(problem, [&](auto number) { dtfsal::run<decltype(number)>(problem); });
     return DTFSAL_OK;
 }

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "block.cuh"
+#include "dispatch.h"
 #include "launch.h"
 #include "problem.h"
 
@@ -182,20 +183,9 @@ cudaError_t launch_typed(Problem const& problem, cudaStream_t stream) {
         copy_kernel<T><<<static_cast<unsigned>(tiles * problem.p.batch), kThreads, 0, stream>>>(
             problem, static_cast<int>(tiles));
     }
-    cudaError_t status = cudaSuccess;
-    if (!problem.vectors) {
-        status = launch_convolution<T, false, 64>(problem, stream);
-    } else if (problem.tile_n == 64) {
-        status = launch_convolution<T, true, 64>(problem, stream);
-    } else if (sizeof(T) == 4 || problem.tile_n == 128) {
-        status = launch_convolution<T, true, 128>(problem, stream);
-    } else if constexpr (sizeof(T) == 2) {
-        if (problem.tile_n == 192) {
-            status = launch_convolution<T, true, 192>(problem, stream);
-        } else {
-            status = launch_convolution<T, true, 256>(problem, stream);
-        }
-    }
+    cudaError_t status = with_tile<T>(problem, [&](auto vectors, auto tile) {
+        return launch_convolution<T, decltype(vectors)::value, decltype(tile)::value>(problem, stream);
+    });
     if (status == cudaSuccess && problem.splits > 1) {
         int64_t const blocks = (problem.positions * problem.p.out_channels + kThreads - 1) / kThreads;
         reduce_kernel<T><<<static_cast<unsigned>(blocks < 65535 ? blocks : 65535), kThreads, 0, stream>>>(problem);
@@ -219,12 +209,8 @@ int launch(Problem const& problem, cudaStream_t stream) {
     if (problem.p.dtype == DTFSAL_BFLOAT16 && attribute(cudaDevAttrComputeCapabilityMajor, 0) < 8) {
         return DTFSAL_UNSUPPORTED;
     }
-    cudaError_t status = cudaSuccess;
-    switch (problem.p.dtype) {
-        case DTFSAL_FLOAT32: status = launch_typed<float>(problem, stream); break;
-        case DTFSAL_FLOAT16: status = launch_typed<Fp16>(problem, stream); break;
-        default: status = launch_typed<Bf16>(problem, stream); break;
-    }
+    cudaError_t const status =
+        with_type(problem, [&](auto number) { return launch_typed<decltype(number)>(problem, stream); });
     if (status == cudaErrorNoKernelImageForDevice) {
         cudaGetLastError();  // told by the status
         return DTFSAL_NOT_BUILT_FOR;
@@ -242,14 +228,8 @@ int32_t dtfsal_deform_conv_multiprocessors(void) {
 }
 
 int dtfsal_deform_conv_launch(dtfsal_deform_conv_params const* params, void* stream) {
-    if (!params) {
-        return DTFSAL_NULL_POINTER;
-    }
     dtfsal::Problem problem;
-    if (int const status = dtfsal::plan(*params, dtfsal_deform_conv_multiprocessors(), problem)) {
-        return status;
-    }
-    if (int const status = dtfsal::check_pointers(problem)) {
+    if (int const status = dtfsal::prepare(params, dtfsal_deform_conv_multiprocessors(), problem)) {
         return status;
     }
     return dtfsal::launch(problem, static_cast<cudaStream_t>(stream));

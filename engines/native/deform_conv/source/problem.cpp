@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <iterator>
 
+#include "statuses.h"
+
 namespace dtfsal {
 namespace {
 
@@ -69,7 +71,7 @@ int plan(dtfsal_deform_conv_params const& params, int multiprocessors, Problem& 
     dtfsal_deform_conv_params& p = problem.p;
     if (!known_type(p.dtype) || !known_layout(p.x_layout) || !known_layout(p.y_layout)
         || (p.position_dtype != p.dtype && p.position_dtype != DTFSAL_FLOAT32)) {
-        return DTFSAL_BAD_TYPE;
+        return DTFSAL_BAD_FORMAT;
     }
     if (int const status = check_sizes(p)) {
         return status;
@@ -154,6 +156,14 @@ int check_pointers(Problem const& problem) {
     return all ? DTFSAL_OK : DTFSAL_MISALIGNED;
 }
 
+int prepare(dtfsal_deform_conv_params const* params, int multiprocessors, Problem& problem) {
+    if (!params) {
+        return DTFSAL_NULL_POINTER;
+    }
+    int const status = plan(*params, multiprocessors, problem);
+    return status == DTFSAL_OK ? check_pointers(problem) : status;
+}
+
 }  // namespace dtfsal
 
 extern "C" {
@@ -168,26 +178,6 @@ int dtfsal_deform_conv_workspace_bytes(dtfsal_deform_conv_params const* params, 
     return status;
 }
 
-char const* dtfsal_deform_conv_message(int status) {
-    switch (status) {
-        case DTFSAL_OK: return "no error";
-        case DTFSAL_BAD_STRUCT: return "struct_size is not that of this library: compile against its header";
-        case DTFSAL_NULL_POINTER: return "a pointer that is needed is null";
-        case DTFSAL_BAD_TYPE:
-            return "a type or layout is unknown, or offset and mask have neither the type of x nor FP32";
-        case DTFSAL_BAD_SIZE: return "a size is not positive or too large, or a pitch is smaller than the channels";
-        case DTFSAL_BAD_GEOMETRY:
-            return "stride and dilation must be positive, padding not negative, and the output not empty";
-        case DTFSAL_BAD_GROUPS: return "groups must divide the channels of x and y, and offset_groups those of x";
-        case DTFSAL_BAD_TACTIC:
-            return "tile_n must be 64, 128, 192 or 256 (at most 128 for FP32, 64 where vectors cross groups), and splits 1 to 16 and at most the steps of the product";
-        case DTFSAL_MISALIGNED: return "every pointer must be aligned to 16 bytes";
-        case DTFSAL_UNSUPPORTED: return "this GPU lacks the type: BF16 needs compute capability 8.0 or higher";
-        case DTFSAL_CUDA_ERROR: return "CUDA could not launch the kernel: ask cudaGetLastError for the cause";
-        case DTFSAL_NOT_BUILT_FOR:
-            return "the library has no code for this GPU and type: build it for this GPU's compute capability";
-        default: return "unknown status";
-    }
-}
+char const* dtfsal_deform_conv_message(int status) { return dtfsal::status_message(status); }
 
 }  // extern "C"

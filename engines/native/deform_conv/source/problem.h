@@ -47,6 +47,9 @@ int plan(dtfsal_deform_conv_params const& params, int multiprocessors, Problem& 
 // Check the pointers that a launch reads.
 int check_pointers(Problem const& problem);
 
+// Both, of a call from outside.
+int prepare(dtfsal_deform_conv_params const* params, int multiprocessors, Problem& problem);
+
 // The largest number of splits that still puts more blocks in flight, at most kMaxSplits.
 int useful_splits(Problem const& problem, int multiprocessors);
 

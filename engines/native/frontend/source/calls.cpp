@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iterator>
 
+#include "statuses.h"
+
 namespace dtfsal {
 namespace {
 
@@ -81,15 +83,4 @@ extern "C" int dtfsal_resize_axis(
     return DTFSAL_OK;
 }
 
-extern "C" const char *dtfsal_frontend_message(int status) {
-    switch (status) {
-        case DTFSAL_OK: return "done";
-        case DTFSAL_BAD_STRUCT: return "struct_size is not that of this library; compile against its header";
-        case DTFSAL_NULL_POINTER: return "a pointer that is needed is null";
-        case DTFSAL_BAD_SIZE: return "a size is not possible, or a pitch is shorter than its row";
-        case DTFSAL_BAD_FORMAT: return "a format, matrix or type is unknown";
-        case DTFSAL_CAPACITY: return "the tables do not fit into the capacity";
-        case DTFSAL_CUDA_ERROR: return "the GPU refused the launch";
-        default: return "an unknown status";
-    }
-}
+extern "C" const char *dtfsal_frontend_message(int status) { return dtfsal::status_message(status); }

@@ -17,33 +17,15 @@
 #ifndef DTFSAL_FRONTEND_H
 #define DTFSAL_FRONTEND_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define DTFSAL_EXPORT __attribute__((visibility("default")))
-#else
-#define DTFSAL_EXPORT
-#endif
-
-enum {
-    DTFSAL_OK = 0,
-    DTFSAL_BAD_STRUCT = 1,   /* struct_size is not that of this library */
-    DTFSAL_NULL_POINTER = 2, /* a pointer that is needed is null */
-    DTFSAL_BAD_SIZE = 3,     /* a size is not positive or too large, a pitch is shorter than a row, or taps are too many */
-    DTFSAL_BAD_FORMAT = 4,   /* a format, matrix or type is not one of those below */
-    DTFSAL_CAPACITY = 5,     /* the tables do not fit */
-    DTFSAL_CUDA_ERROR = 6    /* the launch failed */
-};
-
 /* RGB, three bytes a pixel; or YUV 4:2:0, a plane of Y, and of U and V with chroma_step bytes from value to value. */
 enum { DTFSAL_RGB24 = 0, DTFSAL_YUV420 = 1 };
 enum { DTFSAL_BT601 = 0, DTFSAL_BT709 = 1, DTFSAL_FCC = 2, DTFSAL_SMPTE240M = 3, DTFSAL_BT2020 = 4 };
-enum { DTFSAL_FLOAT32 = 0, DTFSAL_FLOAT16 = 1 };
 
 /* The greatest side of a picture, in pixels, and the most taps that an axis may have. */
 enum { DTFSAL_MAX_SIDE = 32768, DTFSAL_MAX_TAPS = 32769 };

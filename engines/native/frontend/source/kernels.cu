@@ -1,5 +1,4 @@
 #include "calls.h"
-#include "resize.cuh"
 #include "sound.cuh"
 
 #include <cuda_runtime.h>
@@ -8,12 +7,6 @@ namespace dtfsal {
 namespace {
 
 constexpr int kThreads = 128;
-
-__device__ __forceinline__ void store(float *target, int64_t place, float value) { target[place] = value; }
-
-__device__ __forceinline__ void store(__half *target, int64_t place, float value) {
-    target[place] = __float2half_rn(value);
-}
 
 // Grid: pieces of a target row, source rows. Neighbouring threads read neighbouring pixels, each pixel twice.
 template <typename Picture>
@@ -29,7 +22,7 @@ __global__ void resize_rows_kernel(const dtfsal_frame_call call) {
     const int32_t row = static_cast<int32_t>(blockIdx.y), channel = static_cast<int32_t>(blockIdx.z);
     if (column >= call.target_width) return;
     const int64_t place = (static_cast<int64_t>(channel) * call.target_height + row) * call.target_width + column;
-    store(static_cast<T *>(call.target), place, resize_rows(call, row, column, channel));
+    store<T>(call.target, place, resize_rows(call, row, column, channel));
 }
 
 // A block for each DFT frame; its threads share the bins, then the bands.
@@ -56,7 +49,7 @@ __global__ void resize_slice_kernel(const dtfsal_slice_call call) {
     const int32_t row = static_cast<int32_t>(blockIdx.y);
     if (column >= call.target_width) return;
     const int64_t place = static_cast<int64_t>(row) * call.target_width + column;
-    store(static_cast<T *>(call.target), place, resized_slice(call, row, column));
+    store<T>(call.target, place, resized_slice(call, row, column));
 }
 
 unsigned pieces(int32_t width) { return static_cast<unsigned>((width + kThreads - 1) / kThreads); }
@@ -68,11 +61,9 @@ void resize(const Picture &picture, const dtfsal_frame_call &call, cudaStream_t 
     const dim3 rows(pieces(call.target_width), static_cast<unsigned>(call.height));
     resize_columns_kernel<<<rows, kThreads, 0, stream>>>(picture, call);
     const dim3 planes(pieces(call.target_width), static_cast<unsigned>(call.target_height), 3);
-    if (call.target_type == DTFSAL_FLOAT32) {
-        resize_rows_kernel<float><<<planes, kThreads, 0, stream>>>(call);
-    } else {
-        resize_rows_kernel<__half><<<planes, kThreads, 0, stream>>>(call);
-    }
+    with_type(call.target_type, [&](auto number) {
+        resize_rows_kernel<decltype(number)><<<planes, kThreads, 0, stream>>>(call);
+    });
 }
 
 }  // namespace
@@ -82,13 +73,7 @@ extern "C" int dtfsal_prepare_frame(const dtfsal_frame_call *call, void *stream)
     using namespace dtfsal;
     if (const int status = check_frame(call); status != DTFSAL_OK) return status;
     const auto queue = static_cast<cudaStream_t>(stream);
-    if (call->format == DTFSAL_RGB24) {
-        resize(RgbPicture{call->planes[0], call->pitches[0]}, *call, queue);
-    } else {
-        resize(YuvPicture{call->planes[0], call->planes[1], call->planes[2], call->pitches[0], call->pitches[1],
-                          call->pitches[2], call->chroma_step, yuv_coefficients(call->matrix, call->full_range)},
-               *call, queue);
-    }
+    with_picture(*call, [&](const auto &picture) { resize(picture, *call, queue); });
     return launched();
 }
 
@@ -100,10 +85,8 @@ extern "C" int dtfsal_prepare_slice(const dtfsal_slice_call *call, void *stream)
     const size_t shared = (window + length) * sizeof(double) + (length / 2 + 1) * sizeof(float);
     log_mel_kernel<<<static_cast<unsigned>(call->frames), kThreads, shared, queue>>>(*call);
     const dim3 rows(pieces(call->target_width), static_cast<unsigned>(call->target_height));
-    if (call->target_type == DTFSAL_FLOAT32) {
-        resize_slice_kernel<float><<<rows, kThreads, 0, queue>>>(*call);
-    } else {
-        resize_slice_kernel<__half><<<rows, kThreads, 0, queue>>>(*call);
-    }
+    with_type(call->target_type, [&](auto number) {
+        resize_slice_kernel<decltype(number)><<<rows, kThreads, 0, queue>>>(*call);
+    });
     return launched();
 }

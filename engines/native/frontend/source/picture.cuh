@@ -4,7 +4,7 @@
 // the upper half of a 16 by 16 bit product with coefficients times 2^13, and the chroma of the pixel's own 2x2 square.
 #pragma once
 
-#include "device.cuh"
+#include "numbers.cuh"
 #include "frontend.h"
 
 namespace dtfsal {

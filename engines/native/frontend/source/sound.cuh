@@ -2,7 +2,7 @@
 // as large as what quiet bands hold.
 #pragma once
 
-#include "device.cuh"
+#include "numbers.cuh"
 #include "frontend.h"
 
 #include <cmath>

@@ -1,6 +1,5 @@
 """The CPU's operators against their definitions in float64, for each instruction set that this processor has."""
 
-import ctypes
 import math
 import subprocess
 
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from dtfsal.benchmarks.count.plain import attend_with_bias
 from dtfsal.engines.errors import EngineError
 from dtfsal.engines.native.cpu_kernels import LINEAR, POOLED_ATTENTION, WINOGRAD_CONV, register_cpu_kernels
-from dtfsal.engines.native.cpu_kernels.__main__ import main
 from dtfsal.export.graph.fused_attention import FusedAttention
 from dtfsal.training.model.encoders.mvit import MultiscaleAttention
 
@@ -210,14 +208,3 @@ def test_a_file_that_is_no_library(tmp_path):
     broken.write_bytes(b"\x7fELF but not really")
     with pytest.raises(EngineError, match="another kind of processor"):
         register_cpu_kernels(onnxruntime.SessionOptions(), broken)
-
-
-def test_the_command(tmp_path, capsys, need_programs, monkeypatch):
-    need_programs("cmake", "c++")
-    assert main(["--output", str(tmp_path), "--quiet"]) == 0
-    library = capsys.readouterr().out.strip()
-    assert ctypes.CDLL(library).RegisterCustomOps
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["--output", str(tmp_path / "other"), "--quiet"]) == 5
-    assert "install cmake and g++" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()

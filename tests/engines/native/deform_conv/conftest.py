@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from dtfsal.engines.errors import UnavailableError
-from dtfsal.engines.native.deform_conv.build import build_host_library, build_plugin_library, tensorrt_headers
+from dtfsal.engines.native.builder import tensorrt_headers
 from dtfsal.engines.native.deform_conv.interface import (
     DeformConvCall,
     DeformConvLibrary,
     DeformConvSizes,
     aligned_empty,
 )
+from dtfsal.engines.native.projects import DEFORM_CONV
 
 COMPILERS_REQUIRED = "DTFSAL_REQUIRE_COMPILERS"
 # Turing's form of the product, and that of all later GPUs.
@@ -44,7 +45,7 @@ def cases():
 @pytest.fixture(scope="session")
 def host_library(tmp_path_factory) -> DeformConvLibrary:
     need("cmake", "c++")
-    return DeformConvLibrary(build_host_library(tmp_path_factory.mktemp("host")))
+    return DeformConvLibrary(DEFORM_CONV.build_host(tmp_path_factory.mktemp("host")))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,7 @@ def headers() -> Path:
 @pytest.fixture(scope="session")
 def plugin_library(tmp_path_factory, headers) -> Path:
     need("cmake", "c++", "nvcc")
-    return build_plugin_library(tmp_path_factory.mktemp("plugins"), architectures=ARCHITECTURES)
+    return DEFORM_CONV.build(tmp_path_factory.mktemp("plugins"), architectures=ARCHITECTURES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ import subprocess
 import numpy as np
 import pytest
 
-from dtfsal.engines.native.deform_conv.build import SOURCES
 from dtfsal.engines.native.deform_conv.interface import DeformConvLibrary, DeformConvSizes
+from dtfsal.engines.native.projects import DEFORM_CONV
 
 WAITS = re.compile(r"^ *exec\.(barrier|wait_for_copies)\(\);$", re.MULTILINE)
-COUNT = len(WAITS.findall((SOURCES / "block.cuh").read_text()))
+COUNT = len(WAITS.findall((DEFORM_CONV.sources / "block.cuh").read_text()))
 # Several steps of K, several slabs of output channels, tiles of x to lay out anew, and more than one block.
 SIZES = DeformConvSizes(
     shape=(2, 72, 9, 11), out_channels=130, kernel=(2, 2), dtype="float16", position_dtype="float16", splits=2
@@ -20,7 +20,7 @@ SIZES = DeformConvSizes(
 
 def build_without(folder, which):
     """The host's library, its program without the barrier or wait number `which`; None leaves all there."""
-    shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
+    shutil.copytree(DEFORM_CONV.sources, folder, dirs_exist_ok=True)
     program = folder / "block.cuh"
     text = program.read_text()
     if which is not None:
@@ -28,7 +28,8 @@ def build_without(folder, which):
         program.write_text(text[: match.start()] + text[match.end() :])
     library = folder / "library.so"
     sources = [folder / "host.cpp", folder / "problem.cpp"]
-    subprocess.run(["c++", "-std=c++17", "-O1", "-fPIC", "-shared", "-o", library, *sources], check=True)
+    options = ["-std=c++17", "-O1", "-fPIC", "-shared", f"-I{DEFORM_CONV.sources.parents[1]}"]
+    subprocess.run(["c++", *options, "-o", library, *sources], check=True)
     return DeformConvLibrary(library)
 
 

@@ -158,7 +158,7 @@ def test_onnx_runtime_agrees(cases, host_library):
         ({"offset_groups": 5}, "offset_groups those of x"),
         ({"shape": (1, 384, 0, 4)}, "a size is not positive"),
         ({"out_channels": 0}, "a size is not positive"),
-        ({"x_layout": "nhwc", "x_pitch": 3}, "pitch is smaller"),
+        ({"x_layout": "nhwc", "x_pitch": 3}, "pitch is shorter"),
         ({"tile_n": 65}, "tile_n must be"),
         ({"tile_n": 192}, "at most 128 for FP32"),
         ({"splits": 17}, "splits 1 to 16"),

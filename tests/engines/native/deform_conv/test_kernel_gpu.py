@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dtfsal.engines.errors import EngineError
-from dtfsal.engines.native.deform_conv.build import build_plugin_library
 from dtfsal.engines.native.deform_conv.interface import DATA_TYPES, DeformConvCall, DeformConvLibrary, DeformConvSizes
+from dtfsal.engines.native.projects import DEFORM_CONV
 
 torch = pytest.importorskip("torch")
 HAS_GPU = torch.cuda.is_available()
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not HAS_GPU, reason="needs a GPU")
 def gpu_library(tmp_path_factory, headers, cases):
     cases.need("cmake", "c++", "nvcc")
     major, minor = torch.cuda.get_device_capability()
-    return DeformConvLibrary(build_plugin_library(tmp_path_factory.mktemp("gpu"), architectures=(f"{major}{minor}",)))
+    return DeformConvLibrary(DEFORM_CONV.build(tmp_path_factory.mktemp("gpu"), architectures=(f"{major}{minor}",)))
 
 
 def run_on_gpu(library, case):

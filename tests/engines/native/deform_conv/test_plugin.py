@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from dtfsal.engines.errors import EngineError, UnavailableError
-from dtfsal.engines.native.deform_conv import find_plugin_library, load_plugin_library
-from dtfsal.engines.native.deform_conv.build import SOURCES
+from dtfsal.engines.native.deform_conv import load_plugin_library
 from dtfsal.engines.native.deform_conv.interface import DeformConvCall, DeformConvLibrary, DeformConvSizes
+from dtfsal.engines.native.projects import DEFORM_CONV
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_the_library_needs_no_tensorrt_and_shows_only_its_entries(plugin_library
 def architectures(folder, headers, *options, **environment):
     """The GPUs that CMake, told so much, has nvcc compile for."""
     options = (*options, f"-DTENSORRT_INCLUDE_DIR={headers}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
-    command = ["cmake", "-S", str(SOURCES), "-B", str(folder), *options]
+    command = ["cmake", "-S", str(DEFORM_CONV.sources), "-B", str(folder), *options]
     subprocess.run(command, capture_output=True, check=True, env={**os.environ, **environment})
     (kernels,) = [
         c["command"] for c in json.loads((folder / "compile_commands.json").read_text()) if ".cu" in c["file"]
@@ -200,9 +200,9 @@ def test_a_missing_or_foreign_library_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("DTFSAL_PLUGIN_LIBRARY", raising=False)
     with pytest.raises(UnavailableError, match="the TensorRT plugin is not built"):
-        find_plugin_library()
+        DEFORM_CONV.find()
     monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(tmp_path / "gone.so"))
     with pytest.raises(UnavailableError, match="which is not a file"):
-        find_plugin_library()
+        DEFORM_CONV.find()
     monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(tmp_path / "text.so"))
-    assert find_plugin_library() == tmp_path / "text.so"
+    assert DEFORM_CONV.find() == tmp_path / "text.so"

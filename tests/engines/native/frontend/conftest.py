@@ -5,22 +5,22 @@ import types
 import numpy as np
 import pytest
 
-from dtfsal.engines.native.frontend.build import build_front_end_library, build_host_library
 from dtfsal.engines.native.frontend.library import TYPES, FrameCall, FrontEndLibrary, SliceCall
+from dtfsal.engines.native.projects import FRONT_END
 from dtfsal.engines.raw_inputs import MATRICES, YuvPicture, planes_of
 
 
 @pytest.fixture(scope="session")
 def host_library(tmp_path_factory, need_programs):
     need_programs("cmake", "c++")
-    return FrontEndLibrary(build_host_library(tmp_path_factory.mktemp("front_end_host")))
+    return FrontEndLibrary(FRONT_END.build_host(tmp_path_factory.mktemp("front_end_host")))
 
 
 @pytest.fixture(scope="session")
 def cuda_library(tmp_path_factory, need_programs):
     """The path of the GPU's library; it loads without a GPU."""
     need_programs("cmake", "c++", "nvcc")
-    return build_front_end_library(tmp_path_factory.mktemp("front_end"), architectures=("75", "90"))
+    return FRONT_END.build(tmp_path_factory.mktemp("front_end"), architectures=("75", "90"))
 
 
 IDENTITY = np.arange(256, dtype=np.float32)[None].repeat(3, axis=0)

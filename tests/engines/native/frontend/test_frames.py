@@ -128,12 +128,12 @@ def test_odd_sizes_have_half_a_colour_more(host_library, calls):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("width", 0, "a size is not possible"),
-        ("target_height", -1, "a size is not possible"),
-        ("column_taps", 0, "a size is not possible"),
-        ("width", 40000, "a size is not possible"),
-        ("format", 7, "a format, matrix or type"),
-        ("target_type", 2, "a format, matrix or type"),
+        ("width", 0, "a size is not positive, too large or not possible"),
+        ("target_height", -1, "a size is not positive, too large or not possible"),
+        ("column_taps", 0, "a size is not positive, too large or not possible"),
+        ("width", 40000, "a size is not positive, too large or not possible"),
+        ("format", 7, "a type, layout, format or matrix is unknown"),
+        ("target_type", 2, "a type, layout, format or matrix is unknown"),
         ("target", None, "a pointer that is needed is null"),
         ("levels", None, "a pointer that is needed is null"),
     ],
@@ -155,7 +155,7 @@ def test_short_pitches_wrong_chroma_and_missing_planes_are_told(host_library, ca
     for field, value in (("chroma_step", 3), ("matrix", 5)):
         call, _result, _alive = calls.frame_call(host_library, picture, 2, 3)
         setattr(call, field, value)
-        with pytest.raises(UsageError, match="a format, matrix or type"):
+        with pytest.raises(UsageError, match="a type, layout, format or matrix is unknown"):
             host_library.prepare_frame(call, 0)
     call, _result, _alive = calls.frame_call(host_library, picture, 2, 3)
     call.planes[1] = None
@@ -165,7 +165,7 @@ def test_short_pitches_wrong_chroma_and_missing_planes_are_told(host_library, ca
 
 def test_axes_that_cannot_be_are_told(host_library):
     for source, target in ((0, 4), (4, 0), (40000, 4)):
-        with pytest.raises(UsageError, match="a size is not possible"):
+        with pytest.raises(UsageError, match="a size is not positive, too large or not possible"):
             host_library.resize_axis(source, target)
 
 

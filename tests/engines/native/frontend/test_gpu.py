@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from dtfsal.engines import AudioSpec
 from dtfsal.engines.gpu.device import CudaCoreDevice
 from dtfsal.engines.gpu.driver import find_gpu_driver
-from dtfsal.engines.native.frontend.build import build_front_end_library
 from dtfsal.engines.native.frontend.library import FrontEndLibrary
 from dtfsal.engines.native.frontend.prepare import FrontEnd
+from dtfsal.engines.native.projects import FRONT_END
 from dtfsal.engines.raw_inputs import MATRICES, YuvPicture
 from dtfsal.runtime.frontend.log_mel import slice_tables
 
@@ -31,7 +31,7 @@ LEVELS = np.random.default_rng(0).standard_normal((3, 256)).astype(np.float32)
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     capability = DRIVER.gpus[0][1].replace(".", "")
-    library = FrontEndLibrary(build_front_end_library(tmp_path_factory.mktemp("gpu"), architectures=(capability,)))
+    library = FrontEndLibrary(FRONT_END.build(tmp_path_factory.mktemp("gpu"), architectures=(capability,)))
     device = CudaCoreDevice(0)
     upload, compute = device.stream(), device.stream()
     made = FrontEnd(device, library, upload, compute)
