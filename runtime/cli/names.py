@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 # In the order of the help: what a user needs first comes first. Any other command stands under `OTHER`.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "use": ("predict", "live", "info"),
-    "build": ("build", "refit", "parity", "doctor"),
+    "build": ("build", "refit", "parity", "native", "doctor"),
     "train": ("prepare", "check", "synth", "train", "train-lite", "evaluate", "reproduce"),
     "measure": ("benchmark", "recommend"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtfsal.engines.errors import UnavailableError, UsageError
-from dtfsal.runtime.cli import _common
+from dtfsal.runtime.cli import common
 
 if TYPE_CHECKING:
     from dtfsal.engines.native.builder import NativeProject
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     building.add_argument("-q", "--quiet", action="store_true", help="print the libraries' paths and nothing else")
     building.add_argument("-v", "--verbose", action="store_true", help="show the compilers' output on stderr")
-    _common.add_json_option(parser)
+    common.add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ def _chosen(names: Sequence[str]) -> list[NativeProject]:
     known = {project.name: project for project in (C_LIBRARY, *PROJECTS)}
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no native library {name!r}; there is {_common.join_or(list(known))}")
+            raise UsageError(f"there is no native library {name!r}; there is {common.join_or(list(known))}")
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
@@ -102,7 +102,7 @@ def _list(projects: Sequence[NativeProject], *, as_json: bool) -> None:
             }
             for project in projects
         ]
-        _common.print_json({"libraries": found})
+        common.print_json({"libraries": found})
         return
     for project in projects:
         rows: list[tuple[str, object]] = [
@@ -110,7 +110,7 @@ def _list(projects: Sequence[NativeProject], *, as_json: bool) -> None:
             ("built" if project.place.is_file() else "not built", project.place),
             ("needs", ", ".join(project.needs)),
         ]
-        _common.print_table([*rows, ("absent", absent[project.name])] if absent[project.name] else rows)
+        common.print_table([*rows, ("absent", absent[project.name])] if absent[project.name] else rows)
 
 
 def _absent(project: NativeProject) -> str:
@@ -160,7 +160,7 @@ def _build(args: argparse.Namespace, projects: Sequence[NativeProject]) -> None:
         if not args.json:
             _say(results[-1], quiet=args.quiet)
     if args.json:
-        _common.print_json({"libraries": results})
+        common.print_json({"libraries": results})
     if all(result["skipped"] for result in results):
         raise UnavailableError("this machine can build no native library: `dtfsal native` says what each needs")
 

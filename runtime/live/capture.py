@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.errors import DtfsalError
+from dtfsal.runtime.media import spool
 from dtfsal.runtime.media.clock import FrameTimes
-from dtfsal.runtime.media.container import MediaFile, counts_slots, frame_interval
+from dtfsal.runtime.media.container import MediaFile, check_readable, counts_slots, frame_interval, opened
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.picture import Orientation, to_rgb
 from dtfsal.runtime.predict.stream import StreamPredictor
@@ -102,7 +103,12 @@ class LiveSource:
         camera = source.isdigit() or source.startswith("/dev/video")
         if not camera and ("://" not in source or Path(source).exists()):
             self._paced = True
-            return MediaFile(source, **streams)
+            path = Path(source)
+            check_readable(path)
+            if not spool.is_pipe(path):
+                return MediaFile(path, **streams)
+            with spool.connected(path):  # a pipe may have no end, and live reads it once
+                return MediaFile(path, container=opened(path), **streams)
         device = f"/dev/video{source}" if source.isdigit() and sys.platform == "linux" else source
         options = {"rtsp_transport": "tcp"} if source.startswith("rtsp") else {}
         try:

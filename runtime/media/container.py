@@ -85,7 +85,7 @@ class MediaFile:
             if spool.is_pipe(self.path):
                 self._spool = spool.acquire(self.path)
         try:
-            self.container = container or _opened(self.path, self._spool.path if self._spool else self.path)
+            self.container = container or opened(self.path, None if self._spool is None else self._spool.path)
             try:
                 self.video = choose_video(self.container, self.path, video_stream)
                 self.audio = choose_audio(self.container, self.path, audio_stream)
@@ -276,13 +276,22 @@ def stream_infos(container: Any, video: Any, audio: Any) -> tuple[StreamInfo, ..
     )
 
 
-def _opened(path: Path, readable: Path) -> Any:
+def opened(path: Path, readable: Path | None = None) -> Any:
+    """PyAV's container of a file, FFmpeg's errors as ours.
+
+    Args:
+        path: as it was named.
+        readable: where it can be read; None for there.
+
+    Raises:
+        MediaError: it may not be read, or is not a media file.
+    """
     try:
-        return av.open(ffmpeg_name(readable))
+        return av.open(ffmpeg_name(readable or path))
     except PermissionError as error:
         raise MediaError(f"{path} may not be read: check its permissions") from error
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        refuse_if_short(error)
+        refuse_if_short(error, starting_threads=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"{path} is not a video, or its header is cut short ({reason})") from error
 

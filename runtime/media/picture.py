@@ -178,7 +178,7 @@ def to_rgb(picture: Any, path: object) -> Rgb:
             picture.colorspace = BT2020  # the nearest that FFmpeg reads: most such sources have its primaries
         return np.asarray(picture.to_ndarray(format="rgb24"))
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
-        refuse_if_short(error)
+        refuse_if_short(error, starting_threads=True)
         raise MediaError(
             f"{path}: pixels of the kind {picture.format.name} cannot be converted to RGB ({error}); convert the video "
             "first, e.g. with `ffmpeg -i VIDEO -pix_fmt yuv420p OTHER.mp4`"

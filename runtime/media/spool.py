@@ -8,6 +8,7 @@ import stat
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -84,14 +85,37 @@ def release(path: Path) -> None:
                 spool.path.unlink(missing_ok=True)
 
 
-def _drain(source: Path, file: BinaryIO) -> int:
-    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+@contextlib.contextmanager
+def connected(path: Path) -> Iterator[None]:
+    """Wait until something can be read from a pipe, and take nothing: to open it in the block without hanging.
+
+    Raises:
+        MediaError: nothing comes.
+    """
+    with _open(path) as descriptor:
+        if not select.select([descriptor], [], [], OPEN_SECONDS)[0]:
+            raise MediaError(_nothing_came(path))
+        yield
+
+
+def _nothing_came(path: Path) -> str:
+    return f"nothing came through {path} within {OPEN_SECONDS:.0f} s; is a program writing to it?"
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if os.isatty(descriptor):
-            raise MediaError(f"{source} is a terminal; send a video through a pipe, or name a file")
-        return _copy(source, descriptor, file)
+            raise MediaError(f"{path} is a terminal; send a video through a pipe, or name a file")
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _drain(source: Path, file: BinaryIO) -> int:
+    with _open(source) as descriptor:
+        return _copy(source, descriptor, file)
 
 
 def _copy(source: Path, descriptor: int, file: BinaryIO) -> int:
@@ -126,6 +150,6 @@ def _copy(source: Path, descriptor: int, file: BinaryIO) -> int:
         elif connected:
             return size
         elif time.monotonic() - since > OPEN_SECONDS:
-            raise MediaError(f"nothing came through {source} within {OPEN_SECONDS:.0f} s; is a program writing to it?")
+            raise MediaError(_nothing_came(source))
         else:
             time.sleep(0.02)

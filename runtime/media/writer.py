@@ -131,11 +131,11 @@ class VideoWriter:
         padding = ((0, self._height % 2), (0, self._width % 2), (0, 0))
         if self._height % 2 or self._width % 2:
             rgb = np.pad(rgb, padding, mode="edge")
-        frame = self._converted(rgb)
-        frame.time_base = TIME_BASE
-        frame.pts = max(round(time_seconds / TIME_BASE), self._last_pts + 1)
-        self._last_pts = frame.pts
         with self._errors():
+            frame = self._converted(rgb)
+            frame.time_base = TIME_BASE
+            frame.pts = max(round(time_seconds / TIME_BASE), self._last_pts + 1)
+            self._last_pts = frame.pts
             for packet in self._video.encode(frame):
                 self._container.mux(packet)
             self._sound.copy_until(time_seconds)
@@ -221,5 +221,7 @@ class VideoWriter:
             yield
         except OSError as error:
             raise output_error(self._path, error) from error
-        except av.error.FFmpegError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror or error}") from error
+        except (av.error.FFmpegError, MemoryError) as error:
+            lack = shortage(error, starting_threads=True)
+            reason = getattr(error, "strerror", None) or str(error)
+            raise lack or OutputError(f"cannot write {self._path}: {reason}") from error

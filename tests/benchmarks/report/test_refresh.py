@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dtfsal.benchmarks.editions import FILES as EDITION_FILES
-from dtfsal.benchmarks.report.refresh import ENGINES, STEPS, STILLS, VIDEO, Places, chosen, refresh, shorten
+from dtfsal.benchmarks.report.refresh import ENGINES, STEPS, STILLS, VIDEO, Places, chosen, refresh
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.cli import main
 

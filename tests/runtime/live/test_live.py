@@ -206,6 +206,38 @@ def test_a_clock_that_restarts_refuses_no_frame(clip, tmp_path):
     assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(20) / 25)
 
 
+def test_a_pipe_is_read_as_it_comes(clip, tmp_path):
+    """Its writer has not finished when the first frames are taken."""
+    content = clip("clip.ts", count=50, options={"g": "5"}, size=(240, 320)).read_bytes()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    seen = threading.Event()
+
+    def write():
+        with fifo.open("wb") as pipe:
+            pipe.write(content)
+            pipe.flush()
+            seen.wait(60)
+            pipe.write(content)
+
+    threading.Thread(target=write, daemon=True).start()
+    source, stream = LiveSource(str(fifo), lambda *_: seen.set()), Taken()
+    source.start(stream)
+    assert stream.done.wait(60)
+    source.stop()
+    assert seen.is_set()
+    assert source.error is None
+    assert len(stream.frames) == 100
+
+
+def test_a_pipe_without_a_writer_is_said(capsys, toy_visual_engine, tmp_path, monkeypatch):
+    monkeypatch.setattr("dtfsal.runtime.media.spool.OPEN_SECONDS", 0.2)
+    os.mkfifo(tmp_path / "fifo")
+    code, printed = run(capsys, tmp_path / "fifo", "-e", toy_visual_engine, "--no-page")
+    assert code == 3
+    assert "nothing came through" in printed.err
+
+
 def test_b_frames_in_avi(clip):
     stream, _ = taken_from(clip("clip.avi", count=20, options={"bf": "3"}))
     assert [seconds for _, seconds in stream.frames] == pytest.approx(np.arange(20) / 25)

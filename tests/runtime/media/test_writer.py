@@ -10,6 +10,7 @@ from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.runtime.media.video import VideoReader, probe
 from dtfsal.runtime.media.writer import VideoWriter, atomic_output
+from dtfsal.runtime.sinks.pictures import atomic_folder
 
 
 def copy(source, path):
@@ -162,3 +163,17 @@ def test_a_suffix_that_is_no_video(tmp_path):
 def test_frames_of_another_size(tmp_path):
     with pytest.raises(UsageError, match="8x8x3"), VideoWriter(tmp_path / "out.mp4", width=8, height=8) as writer:
         writer.write(np.zeros((8, 9, 3), np.uint8), 0.0)
+
+
+@pytest.mark.parametrize("name", ["n" * 244 + ".mp4", "ü" * 125 + ".mp4", "2024-08-20T13:28:35Z.mp4", "file:x.mp4"])
+def test_all_legal_names_can_be_written(tmp_path, name):
+    with VideoWriter(tmp_path / name, width=8, height=8) as writer:
+        writer.write(np.zeros((8, 8, 3), np.uint8), 0.0)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert probe(tmp_path / name).width == 8
+
+
+def test_a_folder_may_have_a_long_name(tmp_path):
+    with atomic_folder(tmp_path / ("n" * 255)) as folder:
+        (folder / "000000.png").touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["n" * 255]
