@@ -1,7 +1,7 @@
 """FP32 to FP16 or BF16 graphs: strong typing, with FP32 islands where measurement or arithmetic asks for them.
 
-Everything has the reduced type but three islands (figures: `docs/explanation/precision.md`). Modules of the model declare
-the first and the last; see `dtfsal.training.model.precision`.
+Everything has the reduced type but three islands (figures: `docs/explanation/precision.md`). Modules of the model
+declare the first and the last; see `dtfsal.training.model.precision`.
 
 - The tail, which follows modules that declare `float32_after`: the decoders' last convolutions. In FP16 the map has
   steps of 2^-11 near 1, in BF16 of 2^-8, so that the peak is a tie of many pixels. It is 0.02 % of the work.

@@ -16,7 +16,7 @@ from dtfsal.runtime.cli.names import current_words
 # What a user is told, in this order.
 GROUPS = {
     "use": ["predict", "live", "info"],
-    "build": ["build", "refit", "parity", "doctor"],
+    "build": ["build", "refit", "parity", "native", "doctor"],
     "train": ["prepare", "check", "synth", "train", "train-lite", "evaluate", "reproduce"],
     "measure": ["benchmark", "recommend"],
 }
