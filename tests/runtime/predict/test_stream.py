@@ -104,6 +104,17 @@ def test_the_shipped_presets_stream_has_the_files_maps(lite_engine):
         assert_same(found, from_file(engine, video, sound))
 
 
+def test_a_clock_that_counts_from_1970(engine):
+    """At 1.8e9 s a double is 2.4e-7 s coarse, so taps and slices stay where they are."""
+    video, sound = make_video(20), make_sound(0.8)
+    found, counts = streamed(engine, video, sound, start=1.8e9)
+    wanted = from_file(engine, video, sound)
+    assert counts.late_sound_seconds == counts.filled_sound_seconds == 0
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.time_seconds == pytest.approx(theirs.time_seconds + 1.8e9, abs=1e-6)
+        np.testing.assert_array_equal(ours.saliency_map, theirs.saliency_map)
+
+
 def test_times_are_those_of_the_streams_clock(engine):
     video, sound = make_video(10), make_sound(0.4)
     found, _ = streamed(engine, video, sound, start=1234.5)
@@ -406,7 +417,7 @@ def test_pushes_that_cannot_be(engine):
         for rgb in (frame.astype(np.float32), frame[:, :, 0], "frame", np.empty((0, 4, 3), np.uint8)):
             with pytest.raises(UsageError, match="frame must be"):
                 stream.push_frame(rgb, 0.0)
-        for time in (math.nan, math.inf, -2e9):
+        for time in (math.nan, math.inf, -2e10):
             with pytest.raises(UsageError, match="finite"):
                 stream.push_frame(frame, time)
             with pytest.raises(UsageError, match="finite"):
