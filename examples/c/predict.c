@@ -1,8 +1,8 @@
 /* Raw video on stdin, a line for each frame on stdout: where people would look.
  *
- *     ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | predict lite.engine 1280 720 25
- *     ... | predict lite.engine 1280 720 25 sound.raw 48000          sound.raw: 16-bit mono samples
- *     ... | predict lite.engine 1280 720 25 - 0 maps.raw             maps.raw: float maps of the model's size
+ *     ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | predict lite 1280 720 25
+ *     ... | predict lite 1280 720 25 sound.raw 48000          sound.raw: 16-bit mono samples
+ *     ... | predict lite 1280 720 25 - 0 maps.raw             maps.raw: float maps of the model's size
  */
 #include <dtfsal.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // A camera, or a file at its own pace, with the map over it: OpenCV draws, one thread looks and one predicts.
 //
-//     opencv_camera lite.engine              the first camera, in a window; Escape ends it
-//     opencv_camera lite.engine clip.mp4 overlay.avi        a file into a file, as fast as it goes
+//     opencv_camera lite              the first camera, in a window; Escape ends it
+//     opencv_camera lite clip.mp4 overlay.avi        a file into a file, as fast as it goes
 #include <dtfsal.h>
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // A filter for video pipes: YUV4MPEG2 in, the same video with red where people would look out.
 //
-//     ffmpeg -i clip.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | overlay lite.engine | ffplay -
+//     ffmpeg -i clip.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | overlay lite | ffplay -
 //
 // It keeps a frame until its map is there, less than a second, and takes all the time it needs: no frame is dropped.
 #include <dtfsal.h>

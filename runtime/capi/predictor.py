@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE, engine_folder
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.capi.library import (
     F32,
@@ -78,7 +79,7 @@ class NativePredictor:
     One thread at a time may push frames, one may push sound and one may poll; they may be three different ones.
 
     Args:
-        engine: an engine bundle's folder.
+        engine: the name of an engine that the package carries, or an engine bundle's folder.
         frame_rate_hz: the source's typical frames per second; None for the rate that the model was made for.
         sound: whether sound will be pushed; a map then waits for the sound of its window.
         delay_seconds: see `StreamPredictor`.
@@ -104,7 +105,7 @@ class NativePredictor:
 
     def __init__(
         self,
-        engine: str | os.PathLike[str],
+        engine: str | os.PathLike[str] = DEFAULT_ENGINE,
         *,
         frame_rate_hz: float | None = None,
         sound: bool = True,
@@ -144,7 +145,7 @@ class NativePredictor:
             options.log = self._log
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)
         status = self.library.open(
-            os.fsencode(engine), ctypes.byref(options), ctypes.byref(self._handle), message, len(message)
+            os.fsencode(engine_folder(engine)), ctypes.byref(options), ctypes.byref(self._handle), message, len(message)
         )
         self.library.check(status, message.value.decode(errors="replace"))
         self._read_description()

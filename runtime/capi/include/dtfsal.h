@@ -2,7 +2,7 @@
  *
  *     dtfsal_predictor *predictor;
  *     char message[512];
- *     if (dtfsal_open("lite.engine", NULL, &predictor, message, sizeof message) != DTFSAL_OK) { puts(message); return 1; }
+ *     if (dtfsal_open(NULL, NULL, &predictor, message, sizeof message) != DTFSAL_OK) { puts(message); return 1; }
  *
  *     dtfsal_frame frame = DTFSAL_FRAME_INIT;               // for each frame: an 8-bit picture of any size
  *     frame.format = DTFSAL_RGB24, frame.width = 1280, frame.height = 720;
@@ -197,10 +197,11 @@ DTFSAL_API uint32_t dtfsal_version(void);
 /* A status in a few words; never NULL. Any thread. */
 DTFSAL_API const char *dtfsal_status_text(dtfsal_status status);
 
-/* Open an engine's folder for one stream.
+/* Open an engine for one stream: its folder, or the name of one that is installed with the library, where NULL is "lite".
+ * Engines are looked for in the folder DTFSAL_ENGINES of the environment and in share/dtfsal/engines beside the library.
  * `options` may be NULL for DTFSAL_OPTIONS_INIT. `*predictor` is the caller's, to be closed; NULL on failure, of which
  * `message` (may be NULL) then tells in one sentence, cut to `message_size` bytes with the final 0. Any thread. */
-DTFSAL_API DTFSAL_MUST_USE dtfsal_status dtfsal_open(const char *engine_folder, const dtfsal_options *options,
+DTFSAL_API DTFSAL_MUST_USE dtfsal_status dtfsal_open(const char *engine, const dtfsal_options *options,
     dtfsal_predictor **predictor, char *message, size_t message_size);
 
 /* Another predictor with the same engine and options, for another stream, which may run in another thread at the same time.

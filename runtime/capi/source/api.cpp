@@ -244,18 +244,17 @@ const char *dtfsal_status_text(dtfsal_status status) {
     return "an unknown status";
 }
 
-dtfsal_status dtfsal_open(const char *engine_folder, const dtfsal_options *given, dtfsal_predictor **predictor, char *message,
+dtfsal_status dtfsal_open(const char *engine, const dtfsal_options *given, dtfsal_predictor **predictor, char *message,
     size_t message_size) {
     if (predictor != nullptr) *predictor = nullptr;
     return guarded(
         [&] {
-            if (engine_folder == nullptr) bad("engine_folder must not be NULL");
             if (predictor == nullptr) bad("predictor must not be NULL");
             const dtfsal_options defaults = DTFSAL_OPTIONS_INIT;
             const dtfsal_options options = given == nullptr ? defaults : known(given, defaults, "options");
             const StreamOptions stream = stream_options(options);
             auto model = std::make_shared<Model>();
-            model->bundle = read_bundle(engine_folder, options.skip_hashes == 0);
+            model->bundle = read_bundle(dtfsal::engine_folder(engine), options.skip_hashes == 0);
             check_graphs(model->bundle);
             model->backend = open_backend(model->bundle, options);
             auto handle = std::make_unique<dtfsal_predictor>(model, stream);

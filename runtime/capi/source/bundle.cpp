@@ -1,10 +1,14 @@
 #include "bundle.h"
 
+#include <dlfcn.h>
+
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <system_error>
+#include <vector>
 
 #include "failure.h"
 #include "sha256.h"
@@ -76,6 +80,26 @@ Bundle read(const fs::path &folder, bool verify_hashes) {
 }
 
 }  // namespace
+
+std::string engine_folder(const char *engine) {
+    const std::string name = engine == nullptr ? "lite" : engine;
+    std::error_code none;
+    if (engine != nullptr && fs::exists(name, none)) return name;
+    std::vector<fs::path> places;
+    if (const char *named = std::getenv("DTFSAL_ENGINES"); named != nullptr && *named != '\0') places.emplace_back(named);
+    Dl_info library;
+    if (dladdr(reinterpret_cast<const void *>(&read_bundle), &library) != 0 && library.dli_fname != nullptr) {
+        const fs::path folder = fs::path(library.dli_fname).parent_path();
+        places.push_back(folder / DTFSAL_ENGINES_FROM_LIBRARY);
+    }
+    const bool is_name = !name.empty() && name.find('/') == std::string::npos && name.front() != '.';
+    for (const fs::path &place : places)
+        if (is_name && fs::is_directory(place / name, none)) return (place / name).string();
+    if (engine == nullptr)
+        fail(Kind::bad_engine, "no engine is installed with this library: give an engine's folder, or name the folder that "
+                               "holds engines by DTFSAL_ENGINES");
+    return name;
+}
 
 Bundle read_bundle(const std::string &folder, bool verify_hashes) {
     try {

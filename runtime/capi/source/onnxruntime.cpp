@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <sstream>
+#include <system_error>
 
 #include "backend.h"
 #include "failure.h"
@@ -26,11 +28,35 @@ void switch_telemetry_off() {
 #endif
 }
 
+// The libraries in a folder, such as libonnxruntime.so.1.32.0 alone in that of ONNX Runtime's Python package.
+void add_libraries_in(const fs::path &folder, std::vector<std::string> &names) {
+    std::error_code none;
+    std::vector<std::string> found;
+    for (const auto &entry : fs::directory_iterator(folder, none))
+        if (entry.path().filename().string().rfind("libonnxruntime.so", 0) == 0) found.push_back(entry.path().string());
+    std::sort(found.begin(), found.end());
+    names.insert(names.end(), found.begin(), found.end());
+}
+
+// What is said, a file or a folder; else the loader's own search, and then any version in the loader's folders.
 std::vector<std::string> library_names(const std::string &given) {
     switch_telemetry_off();
-    if (!given.empty()) return {given};
-    if (const char *named = std::getenv("DTFSAL_ONNXRUNTIME_LIBRARY"); named != nullptr && *named != '\0') return {named};
-    return {"libonnxruntime.so.1", "libonnxruntime.so"};
+    const char *variable = std::getenv("DTFSAL_ONNXRUNTIME_LIBRARY");
+    const std::string named = !given.empty() ? given : variable == nullptr ? "" : variable;
+    std::vector<std::string> names;
+    if (!named.empty()) {
+        std::error_code none;
+        if (fs::is_directory(named, none)) add_libraries_in(named, names);
+        if (names.empty()) names.push_back(named);
+        return names;
+    }
+    names = {"libonnxruntime.so.1", "libonnxruntime.so"};
+    if (const char *folders = std::getenv("LD_LIBRARY_PATH"); folders != nullptr) {
+        std::istringstream list(folders);
+        for (std::string folder; std::getline(list, folder, ':');)
+            if (!folder.empty()) add_libraries_in(folder, names);
+    }
+    return names;
 }
 
 size_t bytes_of(const Tensor &tensor) {

@@ -203,9 +203,9 @@ def test_null_for_everything(library, predictor):
 
 def test_open_with_null(library, engine):
     handle, message = ctypes.c_void_p(1), ctypes.create_string_buffer(200)
-    assert library.open(None, None, ctypes.byref(handle), message, len(message)) == BAD_ARGUMENT
+    assert library.open(None, None, ctypes.byref(handle), message, len(message)) == BAD_ENGINE
     assert not handle
-    assert b"engine_folder" in message.value
+    assert b"no engine is installed with this library: give an engine's folder" in message.value
     assert library.open(str(engine).encode(), None, None, message, len(message)) == BAD_ARGUMENT
     assert library.open(b"/nowhere", None, ctypes.byref(handle), None, 0) == BAD_ENGINE
 

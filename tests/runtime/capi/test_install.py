@@ -85,6 +85,22 @@ def test_the_guides_project_by_pkg_config(guide, engine, environment, need_progr
     looked(run([guide / "player", engine], env=environment))
 
 
+def test_engines_are_installed_with_the_library(guide, environment):
+    """By name, and from the folder of ONNX Runtime's Python package, which holds one file with a full version."""
+    run(["sh", "-e", "build.sh"], cwd=guide, env=environment)
+    folder = str(Path(environment.pop("DTFSAL_ONNXRUNTIME_LIBRARY")).parent)
+    named = environment | {"DTFSAL_ONNXRUNTIME_LIBRARY": folder}
+    searched = environment | {"LD_LIBRARY_PATH": f"{environment['LD_LIBRARY_PATH']}:{folder}"}
+    outputs = [run([guide / "player", "lite"], env=where) for where in (named, searched)]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0].splitlines()) == 60
+
+
+def test_engines_of_a_named_folder(guide, engine, environment):
+    run(["sh", "-e", "build.sh"], cwd=guide, env=environment)
+    looked(run([guide / "player", engine.name], env=environment | {"DTFSAL_ENGINES": str(engine.parent)}))
+
+
 def test_the_guide_fits_on_a_page():
     assert len((ROOT / "docs" / "how-to" / "embedding.md").read_text().splitlines()) <= 100
 
@@ -299,9 +315,12 @@ def test_sources_are_in_the_wheel():
     capi, native = C_LIBRARY.sources, ROOT / "engines" / "native"
     needed = {capi / "CMakeLists.txt", capi / "exports.map", *capi.glob("source/*"), *capi.glob("cmake/*")}
     assert needed <= shipped("dtfsal.runtime.capi", capi)
-    # One path leads outside; the wheel carries that folder at the same place, with what the projects share.
+    # These paths lead outside; the wheel carries them at the same places, with what the projects share.
     outside = re.findall(r"(\.\./[\w/.]+)", (capi / "CMakeLists.txt").read_text())
-    assert outside == ["../../engines/native/project.cmake"]
+    assert set(outside) == {"../../engines/native/project.cmake", "../shipped"}
+    assert {path for path in (ROOT / "engines" / "shipped").rglob("*") if path.is_file()} <= shipped(
+        "dtfsal.engines", ROOT / "engines"
+    )
     assert {path for path in native.iterdir() if path.is_file() and path.suffix != ".py"} <= shipped(
         "dtfsal.engines.native", native
     )
