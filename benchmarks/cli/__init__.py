@@ -7,7 +7,7 @@ import argparse
 import importlib
 from types import ModuleType
 
-from dtfsal.benchmarks.cli._common import check_counts
+from dtfsal.benchmarks.cli import common
 
 HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
 # In the order of the help; importing a kind's module must be quick.
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    check_counts(args)
+    common.check_counts(args)
     return int(_module(args.kind).run(args))
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import print_report
+from dtfsal.benchmarks.cli import common
 
 HELP = "what became faster or slower between two results, with a significance test"
 
@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     rows = compare(before, after, minimum=args.minimum / 100)
     if not rows:
         raise UsageError(f"{args.before} and {args.after} have no form in common: give two results of one benchmark")
-    print_report({"kind": "compare", "rows": rows}, markdown(rows), as_json=args.json)
+    common.print_report({"kind": "compare", "rows": rows}, markdown(rows), as_json=args.json)
     return int(args.fail_if_slower and any(row["verdict"] == "slower" for row in rows))

@@ -6,13 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dtfsal.benchmarks.cli._common import (
-    add_device_argument,
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 if TYPE_CHECKING:
     from dtfsal.training.synthetic import Sources
@@ -60,9 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=8, metavar="N", help="clips of each kind (default: 8)")
     parser.add_argument("--fps", type=float, default=25.0, metavar="N", help="frames per second (default: 25)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips (default: 0)")
-    add_device_argument(parser)
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_device_argument(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     kinds, forms = _chosen("event", args.event, KINDS), _chosen("form", args.form, FORMS)
     check(args.engine, items=args.items, frame_rate_hz=args.fps, seed=args.seed)
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: measure(
             args.engine,
@@ -83,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             device=args.device,
             threads=args.threads,
-            command=command_line(args),
+            command=common.command_line(args),
             progress=bar.step,
         ),
         markdown,

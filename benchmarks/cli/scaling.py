@@ -2,12 +2,7 @@
 
 import argparse
 
-from dtfsal.benchmarks.cli._common import (
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 HELP = "how a form's latency grows with clip length, frame size, batch or threads, and the law that fits it"
 
@@ -22,8 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", metavar="A,B,...", help="its values, e.g. 8,16,32 (default: some around the preset)")
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="timed runs at each point (default: 10)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.timing.scaling import draw, markdown, scaling
 
     (form,) = choose_forms([args.form])
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: scaling(
             args.preset,
@@ -42,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             batch_size=args.batch_size,
             threads=args.threads,
-            command=command_line(args),
+            command=common.command_line(args),
             progress=lambda steps, total: bar.step(count=steps, total=total),
         ),
         markdown,

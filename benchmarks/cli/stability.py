@@ -3,31 +3,26 @@
 import argparse
 from pathlib import Path
 
-from dtfsal.benchmarks.cli._common import (
-    add_device_argument,
-    add_engine_argument,
-    add_result_arguments,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 HELP = "whether maps follow a video smoothly or flicker"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
-    add_engine_argument(parser)
+    common.add_engine_argument(parser)
     parser.add_argument(
         "--video", type=Path, action="append", required=True, metavar="FILE", help="a video; repeatable"
     )
-    add_device_argument(parser)
-    add_result_arguments(parser)
+    common.add_device_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     from dtfsal.benchmarks.accuracy.stability import markdown, measure
 
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: measure(args.engine, args.video, device=args.device, progress=bar.step),
         markdown,

@@ -2,13 +2,7 @@
 
 import argparse
 
-from dtfsal.benchmarks.cli._common import (
-    add_native_arguments,
-    add_result_arguments,
-    add_threads_argument,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 
 HELP = "what live prediction costs beside the engine, in Python and in C"
 
@@ -17,9 +11,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="frames in each run (default: 100)")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each form (default: 3)")
-    add_native_arguments(parser)
-    add_threads_argument(parser)
-    add_result_arguments(parser)
+    common.add_native_arguments(parser)
+    common.add_threads_argument(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.timing.stream import markdown, stream
     from dtfsal.runtime.capi.library import NativeLibrary
 
-    return measure_and_report(
+    return common.measure_and_report(
         args,
         lambda bar: stream(
             args.engine,
@@ -36,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
             runs=args.runs,
             threads=args.threads,
             library=NativeLibrary(args.library),
-            command=command_line(args),
+            command=common.command_line(args),
             progress=bar.step,
         ),
         markdown,

@@ -3,12 +3,7 @@
 import argparse
 from typing import Any
 
-from dtfsal.benchmarks.cli._common import (
-    add_native_arguments,
-    add_result_arguments,
-    command_line,
-    measure_and_report,
-)
+from dtfsal.benchmarks.cli import common
 from dtfsal.runtime.cli.progress import Progress
 
 HELP = "whether a stream's memory grows, in Python and in C"
@@ -17,8 +12,8 @@ HELP = "whether a stream's memory grows, in Python and in C"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="frames to push (default: 100000)")
-    add_native_arguments(parser)
-    add_result_arguments(parser)
+    common.add_native_arguments(parser)
+    common.add_result_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
             args.video,
             frames=args.frames,
             library=None if args.library is None else str(args.library),
-            command=command_line(args),
+            command=common.command_line(args),
             progress=bar.step,
         )
         if args.output is not None:
@@ -40,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
                 draw(report).save(file, format="png")
         return report
 
-    return measure_and_report(args, measure, markdown, steps=len(FORMS), unit="form")
+    return common.measure_and_report(args, measure, markdown, steps=len(FORMS), unit="form")
