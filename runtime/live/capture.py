@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dtfsal.engines.errors import DtfsalError
 from dtfsal.runtime.media import spool
 from dtfsal.runtime.media.clock import FrameTimes
-from dtfsal.runtime.media.container import MediaFile, check_readable, counts_slots, frame_interval, opened
+from dtfsal.runtime.media.container import MediaFile, check_readable, counts_slots, frame_interval, opened, why_no_frame
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.picture import Orientation, to_rgb
 from dtfsal.runtime.predict.stream import StreamPredictor
@@ -149,6 +149,7 @@ class LiveSource:
         planar: Any = None
         heard: Heard = deque(maxlen=_EARLY_PIECES)
         started = time.monotonic()
+        damaged = 0
         streams = [self._video] if self._audio is None else [self._video, self._audio]
         for packet in self._media.packets(*streams, raising=True):
             if self._stop.is_set():
@@ -156,7 +157,8 @@ class LiveSource:
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, OSError):
-                continue  # a damaged packet; what follows may be whole
+                damaged += 1
+                continue  # what follows may be whole
             for frame in frames:
                 if isinstance(frame, av.AudioFrame):
                     rate = frame.sample_rate
@@ -181,6 +183,8 @@ class LiveSource:
                 index = stream.counts.frames
                 if stream.push_frame(rgb, seconds):
                     self._on_frame(rgb, index, seconds)
+        if orientation is None and not self._stop.is_set():
+            raise MediaError(why_no_frame(Path(self.source), self._video, damaged))
 
 
 def _push_sound(stream: StreamPredictor, heard: Heard, zero: float) -> None:

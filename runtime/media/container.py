@@ -259,6 +259,27 @@ def choose_audio(container: Any, path: Path, index: int | None = None) -> Any | 
     return max(found, key=lambda stream: (_has(stream, "default"), not _has(stream, *_FOR_SOME)), default=None)
 
 
+def why_no_frame(path: Path, stream: Any, tried: int) -> str:
+    """A sentence about a video stream that gave no frame.
+
+    Args:
+        path: the file.
+        stream: its video stream.
+        tried: packets that could not be decoded.
+    """
+    if _is_animated_webp(path):
+        return (
+            f"{path} is an animated WebP, which FFmpeg's decoder cannot read; convert it to a video first, e.g. with "
+            "ImageMagick: `magick FILE.webp FILE.gif`"
+        )
+    if tried:
+        return (
+            f"{path} has no frame that FFmpeg's decoder {stream.codec_context.name} can read ({tried} tried); it is "
+            "damaged, or of a kind that this FFmpeg does not decode"
+        )
+    return f"{path} has no frame that can be decoded; is it cut short or damaged?"
+
+
 def stream_infos(container: Any, video: Any, audio: Any) -> tuple[StreamInfo, ...]:
     """All streams of a container, and which are read."""
     chosen = {stream.index for stream in (video, audio) if stream is not None}
@@ -294,6 +315,15 @@ def opened(path: Path, readable: Path | None = None) -> Any:
         refuse_if_short(error, starting_threads=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"{path} is not a video, or its header is cut short ({reason})") from error
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """By the flag in its extended header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(21)
+    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _by_number(container: Any, path: Path, index: int, kind: str) -> Any:

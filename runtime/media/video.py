@@ -18,7 +18,7 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.engines.raw_inputs import Picture
 from dtfsal.runtime.frontend.preprocess import resize_frame
 from dtfsal.runtime.media.clock import FrameTimes
-from dtfsal.runtime.media.container import MediaFile, StreamInfo, counts_slots, frame_interval
+from dtfsal.runtime.media.container import MediaFile, StreamInfo, counts_slots, frame_interval, why_no_frame
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.picture import Colours, Orientation, to_rgb, yuv_picture
 
@@ -155,7 +155,7 @@ class VideoReader:
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
-                raise MediaError(self._no_frame())
+                raise MediaError(why_no_frame(self._path, self._stream, self.skipped_frames))
             self._orientation = Orientation.of(self._first, self._media.encoded)
             self._first_seconds = self._times.seconds(self._first)
             start = self._media.bridge.first_seconds(self._stream.index) if by_slot else None
@@ -249,21 +249,6 @@ class VideoReader:
         """(H, W, 3), turned as it is displayed."""
         return self._orientation.apply(to_rgb(picture, self._path))
 
-    def _no_frame(self) -> str:
-        """Why there is no frame."""
-        if _is_animated_webp(self._path):
-            return (
-                f"{self._path} is an animated WebP, which FFmpeg's decoder cannot read; convert it to a video first, "
-                "e.g. with ImageMagick: `magick FILE.webp FILE.gif`"
-            )
-        codec = self._stream.codec_context.name
-        if self.skipped_frames:
-            return (
-                f"{self._path} has no frame that FFmpeg's decoder {codec} can read ({self.skipped_frames} tried); it "
-                "is damaged, or of a kind that this FFmpeg does not decode"
-            )
-        return f"{self._path} has no frame that can be decoded; is it cut short or damaged?"
-
     def _describe(self, first: Any, start_seconds: float) -> VideoInfo:
         stream, container = self._stream, self._media.container
         if max(first.width, first.height) > MAX_SIDE:
@@ -302,12 +287,3 @@ class VideoReader:
             audio_stream=audio and audio.index,
             streams=self._media.streams(),
         )
-
-
-def _is_animated_webp(path: Path) -> bool:
-    """By the flag in its extended header."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(21)
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)

@@ -346,10 +346,12 @@ def test_a_name_that_looks_like_a_protocol_is_a_name(tmp_path, capsys, monkeypat
     assert json.loads(capsys.readouterr().out)["width"] == 64
 
 
-def test_an_animated_webp_is_said(tmp_path, capsys):
+@pytest.mark.parametrize("command", ["info", "live"])
+def test_an_animated_webp_is_said(tmp_path, capsys, toy_engine, command):
     first, *others = [Image.fromarray(filmed(seconds, (HEIGHT, WIDTH))) for seconds in (0, 0.5, 1)]
     first.save(tmp_path / "animated.webp", save_all=True, append_images=others, duration=40)
-    assert main(["info", str(tmp_path / "animated.webp")]) == 3
+    options = ["-e", str(toy_engine), "--no-page"] if command == "live" else []
+    assert main([command, str(tmp_path / "animated.webp"), *options]) == 3
     error = capsys.readouterr().err
     assert "animated WebP, which FFmpeg's decoder cannot read" in error
     assert "cut short" not in error

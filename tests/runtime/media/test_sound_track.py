@@ -7,7 +7,10 @@ import pytest
 from dtfsal.runtime.media import sound_track
 from dtfsal.runtime.media.video import VideoReader, probe
 from dtfsal.runtime.media.writer import VideoWriter
-from tests.runtime.conftest import tone
+
+
+def tone(seconds, rate=48000, amplitude=0.5):
+    return (amplitude * np.sin(2 * np.pi * 1000 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 def copy(source, path):
