@@ -35,7 +35,8 @@ class _Track:
     """Where a stream is."""
 
     stretch: int
-    next_seconds: float  # when its next packet is due to be decoded, by the stretch's own clock
+    last_seconds: float  # when its last packet is decoded, by the stretch's own clock
+    next_seconds: float  # when its next one is due, by the same
     shown_seconds: float  # until when its packets are shown, by the same
     first_seconds: float
 
@@ -87,24 +88,24 @@ class ClockBridge:
                 packet.pts = None
         track = self._tracks.get(stream)
         if track is None:
-            track = self._tracks[stream] = _Track(len(self._stretches) - 1, seconds, seconds, seconds)
+            track = self._tracks[stream] = _Track(len(self._stretches) - 1, seconds, seconds, seconds, seconds)
         shown = seconds if packet.pts is None else float(packet.pts * packet.time_base)
         stretch_before = track.stretch
         step = seconds - track.next_seconds
         before = self._stretches[track.stretch].offset
-        if abs(step) > JITTER_SECONDS and self._joins(track, step, seconds):
+        if abs(step) > JITTER_SECONDS and self._joins(track, seconds):
             if self._stretches[track.stretch].offset is None:  # the picture has followed the sound
                 assert before is not None
                 self._stretches[track.stretch].offset = before + track.shown_seconds - shown
                 yield from self._release()
-        elif not self._continues(step):
+        elif not self._continues(track, seconds):
             yield from self._release()
             self._open(stream, track, step, seconds, shown)
         stretch = self._stretches[track.stretch]
         stretch.newest = seconds
         duration = float((packet.duration or 0) * packet.time_base)
         duration = duration or (self._interval if stream == self._main else 0.0)
-        track.next_seconds = seconds + duration
+        track.last_seconds, track.next_seconds = seconds, seconds + duration
         goes_on = track.stretch == stretch_before
         track.shown_seconds = max(shown + duration, track.shown_seconds if goes_on else -math.inf)
         if stretch.offset is None:
@@ -114,18 +115,20 @@ class ClockBridge:
         else:
             yield self._shifted(packet)
 
-    def _joins(self, track: _Track, step: float, seconds: float) -> bool:
+    def _joins(self, track: _Track, seconds: float) -> bool:
         """Let a stream follow the other one into a stretch that this one opened, if it took the same step."""
+        step = seconds - track.next_seconds
         for number in range(track.stretch + 1, len(self._stretches)):
             stretch = self._stretches[number]
             alike = step * stretch.step > 0 and abs(step - stretch.step) <= ALIKE_SECONDS
-            if alike or (not self._continues(step) and abs(seconds - stretch.newest) <= GAP_SECONDS):
+            if alike or (not self._continues(track, seconds) and abs(seconds - stretch.newest) <= GAP_SECONDS):
                 track.stretch = number
                 return True
         return False
 
-    def _continues(self, step: float) -> bool:
-        return -self._back <= step <= self._gap
+    def _continues(self, track: _Track, seconds: float) -> bool:
+        """Whether a time follows the last one; at a variable rate it may come long before it is due."""
+        return track.last_seconds - self._back <= seconds <= track.next_seconds + self._gap
 
     def _open(self, stream: int, track: _Track, step: float, seconds: float, shown: float) -> None:
         """A stream's clock is another from here on, and the other stream has not said so yet."""

@@ -98,6 +98,14 @@ def test_a_gap_that_a_player_waits_for_stays():
     assert jumps == 0
 
 
+def test_a_burst_of_frames_in_a_slow_stream_is_no_jump():
+    """A screen that was still for long: packets tell the mean duration."""
+    times = [0, 1000, 2000, 2040, 2080, 2120, 3000]
+    found, jumps = bridged([packet(VIDEO, time, duration=500) for time in times])
+    assert found[VIDEO] == times
+    assert jumps == 0
+
+
 def test_an_hour_between_events_stays_where_clocks_do_not_jump():
     times, jumps = bridged([*part(0), *part(3_600_000)], clocks_jump=False)
     assert times[VIDEO][25] == 3_600_000
