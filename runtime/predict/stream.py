@@ -88,7 +88,12 @@ class StreamPredictor:
             of the newest frame, as if the stream ended there; None for all of its window, as for a file.
         sound_wait_seconds: sound that is so much later than the frames of its time is taken for missing.
         max_ready: maps that may be ready and unpolled; of more, the oldest are dropped.
-        padding, stride, smoothing_sigma, normalisation, device, threads: as for `SaliencyPredictor`.
+        padding: as for `SaliencyPredictor`, and so are those that follow.
+        stride: predict every stride-th frame and the last.
+        smoothing_sigma: gaussian blur of the maps, in pixels of the model's map.
+        normalisation: scale of each map.
+        device: what the engine runs on.
+        threads: CPU threads of the engine.
 
     Raises:
         DtfsalError: as for `SaliencyPredictor`.
