@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines test test-slow sanitize fuzz gpu-check plugin lint format types docs bench budget tables clean
+.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz gpu-check plugin lint format types docs bench budget tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,9 @@ weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... 
 shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, after `make weights`
 	@for precision in fp32 int8; do $(BIN)/dtfsal build --preset lite --precision $$precision --half-weights --force \
 		--output engines/shipped/lite$$(test $$precision = fp32 || echo -$$precision) || exit 1; done
+
+quick: $(VENV)/.dev  ## run the core's tests, for each save: about a minute
+	@$(BIN)/pytest -q -m "quick and not slow"
 
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/pytest

@@ -21,6 +21,29 @@ settings.load_profile(os.environ.get("DTFSAL_EXAMPLES", "fixed"))
 # Before any test imports ONNX Runtime by itself: its telemetry's threads look a host up all through the run.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+# What a contributor runs on each save: no export, no compiler, no subprocess that imports PyTorch.
+QUICK = (
+    "engines/bundle",
+    "engines/cpu",
+    "engines/onnx_runtime",
+    "runtime/frontend",
+    "runtime/predict",
+    "runtime/sinks",
+    "training/data",
+    "training/evaluation/test_metrics.py",
+    "training/model",
+    "test_architecture.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the core's tests `quick`."""
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(QUICK):
+            item.add_marker(pytest.mark.quick)
+
+
 TOY_TAP_WEIGHTS = (0.1, 0.2, 0.4, 0.3)
 TOY_CLIP = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)
 TOY_AUDIO = AudioSpec(slices=9, height=12, width=20)
