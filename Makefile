@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz gpu-check plugin lint format types docs bench budget tables clean
+.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python gpu-check plugin lint format types docs bench budget tables clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,7 +54,13 @@ sanitize: $(VENV)/.dev  ## run the C library's tests under the address, undefine
 FUZZ ?= build/fuzz
 FUZZ_SECONDS ?= 300
 
-fuzz:  ## run the C library's fuzzers with clang's libFuzzer, FUZZ_SECONDS each
+# Each of Python's fuzzers gets so many inputs; a million takes a night.
+FUZZ_EXAMPLES ?= 100000
+
+fuzz-python: $(VENV)/.dev  ## run the fuzzers of what Python reads, FUZZ_EXAMPLES inputs each
+	@DTFSAL_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/test_fuzz.py --durations=0
+
+fuzz: fuzz-python  ## run all fuzzers: Python's, and the C library's with clang's libFuzzer, FUZZ_SECONDS each
 	@CC=clang CXX=clang++ cmake -S runtime/capi -B $(FUZZ) -DDTFSAL_FUZZ=ON -DDTFSAL_SANITIZE="address,undefined" > /dev/null
 	@cmake --build $(FUZZ) --parallel
 	@mkdir -p $(FUZZ)/manifest $(FUZZ)/frames

@@ -3,6 +3,9 @@
 A message is one sentence (two at most) that names the file or value at fault and the remedy.
 """
 
+# What Python raises of a document that is not what was expected: for readers to make one of the errors below of it.
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 
 class DtfsalError(Exception):
     """Base of all errors that are the input's or the machine's fault rather than a bug. Exit code 1."""

@@ -5,7 +5,8 @@ import os
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.engine import Device, Engine, parse_device
-from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.engines.errors import UnavailableError
+from dtfsal.engines.limits import checked_argument
 
 
 def open_engine(
@@ -14,6 +15,7 @@ def open_engine(
     device: Device = "auto",
     threads: int | None = None,
     verify: bool = True,
+    trust: bool = False,
 ) -> Engine:
     """Open an engine bundle with the back end that its manifest names.
 
@@ -23,25 +25,27 @@ def open_engine(
             really has one and the CPU otherwise. TensorRT engines run on a GPU only.
         threads: CPU threads of the back end; None for the physical cores that this process may use.
         verify: compare the files' SHA-256 before loading; see `read_bundle`.
+        trust: run native code that the engine brings; it can do all that you can. Without it such an engine is refused,
+            unless its code is the installed library's.
 
     Raises:
         UsageError: device or threads has a value that can't work.
-        EngineError: the bundle is missing, damaged or can't be loaded.
+        EngineError: the bundle is missing, damaged or can't be loaded, or brings native code and is not trusted.
         EngineMismatchError: it was made for another version, or its parts don't belong together.
         UnavailableError: the back end or the device is absent.
     """
     kind, index = parse_device(device)
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise UsageError(f"threads must be a positive integer, not {threads!r}")
+    if threads is not None:
+        checked_argument("threads", threads)
     bundle = read_bundle(path, verify=verify)
     if bundle.manifest.target == "onnxruntime":
         from dtfsal.engines.onnx_runtime.engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(bundle, device=device, threads=threads)
+        return OnnxRuntimeEngine(bundle, device=device, threads=threads, trust=trust)
     if bundle.manifest.target == "openvino":
         from dtfsal.engines.open_vino.engine import OpenVinoEngine
 
-        return OpenVinoEngine(bundle, device=device, threads=threads)
+        return OpenVinoEngine(bundle, device=device, threads=threads, trust=trust)
     if kind == "cpu":
         raise UnavailableError(
             f"{bundle.path} is a {bundle.manifest.target} engine, which runs on an NVIDIA GPU only: leave the device "
@@ -49,4 +53,4 @@ def open_engine(
         )
     from dtfsal.engines.tensor_rt.engine import TensorRtEngine
 
-    return TensorRtEngine(bundle, index=index)
+    return TensorRtEngine(bundle, index=index, trust=trust)

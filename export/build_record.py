@@ -12,7 +12,7 @@ import onnx
 
 from dtfsal.engines.bundle.folder import Bundle
 from dtfsal.engines.bundle.strict_json import parse_json
-from dtfsal.engines.errors import EngineError, EngineMismatchError
+from dtfsal.engines.errors import MALFORMED, EngineError, EngineMismatchError
 from dtfsal.export.graph.lowering import Forms
 from dtfsal.export.tensor_rt.flavours import HardwareCompatibility
 
@@ -86,7 +86,7 @@ class BuildRecord:
                 sources = tuple(quantisation["sources"])
                 fields["quantisation"] = QuantisationRecord(**{**quantisation, "sources": sources})
             return cls(**{**fields, "forms": Forms(**fields["forms"])})
-        except (KeyError, TypeError) as error:
+        except MALFORMED as error:
             raise EngineError(f"{path} is not a record of a build ({error}): build the engine again") from error
 
 

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +12,10 @@ import onnx
 from dtfsal.engines.bundle.folder import bundle_place, sha256_file, write_bundle
 from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, WeightsRecord
 from dtfsal.engines.errors import OutputError, UsageError
+from dtfsal.engines.native.builder import NativeProject
 from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV
+from dtfsal.engines.native.trust import libraries_of
+from dtfsal.engines.partial import partial_folder
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, QuantisationRecord, graph_signature
 from dtfsal.export.graph.compact import with_half_weights
 from dtfsal.export.graph.conversion import to_onnx
@@ -98,6 +99,7 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
             builder_version=built[0].builder_version,
             created_by=created_by(),
             compute_capabilities=built[0].compute_capabilities,
+            native_libraries=libraries_of(*([] if plugins is None else [_own_operators(request)])),
         )
         record = BuildRecord(
             forms=forms,
@@ -118,8 +120,6 @@ def build_engine(request: BuildRequest, *, progress: Progress | None = None) -> 
         )
         (folder / RECORD_FILE).write_text(record.to_json())
         files = {file.name: file for graph in built for file in graph.files} | {RECORD_FILE: folder / RECORD_FILE}
-        if plugins is not None:
-            files[plugins.name] = plugins
         return write_bundle(request.output, manifest, files, overwrite=request.overwrite)
 
 
@@ -294,8 +294,13 @@ def _write_report(
     return text, picture
 
 
+def _own_operators(request: BuildRequest) -> NativeProject:
+    """What has our operators, for an engine that uses them."""
+    return CPU_KERNELS if request.cpu_kernels else DEFORM_CONV
+
+
 def _plugin_library(request: BuildRequest, model: DTFSal, forms: Forms) -> Path | None:
-    """The library with our operators, for graphs that have them: found before the first graph is exported."""
+    """The installed library with our operators, for graphs that have them: found before the first is exported."""
     if request.cpu_kernels:
         return CPU_KERNELS.built()
     if request.target != "tensorrt" or forms.deform_conv != "plugin" or model.config.audio is None:
@@ -344,8 +349,8 @@ def scratch_folder(output: Path) -> Iterator[Path]:
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.build-{os.getpid()}-", dir=parent) as folder:
-            yield Path(folder)
+        with partial_folder(parent / output.name, "build") as folder:
+            yield folder
     except OSError as error:
         raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another place") from error
 

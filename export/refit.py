@@ -11,6 +11,8 @@ from pathlib import Path
 from dtfsal.engines.bundle.folder import Bundle, bundle_place, read_bundle, sha256_file, write_bundle
 from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
 from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV
+from dtfsal.engines.native.trust import NativeLibrary, engine_libraries, libraries_of
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -76,6 +78,7 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
         raise UsageError(
             f"{request.engine} is calibrated for its weights: build a new engine of the others, with --precision int8"
         )
+    libraries = engine_libraries(bundle, _known_library(manifest), trust=False)
     with scratch_folder(request.output) as folder:
         report("weights", 0, 0)
         model = _model(request, manifest)
@@ -90,15 +93,17 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
         for part in graph_parts(model, _graphs(manifest), batch_size=_batch(manifest)):
             suffix = "" if part.name == "window" else f", graph {part.name!r}"
             report(f"ONNX{suffix}", 0, 0)
-            made = _refit_part(model, part, bundle, record, folder)
+            made = _refit_part(model, part, bundle, record, folder, libraries)
             files |= {file.name: file for file in made}
             graphs[part.name] = part.spec(made[0].name)
-        # What does not depend on the weights stays: lists of layers, reports, the plugin library.
+        # What does not depend on the weights stays: lists of layers, reports.
         graph_files = {Path(spec.file).name for spec in manifest.graphs.values()}
         files |= {
             name: bundle.file(name)
             for name in manifest.files
-            if name not in files and name != RECORD_FILE and name.removesuffix(".data") not in graph_files
+            if name not in files
+            and name not in (RECORD_FILE, *bundle.native_code)
+            and name.removesuffix(".data") not in graph_files
         }
         new_record = dataclasses.replace(record, strip_weights=False)
         (folder / RECORD_FILE).write_text(new_record.to_json())
@@ -110,6 +115,7 @@ def refit_engine(request: RefitRequest, *, progress: Progress | None = None) -> 
             graphs=graphs,
             created_by=created_by(),
             files={},
+            native_libraries=libraries_of(_known_library(manifest)) if libraries else {},
         )
         return write_bundle(request.output, refitted, files, overwrite=request.overwrite)
 
@@ -135,7 +141,13 @@ def _batch(manifest: Manifest) -> int:
     return graph.inputs[0].shape[0]
 
 
-def _refit_part(model: DTFSal, part: GraphPart, bundle: Bundle, record: BuildRecord, folder: Path) -> tuple[Path, ...]:
+def _known_library(manifest: Manifest) -> NativeLibrary:
+    return CPU_KERNELS if manifest.target == "onnxruntime" else DEFORM_CONV
+
+
+def _refit_part(
+    model: DTFSal, part: GraphPart, bundle: Bundle, record: BuildRecord, folder: Path, libraries: list[Path]
+) -> tuple[Path, ...]:
     manifest = bundle.manifest
     graph = export_graph(model, manifest.target, manifest.precision, part, record.forms)
     if graph_signature(graph) != record.signatures.get(part.name):
@@ -152,7 +164,7 @@ def _refit_part(model: DTFSal, part: GraphPart, bundle: Bundle, record: BuildRec
             tensorrt,
             folder,
             stem=part.stem,
-            plugin_library=next((bundle.file(name) for name in manifest.files if name.endswith(".so")), None),
+            plugin_library=next(iter(libraries), None),
             keep_refittable=record.refittable,
         ),
     )

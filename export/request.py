@@ -7,6 +7,7 @@ from typing import get_args
 
 from dtfsal.engines.bundle.manifest import DYNAMIC, EngineTarget, Precision
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.limits import MODEL_NUMBER, checked_argument, shown
 from dtfsal.export.graph.lowering import Forms, PoolingForm
 from dtfsal.export.graph.parts import Graphs
 from dtfsal.export.precision.calibration import NO_CALIBRATION, Calibration
@@ -85,8 +86,8 @@ class BuildRequest:
         hardware_compatibility: which GPUs a TensorRT engine is for, beside the machine's own.
         compute_capabilities: which GPUs a TensorRT-RTX engine is for, e.g. ("8.6", "12.0"); empty for its own choice.
         report: write the layer report and its picture into the bundle.
-        cpu_kernels: use the custom CPU operators (the target onnxruntime in fp32), whose library goes into the
-            engine; see `dtfsal.engines.native.cpu_kernels`.
+        cpu_kernels: use the custom CPU operators (the target onnxruntime in fp32), which are compiled into
+            the user's cache; see `dtfsal.engines.native.cpu_kernels`.
         half_weights: store weights in half precision where that changes none of them (the target onnxruntime); see
             `dtfsal.export.graph.compact`.
         calibration: what the ranges of an int8 engine are taken from; see `dtfsal.export.precision.calibration`.
@@ -121,10 +122,12 @@ class BuildRequest:
             raise UsageError("say which model to build: give a preset, weights, or both")
         if self.weights is not None and self.seed is not None:
             raise UsageError("a seed is for random weights; give weights or a seed, not both")
+        if self.seed is not None:
+            checked_argument("seed", self.seed)
         for name in ("batch_size", "max_batch_size", "frames", "height", "width"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"{name} must be a positive integer, not {value!r}")
+            if value is not None and (type(value) is not int or not 1 <= value <= MODEL_NUMBER):
+                raise UsageError(f"{name} must be a positive integer up to {MODEL_NUMBER}, not {shown(value)}")
         if self.max_batch_size is not None and self.tuned_batch > self.max_batch_size:
             raise UsageError(f"batch_size {self.batch_size} must not exceed max_batch_size {self.max_batch_size}")
         for name, choices in _CHOICES.items():

@@ -197,6 +197,40 @@ def kernel_library(tmp_path_factory, need_programs) -> Path:
 
 
 @pytest.fixture(scope="session")
+def planted_library(tmp_path_factory, need_programs) -> Path:
+    """A library that writes a file as soon as it is loaded, wherever that is: the one that PLANTED names."""
+    need_programs("cc")
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "planted.c").write_text(
+        "#include <stdio.h>\n#include <stdlib.h>\n"
+        "__attribute__((constructor)) static void run(void) {\n"
+        '    const char *name = getenv("PLANTED");\n'
+        '    if (name != NULL) fclose(fopen(name, "w"));\n'
+        "}\n"
+        "void *RegisterCustomOps(void *options, const void *api) { return NULL; }\n"
+    )
+    library = folder / "libdtfsal_cpu_kernels.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", library, folder / "planted.c"], check=True)
+    return library
+
+
+@pytest.fixture
+def plant(planted_library, tmp_path, monkeypatch):
+    """Put the library into a copy of an engine, under any name; give the copy, and the file that must not appear."""
+    from dtfsal.engines import read_bundle
+
+    def make(engine: Path, name: str = "libdtfsal_cpu_kernels.so") -> tuple[Path, Path]:
+        bundle = read_bundle(engine)
+        files = {file: bundle.file(file) for file in bundle.manifest.files} | {name: planted_library}
+        write_bundle(tmp_path / "planted.engine", bundle.manifest, files)
+        monkeypatch.setenv("PLANTED", str(tmp_path / "was-run"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "planted.engine", tmp_path / "was-run"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_toy_engine(tmp_path_factory: pytest.TempPathFactory):
     """Make an engine in closed form; see `_write_toy_engine`."""
 

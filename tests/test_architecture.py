@@ -32,7 +32,14 @@ ROOMS = {
     "runtime": Room("video and sound in, saliency out; the command line", ("engines",), _LIGHT),
     "training": Room(
         "the model in PyTorch, its data, training and evaluation",
-        ("engines.errors", "engines.bundle.specs", "runtime.frontend", "runtime.media", "runtime.cli.progress"),
+        (
+            "engines.errors",
+            "engines.limits",
+            "engines.bundle.specs",
+            "runtime.frontend",
+            "runtime.media",
+            "runtime.cli.progress",
+        ),
         (*_NEVER, "torchvision"),
     ),
     "export": Room("weights to ONNX to engine", ("engines", "training.model"), (*_NEVER, "torchvision")),

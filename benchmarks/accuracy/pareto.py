@@ -27,6 +27,7 @@ from dtfsal.benchmarks.report.figures import COLOURS, new_figure
 from dtfsal.engines import Manifest, read_bundle
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.native.projects import CPU_KERNELS
 from dtfsal.runtime.media.video import probe
 from dtfsal.runtime.predict.maps import resize_map
 from dtfsal.runtime.predict.predictor import SaliencyPredictor
@@ -205,7 +206,7 @@ def _row(
         "weights": manifest.weights["source"],
         "target": manifest.target,
         "precision": manifest.precision,
-        "own_kernels": manifest.target == "onnxruntime" and any(name.endswith(".so") for name in manifest.files),
+        "own_kernels": CPU_KERNELS.library in {*manifest.native_libraries, *manifest.files},
         "device": backend["device"],
         "computes_in": backend.get("computes_in"),
         "size": [manifest.clip.height, manifest.clip.width],

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.training.model.config import PRESETS
 
 SHIPPED = Path(__file__).parents[1] / "results"
@@ -107,7 +107,7 @@ def read_results(places: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
             )
             if not complete:
                 raise ValueError("it is of another kind")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *MALFORMED) as error:
             raise UsageError(f"{file} is not a result of `dtfsal benchmark pareto` ({error}): measure one") from error
         found.append((file.name, report))
     if not found:

@@ -71,12 +71,16 @@ def command_line(args: argparse.Namespace) -> list[str]:
 def check_counts(args: argparse.Namespace) -> None:
     """Refuse counts below one."""
     from dtfsal.engines.errors import UsageError
+    from dtfsal.engines.limits import shown
 
     for name in ("runs", "frames", "threads", "batch_size", "stride"):
         value = getattr(args, name, None)
-        least = min(value, default=1) if isinstance(value, list) else value
-        if least is not None and least < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {least}")
+        counts = value if isinstance(value, list) else [] if value is None else [value]
+        for count in counts:
+            if count < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {count}")
+            if count > 10**6:
+                raise UsageError(f"--{name.replace('_', '-')} must be at most 1000000, not {shown(count)}")
 
 
 class ResultWriter(Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dtfsal.benchmarks.cli import common
+from dtfsal.engines.limits import seed
 
 if TYPE_CHECKING:
     from dtfsal.training.synthetic import Sources
@@ -53,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--items", type=int, default=8, metavar="N", help="clips of each kind (default: 8)")
     parser.add_argument("--fps", type=float, default=25.0, metavar="N", help="frames per second (default: 25)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the clips (default: 0)")
     common.add_device_argument(parser)
     common.add_threads_argument(parser)
     common.add_result_arguments(parser)

@@ -7,6 +7,8 @@ import math
 import sys
 from pathlib import Path
 
+from dtfsal.runtime.cli.common import add_trust_option
+
 HELP = "compare an engine with the PyTorch model it was built from"
 EXAMPLES = """\
 examples:
@@ -35,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-error", type=float, metavar="X", help="bar for the largest error (fp32: 1e-4)")
     parser.add_argument("--min-cc", type=float, metavar="X", help="bar for the correlation coefficient (fp16: 0.999)")
     parser.add_argument("--max-shift", type=float, metavar="X", help="bar for the peak's shift in pixels (fp16: 1)")
+    add_trust_option(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -43,15 +46,15 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
     from dtfsal.engines import open_engine
     from dtfsal.engines.errors import UsageError
+    from dtfsal.engines.limits import checked_argument
     from dtfsal.training.model.inputs import synthetic_windows, video_windows
 
-    if args.windows < 1:
-        raise UsageError(f"--windows must be at least 1, not {args.windows}")
+    checked_argument("windows", args.windows)
     options = {"max_abs_error": args.max_error, "cc": args.min_cc, "peak_shift_pixels": args.max_shift}
     given = {name: bar for name, bar in options.items() if bar is not None}
     if not all(map(math.isfinite, given.values())):
         raise UsageError("--max-error, --min-cc and --max-shift must be finite numbers")
-    with open_engine(args.engine, device=args.device) as engine:
+    with open_engine(args.engine, device=args.device, trust=args.trust_engine) as engine:
         model = model_of(engine.manifest, weights=args.weights)
         if args.video:
             windows = video_windows(args.video, model.config, args.windows)

@@ -17,7 +17,7 @@ import onnx
 from dtfsal.benchmarks.count.flops import count
 from dtfsal.engines import Manifest, read_bundle
 from dtfsal.engines.bundle.manifest import GRAPH_TARGETS
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.runtime.predict.predictor import SaliencyPredictor
 
 BUDGET_FILE = Path(__file__).with_name("budgets.json")
@@ -137,6 +137,6 @@ def read_budget(path: Path = BUDGET_FILE) -> dict[str, int]:
         values: dict[str, Any] = json.loads(path.read_text())
         if not all(type(value) is int and name.rsplit("/", 1)[-1] in SLACK for name, value in values.items()):
             raise ValueError("a count is not a whole number, or its kind is unknown")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise UsageError(f"{path} is not a budget: {error}") from error
     return values

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dtfsal.benchmarks.measure.intervals import difference_p_value, median_ratio, ratio_interval
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
 
 SIGNIFICANCE = 0.05
 Verdict = Literal["faster", "slower", "no difference shown"]
@@ -30,7 +30,7 @@ def read_result(path: Path) -> dict[str, Any]:
         rows = {row["form"]: [float(value) for value in row["seconds"]] for row in report["rows"]}
         if not rows or not all(rows.values()) or min(min(values) for values in rows.values()) <= 0:
             raise ValueError("it has no timed rows")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise UsageError(f"{path} is no result with timed rows ({error}): give the JSON of a benchmark") from error
     return dict(report)
 

@@ -27,6 +27,8 @@ from dtfsal.engines.arrays import zeros
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import EngineMismatchError
 from dtfsal.engines.native.cpu_kernels import register_cpu_kernels
+from dtfsal.engines.native.projects import CPU_KERNELS
+from dtfsal.engines.native.trust import engine_libraries
 from dtfsal.engines.onnx_runtime.engine import CPU_PROVIDER, import_onnxruntime
 from dtfsal.export.graph.costs import OTHER_PART, PARTS, NodeCost, node_costs
 
@@ -147,8 +149,8 @@ def _profiled(
         options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        for library in (name for name in bundle.manifest.files if name.endswith(".so")):
-            register_cpu_kernels(options, bundle.file(library))
+        for library in engine_libraries(bundle, CPU_KERNELS, trust=False):
+            register_cpu_kernels(options, library)
         session = onnxruntime.InferenceSession(str(bundle.file(spec.file)), options, providers=[CPU_PROVIDER])
         for _ in range(runs + 2):
             session.run(None, inputs)

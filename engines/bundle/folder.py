@@ -10,18 +10,20 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import secrets
-import shutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, require_file_name
+from dtfsal.engines.bundle.places import require_outside_engines
 from dtfsal.engines.bundle.shipped import engine_folder, shipped_engines
 from dtfsal.engines.errors import EngineError, OutputError, UsageError
+from dtfsal.engines.partial import partial_folder, replace_folder
 
 _MAX_MANIFEST_BYTES = 4 * 2**20
 _CHUNK_BYTES = 2**20
+_NATIVE_CODE = re.compile(r".*\.(so|dll|dylib|pyd)(\.[0-9]+)*", re.IGNORECASE)
 _OWN_FILES = frozenset({MANIFEST_FILE, DIGEST_FILE})
 
 
@@ -47,15 +49,22 @@ class Bundle:
             raise UsageError(f"{self.path} has no file {name!r}; it has {', '.join(sorted(self.manifest.files))}")
         return self.path / name
 
+    @property
+    def native_code(self) -> tuple[str, ...]:
+        """Names of its files that are libraries; see `dtfsal.engines.native.trust`."""
+        return tuple(sorted(name for name in self.manifest.files if _NATIVE_CODE.fullmatch(name)))
+
     def describe(self) -> dict[str, Any]:
         """What the bundle is, as plain JSON values; needs no back end, so it works for every target.
 
         Keys: everything that `manifest.json` has, with the clip's and the sound's durations in seconds added, and
-        `path`, `size_bytes` (of all files of the engine), and the model's `temporal_rule`.
+        `path`, `size_bytes` (of all files of the engine), the model's `temporal_rule`, and `native_code`, the names of
+        the libraries that the engine brings.
         """
         manifest = self.manifest
         fields: dict[str, Any] = {"path": str(self.path), "size_bytes": manifest.size_bytes}
-        fields |= _jsonable(dataclasses.asdict(manifest)) | {"temporal_rule": manifest.temporal_rule}
+        fields |= {"schema_version": manifest.schema_version} | _jsonable(dataclasses.asdict(manifest))
+        fields |= {"temporal_rule": manifest.temporal_rule, "native_code": list(self.native_code)}
         fields["clip"]["seconds"] = round(manifest.clip.frames / manifest.clip.frame_rate_hz, 6)
         if manifest.audio is not None:
             audio = manifest.audio
@@ -134,9 +143,9 @@ def write_bundle(
 ) -> Manifest:
     """Write an engine bundle, whole or not at all.
 
-    The files are copied and hashed in one pass into `.{name}.partial-...` beside the final folder, flushed to the disk
-    and renamed. On any failure, Ctrl-C included, that folder is removed and nothing new stands under the final name;
-    an older bundle that was to be replaced stays as it was.
+    The files are copied and hashed in one pass into a folder beside the final one (see `dtfsal.engines.partial`),
+    flushed to the disk and renamed. On any failure, Ctrl-C included, that folder is removed and nothing new stands
+    under the final name; an older bundle that was to be replaced stays as it was.
 
     Args:
         directory: the bundle's folder; its parents are made as needed.
@@ -157,12 +166,9 @@ def write_bundle(
         require_file_name(name, "files")
     if not files:
         raise EngineError(f"{final} would be an engine without files")
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    partial = final.with_name(f".{final.name}.partial-{token}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.mkdir()
+        with partial_folder(final) as partial:
             records = {name: _copy_and_hash(Path(source), partial / name) for name, source in files.items()}
             manifest = dataclasses.replace(manifest_without_files, files=records)
             text = manifest.to_json().encode()
@@ -170,9 +176,7 @@ def write_bundle(
             _write(partial / DIGEST_FILE, f"{hashlib.sha256(text).hexdigest()}  {MANIFEST_FILE}\n".encode())
             _sync_folder(partial)
             _check_replaceable(final, overwrite)
-            _put_in_place(partial, final, final.with_name(f".{final.name}.replaced-{token}"))
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            replace_folder(partial, final)
         _sync_folder(final.parent)
     except OSError as error:
         raise OutputError(f"the engine {final} cannot be written: {_reason(error)}") from error
@@ -213,8 +217,10 @@ def _check_listing(path: Path, manifest: Manifest) -> None:
     if extra := sorted(set(present) - expected):
         raise EngineError(f"{path} holds {extra[0]!r}, which its manifest does not list; move it out of the folder")
     for name in sorted(expected):
-        if not present[name].is_file():
-            raise EngineError(f"{path / name} is not a regular file; copy or build the engine again")
+        if not present[name].is_file(follow_symlinks=False):
+            raise EngineError(
+                f"{path / name} is not a regular file, and an engine holds no links: copy or build the engine again"
+            )
 
 
 def _check_manifest_digest(path: Path) -> None:
@@ -230,6 +236,7 @@ def _check_manifest_digest(path: Path) -> None:
 
 def _check_replaceable(final: Path, overwrite: bool) -> None:
     """Refuse to replace anything but an empty folder or, if told to overwrite, a bundle with nothing foreign in it."""
+    require_outside_engines(final)
     if not os.path.lexists(final):
         return
     if not final.is_dir():
@@ -276,20 +283,3 @@ def _sync_folder(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _put_in_place(partial: Path, final: Path, replaced: Path) -> None:
-    """Rename partial to final; an older bundle steps aside first and comes back if that fails."""
-    if not final.is_dir():
-        partial.rename(final)
-        return
-    try:
-        final.rename(replaced)
-        partial.rename(final)
-    except BaseException:
-        if not final.exists() and replaced.exists():
-            replaced.rename(final)
-        raise
-    finally:
-        if final.exists():
-            shutil.rmtree(replaced, ignore_errors=True)

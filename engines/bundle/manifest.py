@@ -2,7 +2,10 @@
 
 The JSON mirrors the dataclasses field by field. Reading is strict: an unknown or missing key, a wrong type or a value
 out of range is an `EngineError` that names the field. `schema_version` rises with every change of the fields; a reader
-refuses a newer one by `EngineMismatchError`.
+refuses a newer one by `EngineMismatchError`. A manifest is written in the oldest version that can hold it:
+
+1   all fields but `native_libraries`
+2   `native_libraries` too
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin
 
+from dtfsal.engines import limits
 from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULES, AudioSpec, ClipSpec
 from dtfsal.engines.bundle.strict_json import JsonNode, parse_json, plain_json
 from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 DYNAMIC = -1
@@ -73,6 +77,9 @@ class TensorSpec:
             type(size) is int and (size >= 1 or size == DYNAMIC) for size in self.shape
         ):
             raise EngineError(f"shape must be a tuple of positive integers, or -1 for any size, not {self.shape!r}")
+        values = math.prod(size for size in self.shape if size != DYNAMIC)
+        if len(self.shape) > limits.TENSOR_AXES or values > limits.TENSOR_VALUES:
+            raise EngineError(f"shape {limits.shown(self.shape)} is of a tensor larger than any model has")
         for bound in (self.minimum, self.maximum):
             if bound is not None and not math.isfinite(bound):
                 raise EngineError(f"minimum and maximum must be finite or null, not {bound!r}")
@@ -116,7 +123,6 @@ class Manifest:
     """Everything that the runtime knows about an engine.
 
     Attributes:
-        schema_version: the layout of this record; `SCHEMA_VERSION` for one made now.
         model_name: the model's or preset's name, e.g. "dtfsal".
         model_config: the training room's configuration as JSON; opaque to the runtime.
         weights: where the weights came from.
@@ -133,6 +139,8 @@ class Manifest:
         compute_capabilities: GPUs it was built for, e.g. ("8.0", "8.6"); empty means any device.
         files: every file of the bundle other than the manifest's own two. Empty in a draft, which `write_bundle`
             completes.
+        native_libraries: libraries of this package that the engine needs, by the names of their files, and the version
+            of each; see `dtfsal.engines.native.trust`.
 
     Raises:
         EngineMismatchError: on construction, when the model has a temporal rule of a later version.
@@ -153,11 +161,9 @@ class Manifest:
     created_by: str
     compute_capabilities: tuple[str, ...] = ()
     files: Mapping[str, FileRecord] = dataclasses.field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
+    native_libraries: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if type(self.schema_version) is not int or self.schema_version != SCHEMA_VERSION:
-            raise EngineError(f"schema_version must be {SCHEMA_VERSION}, not {self.schema_version!r}")
         for name in ("model_name", "builder", "builder_version", "created_by"):
             _require_text(getattr(self, name), name)
         if not isinstance(self.model_config, dict):
@@ -181,6 +187,7 @@ class Manifest:
                 raise EngineError(f"compute_capabilities must look like '8.6', not {capability!r}")
         object.__setattr__(self, "graphs", dict(self.graphs))
         object.__setattr__(self, "files", dict(self.files))
+        object.__setattr__(self, "native_libraries", dict(self.native_libraries))
         if not self.graphs:
             raise EngineError("graphs must hold at least one graph")
         for name in self.graphs:
@@ -188,10 +195,19 @@ class Manifest:
                 raise EngineError(f"graphs: a graph's name must be an identifier, not {name!r}")
         for name in self.files:
             require_file_name(name, "files")
+        for name, version in self.native_libraries.items():
+            require_file_name(name, "native_libraries")
+            if type(version) is not int or not 1 <= version <= 1000:
+                raise EngineError(f"native_libraries.{name} must be a version from 1 to 1000, not {version!r}")
         if self.files:
             for name, graph in self.graphs.items():
                 if graph.file not in self.files:
                     raise EngineError(f"graphs.{name}.file {graph.file!r} is not among the bundle's files")
+
+    @property
+    def schema_version(self) -> int:
+        """The oldest layout of this record that holds all of it."""
+        return 2 if self.native_libraries else 1
 
     @property
     def temporal_rule(self) -> str:
@@ -211,7 +227,9 @@ class Manifest:
             EngineError: the values don't survive the way back, e.g. because one has a type that JSON lacks.
         """
         fields = dataclasses.asdict(self)
-        fields = {"schema_version": fields.pop("schema_version"), **fields}
+        if self.schema_version < 2:
+            del fields["native_libraries"]
+        fields = {"schema_version": self.schema_version, **fields}
         try:
             text = json.dumps(fields, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         except (TypeError, ValueError) as error:
@@ -232,11 +250,11 @@ class Manifest:
             EngineError: anything else that is wrong, with the field's path.
         """
         root = parse_json(text, source)
-        _check_schema_version(root)
-        node = root.record([field.name for field in dataclasses.fields(cls)])
+        version = _schema_version(root)
+        names = [field.name for field in dataclasses.fields(cls) if version > 1 or field.name != "native_libraries"]
+        node = root.record(["schema_version", *names])
         weights = node["weights"].record(["source", "sha256"])
         fields: dict[str, Any] = {
-            "schema_version": node["schema_version"].integer(),
             "model_config": node["model_config"].plain(),
             "weights": {"source": weights["source"].string(), "sha256": _optional(weights["sha256"], JsonNode.string)},
             "clip": _read_spec(node["clip"], ClipSpec),
@@ -245,6 +263,9 @@ class Manifest:
             "compute_capabilities": tuple(item.string() for item in node["compute_capabilities"].array()),
             "files": {name: _read_file_record(record) for name, record in node["files"].mapping().items()},
         }
+        if version > 1:
+            libraries = node["native_libraries"].mapping()
+            fields["native_libraries"] = {name: needed.integer() for name, needed in libraries.items()}
         if not fields["files"]:
             raise EngineError(f"{source}: files: the manifest lists none; build the engine again")
         for name in ("model_name", "target", "precision", "deform_conv", "builder", "builder_version", "created_by"):
@@ -266,7 +287,9 @@ def require_file_name(name: object, what: str) -> None:
 
 def _require_text(value: object, what: str, *, empty: bool = False) -> None:
     if not isinstance(value, str) or not value.isprintable() or not (value or empty):
-        raise EngineError(f"{what} must be one line of printable text, not {value!r}")
+        raise EngineError(f"{what} must be one line of printable text, not {limits.shown(value)}")
+    if len(value) > limits.TEXT_CHARACTERS:
+        raise EngineError(f"{what} is a text of {len(value)} characters, and at most {limits.TEXT_CHARACTERS} can be")
 
 
 def _require_choice(value: object, choices: Any, what: str) -> None:
@@ -279,7 +302,7 @@ def _require_sha256(value: object, what: str) -> None:
         raise EngineError(f"{what} must be 64 lower-case hexadecimal digits, not {value!r}")
 
 
-def _check_schema_version(root: JsonNode) -> None:
+def _schema_version(root: JsonNode) -> int:
     """Judge the version before the keys, since a newer schema has other keys."""
     members = root.mapping()
     if "schema_version" not in members:
@@ -292,6 +315,7 @@ def _check_schema_version(root: JsonNode) -> None:
         )
     if version < 1:
         members["schema_version"].fail(f"must be at least 1, not {version}")
+    return version
 
 
 def _build(node: JsonNode, construct: Callable[[], _Built]) -> _Built:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from dtfsal.engines import limits
 from dtfsal.engines.errors import UsageError
 
 Target = Literal["last", "centre"]
@@ -39,12 +40,10 @@ class ClipSpec:
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise UsageError(f"clip.{name} must be a positive integer, not {value!r}")
-        if not (math.isfinite(self.frame_rate_hz) and self.frame_rate_hz > 0):
-            raise UsageError(f"clip.frame_rate_hz must be positive, not {self.frame_rate_hz!r}")
+        for name, bounds in limits.CLIP.items():
+            limits.checked(f"clip.{name}", getattr(self, name), bounds)
+        if (pixels := self.frames * self.height * self.width) > limits.CLIP_PIXELS:
+            raise UsageError(f"clip has {pixels} pixels in a window, and at most {limits.CLIP_PIXELS} can be")
         if self.target not in ("last", "centre"):
             raise UsageError(f"clip.target must be 'last' or 'centre', not {self.target!r}")
         for name in ("mean", "std"):
@@ -89,12 +88,16 @@ class AudioSpec:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise UsageError(f"audio.{field.name} must be a positive integer, not {value!r}")
+            if field.name in limits.AUDIO:
+                limits.checked(f"audio.{field.name}", value, limits.AUDIO[field.name])
         if not 0 <= self.min_hz < self.max_hz <= self.sample_rate_hz / 2:
             raise UsageError(f"audio bands must satisfy 0 <= min_hz < max_hz <= sample_rate_hz / 2, not {self!r}")
-        if not (math.isfinite(self.log_offset) and self.log_offset > 0):
-            raise UsageError(f"audio.log_offset must be positive, not {self.log_offset!r}")
+        between = (self.slices - 1) * self.slice_hop_frames * self.hop_length
+        if (
+            self.slice_frames * self.window_length > limits.SLICE_VALUES
+            or between + self.slice_samples > limits.WINDOW_SAMPLES
+        ):
+            raise UsageError(f"audio has slices of a length that no model takes: {self!r}")
 
     @property
     def silence(self) -> float:

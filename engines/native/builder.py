@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import dataclasses
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError
+from dtfsal.engines.native.trust import built_here, own_folder, record_build, sources_digest
 
 TENSORRT_VARIABLE = "TENSORRT_INCLUDE_DIR"
 _TENSORRT_HEADER = "NvInfer.h"
@@ -43,6 +43,7 @@ class NativeProject:
         tensorrt: whether it needs TensorRT's headers. A build that can do without takes them only where they are given.
         installs: whether it can be installed with what other programs need to compile against it.
         kept_by_sources: whether each version of the sources has a folder of its own in the user's cache.
+        version: of what it offers to engines; see `dtfsal.engines.native.trust`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NativeProject:
     tensorrt: Literal["unused", "optional", "needed"] = "unused"
     installs: bool = False
     kept_by_sources: bool = False
+    version: int = 1
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -70,7 +72,9 @@ class NativeProject:
     def default_library(self) -> Path:
         """Where the library is built to if nothing else is said: in the user's cache folder."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal"
-        return (cache / f"{self.name}-{self._digest()}" if self.kept_by_sources else cache) / self.library
+        if self.kept_by_sources:
+            cache /= f"{self.name}-{sources_digest(self.sources)[:12]}"
+        return cache / self.library
 
     @property
     def place(self) -> Path:
@@ -79,16 +83,17 @@ class NativeProject:
         return Path(named) if named else self.default_library
 
     def find(self) -> Path:
-        """The built library.
+        """The built library: the one that its variable names, else the one in the user's cache folder.
 
         Raises:
-            UnavailableError: there is none.
+            UnavailableError: there is none, it is not of these sources, or somebody else could have written it.
         """
-        if not self.place.is_file():
-            if self.place != self.default_library:
-                raise UnavailableError(f"{self.variable} names {self.place}, which is not a file; {self.remedy}")
-            raise UnavailableError(f"{self.title} is not built ({self.place} is not there): {self.remedy}")
-        return self.place
+        place = self.place
+        if not (self.variable and os.environ.get(self.variable)):
+            return built_here(place, self.sources, self.title, self.remedy)
+        if not place.is_file():
+            raise UnavailableError(f"{self.variable} names {place}, which is not a file; {self.remedy}")
+        return place
 
     def load(self, path: str | os.PathLike[str], functions: Mapping[str, Sequence[Any]]) -> ctypes.CDLL:
         """Open a built library.
@@ -153,9 +158,11 @@ class NativeProject:
         return build_library(self.sources, target, options, report)
 
     def built(self, report: Report = _silent) -> Path:
-        """The library in the user's cache, built there first if it is not there; raises what `build` does."""
-        library = self.default_library
-        return library if library.is_file() else self.build(report=report)
+        """The library that `find` gives, built first if there is none; raises what `build` does."""
+        try:
+            return self.find()
+        except UnavailableError:
+            return self.build(report=report)
 
     def build_host(self, output: Path) -> Path:
         """Build the CPU's twin of a library for GPUs, which tests use, into a folder; raises what `build` does."""
@@ -203,13 +210,6 @@ class NativeProject:
             *([f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"] if architectures else []),
         ]
 
-    def _digest(self) -> str:
-        """What tells these sources from those of another version."""
-        digest = hashlib.sha256()
-        for file in (*sorted(self.sources.iterdir()), Path(__file__).with_name("project.cmake")):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-        return digest.hexdigest()[:12]
-
 
 def build_library(sources: Path, target: Path, options: Sequence[str] = (), report: Report = _silent) -> Path:
     """Configure and build a project, and put its library in place.
@@ -231,9 +231,11 @@ def build_library(sources: Path, target: Path, options: Sequence[str] = (), repo
     with _built(sources, options, report) as folder:
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(target.parent)
             shutil.copyfile(folder / target.name, partial)
+            partial.chmod(0o644)
             partial.replace(target)
+            record_build(target, sources)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
         finally:

@@ -11,6 +11,7 @@ CPU_KERNELS = NativeProject(
     title="the custom operators for ONNX Runtime on the CPU",
     sources=_HERE / "cpu_kernels" / "source",
     library="libdtfsal_cpu_kernels.so",
+    variable="DTFSAL_CPU_KERNELS_LIBRARY",
     kept_by_sources=True,
 )
 DEFORM_CONV = NativeProject(

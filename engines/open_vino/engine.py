@@ -21,6 +21,7 @@ from dtfsal.engines.bundle.manifest import DYNAMIC, GraphSpec, Precision, Tensor
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.engine import Device, Engine, parse_device
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError, UsageError
+from dtfsal.engines.native.trust import engine_libraries
 
 INSTALL = "pip install 'dtfsal[openvino]'"
 # What OpenVINO is asked to compute in. An int8 engine's graph says itself what is quantised; the rest of it is float32.
@@ -37,6 +38,7 @@ class OpenVinoEngine(Engine):
         bundle: what `read_bundle` gave.
         device: "cpu" or "auto", which are the same.
         threads: threads that compute one operator together; None for `default_threads()`.
+        trust: open a bundle that brings native code; this back end loads none of it.
 
     Raises:
         EngineError: OpenVINO can't load a graph.
@@ -44,19 +46,23 @@ class OpenVinoEngine(Engine):
         UnavailableError: OpenVINO is absent, or the device is a GPU.
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: Device = "auto", threads: int | None = None, trust: bool = False
+    ) -> None:
         if parse_device(device)[0] == "cuda":
             raise UnavailableError(
                 f"{bundle.path} is an engine for OpenVINO, which runs on the CPU here: use device 'cpu', or build an "
                 "engine for a GPU"
             )
         self._threads = default_threads() if threads is None else threads
+        self._trust = trust
         self._requests: dict[str, Any] = {}
         self._openvino: Any = None
         self._computes_in = ""
         super().__init__(bundle)
 
     def _load(self) -> None:
+        engine_libraries(self.bundle, None, trust=self._trust)
         self._openvino = import_openvino()
         for name, graph in self.manifest.graphs.items():
             compiled = self._compile(_core(), graph)

@@ -26,6 +26,7 @@ from dtfsal.engines.native.deform_conv import load_plugin_library
 from dtfsal.engines.native.frontend.library import FrontEndLibrary, installed_front_end
 from dtfsal.engines.native.frontend.prepare import FramePreparer, FrontEnd, SlicePreparer
 from dtfsal.engines.native.projects import DEFORM_CONV
+from dtfsal.engines.native.trust import engine_libraries
 from dtfsal.engines.raw_inputs import SliceTables
 from dtfsal.engines.tensor_rt.checks import check_gpu, check_tensors, check_version, import_library
 from dtfsal.engines.tensor_rt.log import make_logger
@@ -95,6 +96,7 @@ class TensorRtEngine(Engine):
     Args:
         bundle: what `read_bundle` gave.
         index: which of the machine's GPUs.
+        trust: run native code that the bundle brings.
         device: what stands for the GPU; one through cuda-core by default.
         module: the TensorRT library; imported by default.
 
@@ -105,9 +107,16 @@ class TensorRtEngine(Engine):
     """
 
     def __init__(
-        self, bundle: Bundle, *, index: int = 0, device: GpuDevice | None = None, module: Any | None = None
+        self,
+        bundle: Bundle,
+        *,
+        index: int = 0,
+        trust: bool = False,
+        device: GpuDevice | None = None,
+        module: Any | None = None,
     ) -> None:
         self._index = index
+        self._trust = trust
         self._device: Any = device
         self._trt: Any = module
         self._engines: dict[str, Any] = {}
@@ -118,6 +127,9 @@ class TensorRtEngine(Engine):
         super().__init__(bundle)
 
     def _load(self) -> None:
+        libraries = engine_libraries(self.bundle, DEFORM_CONV, trust=self._trust)
+        if self.manifest.deform_conv == "plugin" and not libraries:
+            raise EngineError(f"{self.bundle.path} uses a plugin and names no library that has it; build it again")
         check_gpu(self.bundle, self._index)
         trt = self._trt = self._trt or import_library(self.manifest)
         check_version(self.bundle, trt)
@@ -130,8 +142,8 @@ class TensorRtEngine(Engine):
                 f"{self.bundle.path} needs more than {needed / 2**20:.0f} MiB and the GPU {self._device.name} has "
                 f"{free / 2**20:.0f} MiB left: close other programs that use it, or take another GPU"
             )
-        if self.manifest.deform_conv == "plugin":
-            load_plugin_library(trt, self.bundle.file(DEFORM_CONV.library))
+        for library in libraries:
+            load_plugin_library(trt, library)
         log = make_logger(trt)
         runtime = trt.Runtime(log)
         for name, graph in self.manifest.graphs.items():

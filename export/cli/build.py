@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dtfsal.engines.limits import seed
 from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
-    parser.add_argument("--seed", type=int, metavar="N", help="use random weights from this seed")
+    parser.add_argument("--seed", type=seed, metavar="N", help="use random weights from this seed")
     parser.add_argument(
         "--frames", type=int, metavar="N", help="a window's frames (default: those that the weights are for)"
     )
@@ -101,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--cpu-kernels",
         action="store_true",
         help="onnxruntime, fp32: compile custom operators for attention, linear layers and 3x3 convolutions (needs "
-        "cmake and g++) into the engine; faster, but for this kind of system only",
+        "cmake and g++); faster, and each machine that runs the engine compiles them too",
     )
     parser.add_argument(
         "--half-weights",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.errors import MALFORMED, EngineMismatchError, UsageError
 from dtfsal.export.graph.costs import NodeCost, totals
 from dtfsal.export.tensor_rt.schedule import Step, with_times
 
@@ -222,7 +222,7 @@ def read_report(path: Path) -> LayerReport:
         if values["steps"] is not None:
             values["steps"] = [Step(**{**row, "nodes": tuple(row["nodes"])}) for row in values["steps"]]
         return LayerReport(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise UsageError(f"{path} is not a layer report: {error}") from error
 
 

@@ -60,6 +60,7 @@ class Options(_Struct):
         ("skip_hashes", ctypes.c_int32),
         ("log", LogFunction),
         ("log_user_data", ctypes.c_void_p),
+        ("trust_engine", ctypes.c_int32),
     )
     defaults: ClassVar[Mapping[str, Any]] = {
         "use_sound": 1,
@@ -178,7 +179,8 @@ class NativeLibrary:
             the user's cache, else the system's.
 
     Raises:
-        UnavailableError: it is not there, or is not this library.
+        UnavailableError: it is not there, is not this library, or is one in the cache that somebody else could have
+            written.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -213,5 +215,8 @@ def onnxruntime_library() -> str | None:
 
 
 def _found() -> str:
+    """The named or the built library, else the system's; a build of other sources or of somebody else is an error."""
     named = os.environ.get(C_LIBRARY.variable)
-    return str(C_LIBRARY.place) if named or C_LIBRARY.place.is_file() else "libdtfsal.so.0"
+    if named:
+        return named
+    return str(C_LIBRARY.find()) if C_LIBRARY.default_library.is_file() else "libdtfsal.so.0"

@@ -119,6 +119,7 @@ class NativePredictor:
         backend_library: str | os.PathLike[str] | None = None,
         library: str | os.PathLike[str] | NativeLibrary | None = None,
         log: Callable[[str, bool], None] | None = None,
+        trust: bool = False,
     ) -> None:
         self._handle = ctypes.c_void_p()
         self.library = library if isinstance(library, NativeLibrary) else NativeLibrary(library)
@@ -138,6 +139,7 @@ class NativePredictor:
             repeat_ends=int(repeat_ends),
             backend_library=None if found is None else os.fsencode(found),
             device=_int32("device", device),
+            trust_engine=int(trust),
         )
         if log is not None:
             # The library keeps the function's address as long as the engine, so it is kept here.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as KeyboardInterrupt, so that a stopped run always unwinds and removes its partial files."""
+"""Ctrl-C, SIGTERM and SIGHUP as KeyboardInterrupt, so that a stopped run unwinds and removes its partial files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from types import FrameType
 # While partial files are removed, an impatient second Ctrl-C must not stop that; after this time it counts again.
 _PATIENCE_SECONDS = 2.0
 _AGAIN_SECONDS = 0.01
+# SIGHUP is the end of a terminal; Windows has none.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interruption:
@@ -25,7 +27,7 @@ class Interruption:
     interrupt it is raised again a moment later; if it does not, `check_interruption` raises it at the next step.
 
     Attributes:
-        requested: whether SIGINT or SIGTERM has come.
+        requested: whether SIGINT, SIGTERM or SIGHUP has come.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class Interruption:
         with contextlib.ExitStack() as stack:
             handled = []
             try:
-                for number in (signal.SIGINT, signal.SIGTERM):
+                for number in _SIGNALS:
                     # What ignores Ctrl-C, as a shell's background job does, goes on ignoring it.
                     if signal.getsignal(number) is not signal.SIG_IGN:
                         stack.callback(signal.signal, number, signal.signal(number, self._interrupt))

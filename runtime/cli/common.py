@@ -20,7 +20,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine`, `--device` and `--threads`."""
+    """Add `--engine`, `--device`, `--threads` and `--trust-engine`."""
     parser.add_argument(
         "-e",
         "--engine",
@@ -40,6 +40,16 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         metavar="N",
         help="CPU threads of the engine (default: the physical cores that the process may use)",
+    )
+    add_trust_option(parser)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--trust-engine`."""
+    parser.add_argument(
+        "--trust-engine",
+        action="store_true",
+        help="run native code that the engine brings, which can do all that you can (docs/explanation/trust.md)",
     )
 
 
@@ -68,13 +78,13 @@ def stream_number(text: str) -> int:
 
 
 def positive_int(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
+    """An argparse type: an integer of at least 1, and of no more than 10^9."""
     try:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    if not 1 <= value <= 10**9:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text[:60]!r}")
     return value
 
 

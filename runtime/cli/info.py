@@ -103,6 +103,11 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
                     bounds = f", in [{tensor.minimum:g}, {tensor.maximum:g}]"
                 described = f": {tensor.description}" if tensor.description else ""
                 rows.append((f"{direction} {tensor.name}", f"{tensor.dtype} {shape}{bounds}{described}"))
+    if manifest.native_libraries:
+        needed = ", ".join(f"{name} (version {version})" for name, version in manifest.native_libraries.items())
+        rows.append(("needs", f"{needed}, of this installation"))
+    if bundle.native_code:
+        rows.append(("native code", f"{', '.join(bundle.native_code)}: not run unless --trust-engine says so"))
     rows.append((f"files, {common.format_bytes(manifest.size_bytes)}, as the manifest says", None))
     rows += [(name, common.format_bytes(record.size_bytes)) for name, record in manifest.files.items()]
     return rows

@@ -62,7 +62,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--serve",
         default="127.0.0.1:8765",
         metavar="[HOST:]PORT",
-        help="where the page is served; port 0 takes any that is free (default: %(default)s)",
+        help="where the page is served, such as [::1]:8765; port 0 takes any that is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="who looks must give it (/?token=TEXT); addresses beyond this machine get one in any case, made up if "
+        "none is given",
     )
     parser.add_argument("--no-page", action="store_true", help="serve no page")
     parser.add_argument("--seconds", type=common.non_negative_float, metavar="N", help="stop after N seconds")
@@ -75,16 +81,21 @@ def run(args: argparse.Namespace) -> int:
     import contextlib
 
     from dtfsal.engines import open_engine
+    from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.frontend.windows import frames_per_tap
     from dtfsal.runtime.live.capture import LiveSource
-    from dtfsal.runtime.live.page import MjpegServer
+    from dtfsal.runtime.live.page import MjpegServer, is_loopback
     from dtfsal.runtime.media.errors import MediaError
     from dtfsal.runtime.predict.stream import StreamPredictor
 
     host, port = _address(args.serve)
+    if args.quiet and args.token is None and not args.no_page and not is_loopback(host):
+        raise UsageError(f"{host} is reached from other machines and --quiet hides the token: give one by --token")
     view = _View()
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(open_engine(args.engine, device=args.device, threads=args.threads))
+        engine = stack.enter_context(
+            open_engine(args.engine, device=args.device, threads=args.threads, trust=args.trust_engine)
+        )
         source = LiveSource(
             args.source,
             view.keep if not args.no_page else view.ignore,
@@ -102,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
                 stride=args.stride or frames_per_tap(engine.manifest.clip, 1 / source.frame_rate_hz),
             )
         )
-        page = None if args.no_page else stack.enter_context(MjpegServer(host, port))
+        page = None if args.no_page else stack.enter_context(MjpegServer(host, port, token=args.token))
         if page is not None and not args.quiet:
             print(f"look at {page.address}", file=sys.stderr)
         meter = _Meter(stream, quiet=args.quiet)
@@ -136,7 +147,11 @@ def _address(text: str) -> tuple[str, int]:
     from dtfsal.engines.errors import UsageError
 
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"--serve takes an IPv6 address in brackets, as [::1]:8765, not {text!r}")
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
         raise UsageError(f"--serve takes a port or HOST:PORT, not {text!r}")
     return host or "127.0.0.1", int(port)
 

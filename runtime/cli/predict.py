@@ -27,11 +27,13 @@ outputs, by suffix (or --format):
   out.npz .h5         raw maps, float32, at the model's resolution; --map-size source for the video's
   out.csv .json       per frame its time, the map's peak and its centre of mass, in pixels of the video
                       (pixel centres: 0, 0 is the centre of the top left pixel)
+  -                   the same table on standard output, as CSV, or as JSON with --format json
 
 examples:
   dtfsal predict clip.mp4                                      writes clip.saliency.mp4
   dtfsal predict clip.mp4 -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
   dtfsal predict clip.mp4 -o maps/ --stride 4
+  dtfsal predict clip.mp4 -o - | head
   dtfsal predict clip.mp4 -o grey.mp4 --view saliency --smoothing 3 --json
 """
 
@@ -111,12 +113,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write."""
+    from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.predict.predictor import SaliencyPredictor
     from dtfsal.runtime.sinks.base import SinkContext
     from dtfsal.runtime.sinks.outputs import check_outputs, write_outputs
+    from dtfsal.runtime.sinks.tables import STANDARD_OUTPUT
 
     started = time.perf_counter()
     outputs = _outputs(args)
+    if any(output.path == STANDARD_OUTPUT for output in outputs):
+        if args.json:
+            raise UsageError("-o - and --json both want standard output; name a file for the table")
+        args.quiet = True
     check_outputs(outputs, args.video, overwrite=args.force)
     with SaliencyPredictor(
         args.engine,
@@ -126,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
         normalisation=args.normalisation or "none",
         device=args.device,
         threads=args.threads,
+        trust=args.trust_engine,
     ) as predictor:
         opened = time.perf_counter() - started
         prediction = predictor.predict_file(args.video, video_stream=args.video_stream, audio_stream=args.audio_stream)
@@ -172,6 +181,7 @@ def _beside(video: str) -> str:
 def _outputs(args: argparse.Namespace) -> list[Output]:
     from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.sinks.outputs import Output
+    from dtfsal.runtime.sinks.tables import STANDARD_OUTPUT
 
     names = args.output
     if not names and args.contact_sheet is None:
@@ -182,8 +192,12 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
     for text in names:
         if not text or not Path(text).name:
             raise UsageError(f"{text!r} cannot be an output; name a file or a new folder")
+        if text == "-":
+            outputs.append(Output(STANDARD_OUTPUT, args.format or "csv"))
+            continue
         folder = text.endswith(("/", os.sep))
-        outputs.append(Output(Path(text), args.format or ("png" if folder else None)))
+        path = Path.cwd() / "-" if Path(text) == STANDARD_OUTPUT else Path(text)
+        outputs.append(Output(path, args.format or ("png" if folder else None)))
     if args.contact_sheet is not None:
         if Path(args.contact_sheet).suffix.lower() != ".png":
             raise UsageError(f"the contact sheet is a PNG file; {args.contact_sheet} should end in .png")

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.limits import checked_argument
 
 Padding = Literal["reverse", "repeat"]
 PADDINGS: tuple[Padding, ...] = ("reverse", "repeat")
@@ -118,9 +119,8 @@ def check_padding(padding: str) -> None:
 
 
 def check_stride(stride: int) -> None:
-    """Raise a `UsageError` if a stride is not a positive integer."""
-    if type(stride) is not int or stride < 1:
-        raise UsageError(f"stride must be a positive integer, not {stride!r}")
+    """Raise a `UsageError` if a stride is not a positive integer, or too large."""
+    checked_argument("stride", stride)
 
 
 def fold_times(times: Times, first_seconds: float, last_seconds: float, padding: Padding = "reverse") -> Times:

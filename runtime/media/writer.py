@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,14 +14,15 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.bundle.places import require_file_place
 from dtfsal.engines.errors import DtfsalError, OutputError, UsageError
+from dtfsal.engines.partial import partial_file
 from dtfsal.runtime.media.container import ffmpeg_name
 from dtfsal.runtime.media.errors import shortage
 from dtfsal.runtime.media.picture import FULL_RANGE, UNSPECIFIED, Colours
 from dtfsal.runtime.media.sound_track import SoundTrack
 from dtfsal.runtime.media.video import VideoInfo
 
-LONGEST_NAME_BYTES = 255  # on the usual file systems
 TIME_BASE = Fraction(1, 90000)  # of written frames: 11 us steps, exact for all usual rates
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
@@ -35,29 +35,17 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the block ends well, and is removed when it does not.
 
     Raises:
-        OutputError: the place is not writable or the disk is full.
+        OutputError: the place is not writable, the disk is full, or another run writes the same output.
+        UsageError: something other than a file is there, or it lies in an engine's folder.
     """
     path = Path(path)
-    partial = path.with_name(hidden_name(path.stem, f".partial-{secrets.token_hex(4)}", path.suffix))
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file's name")
+    require_file_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        yield partial
-        partial.replace(path)
+        with partial_file(path) as partial:
+            yield partial
     except OSError as error:
         raise output_error(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def hidden_name(stem: str, mark: str, suffix: str = "") -> str:
-    """A name for a file beside another: the other's with a mark before the suffix, cut where it would be too long."""
-    while stem and len(os.fsencode(f".{stem}{mark}{suffix}")) > LONGEST_NAME_BYTES:
-        stem = stem[:-1]
-    return f".{stem}{mark}{suffix}"
 
 
 def output_error(path: Path, error: OSError) -> DtfsalError:

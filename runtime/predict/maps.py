@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.limits import checked_argument
 
 SaliencyMap = npt.NDArray[np.float32]
 Normalisation = Literal["none", "max", "sum", "range"]
@@ -107,9 +108,8 @@ def check_normalisation(normalisation: str) -> None:
 
 
 def check_sigma(sigma: float) -> None:
-    """Raise a `UsageError` if a blur's standard deviation is negative, infinite or not a number."""
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise UsageError(f"smoothing must be a number of pixels, 0 or more, not {sigma!r}")
+    """Raise a `UsageError` if a blur's standard deviation is negative, too large or not a number."""
+    checked_argument("smoothing", sigma)
 
 
 def resize_map(saliency_map: npt.ArrayLike, height: int, width: int) -> SaliencyMap:

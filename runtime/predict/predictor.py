@@ -57,6 +57,7 @@ class SaliencyPredictor:
             "sum" for a sum of 1, "range" for 0 to 1.
         device: "cpu", "cuda", or "auto"; see `dtfsal.engines.open_engine`.
         threads: CPU threads of the engine; None for the physical cores that this process may use.
+        trust: run native code that the engine brings; see `dtfsal.engines.open_engine`.
 
     Raises:
         UsageError: an argument has a value that can't work.
@@ -75,6 +76,7 @@ class SaliencyPredictor:
         normalisation: Normalisation = "none",
         device: Device = "auto",
         threads: int | None = None,
+        trust: bool = False,
     ) -> None:
         check_padding(padding)
         check_stride(stride)
@@ -85,7 +87,9 @@ class SaliencyPredictor:
         self.smoothing_sigma = smoothing_sigma
         self.normalisation = normalisation
         self._owns_engine = not isinstance(engine, Engine)
-        self.engine = engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads)
+        self.engine = (
+            engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads, trust=trust)
+        )
         try:
             self._runner_type = runner_type(self.engine)
         except BaseException:

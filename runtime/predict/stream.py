@@ -25,6 +25,7 @@ import numpy.typing as npt
 from dtfsal.engines import Device, Engine, open_engine
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.limits import checked_argument
 from dtfsal.runtime.frontend.log_mel import PushedSlices
 from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
 from dtfsal.runtime.frontend.samples import mono_samples
@@ -94,6 +95,7 @@ class StreamPredictor:
         normalisation: scale of each map.
         device: what the engine runs on.
         threads: CPU threads of the engine.
+        trust: whether an engine may run native code that it brings.
 
     Raises:
         DtfsalError: as for `SaliencyPredictor`.
@@ -114,13 +116,15 @@ class StreamPredictor:
         normalisation: Normalisation = "none",
         device: Device = "auto",
         threads: int | None = None,
+        trust: bool = False,
     ) -> None:
-        if frame_rate_hz is not None and not 0 < frame_rate_hz <= 1e4:
-            raise UsageError(f"frame_rate_hz must be in (0, 10000], not {frame_rate_hz!r}")
-        if not (math.isfinite(sound_wait_seconds) and sound_wait_seconds >= 0):
-            raise UsageError(f"sound_wait_seconds must be a number of at least 0, not {sound_wait_seconds!r}")
-        if type(max_ready) is not int or max_ready < 1:
-            raise UsageError(f"max_ready must be a positive integer, not {max_ready!r}")
+        if frame_rate_hz is not None:
+            checked_argument("frame_rate_hz", frame_rate_hz)
+        if delay_seconds is not None:
+            checked_argument("delay_seconds", delay_seconds)
+        checked_argument("sound_wait_seconds", sound_wait_seconds)
+        checked_argument("max_ready", max_ready)
+        checked_argument("stride", stride)
         check_sigma(smoothing_sigma)
         check_normalisation(normalisation)
         self._sigma = smoothing_sigma
@@ -128,7 +132,9 @@ class StreamPredictor:
         self._delay = math.inf if delay_seconds is None else delay_seconds
         self._sound_wait = sound_wait_seconds
         self._owns_engine = not isinstance(engine, Engine)
-        self.engine = engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads)
+        self.engine = (
+            engine if isinstance(engine, Engine) else open_engine(engine, device=device, threads=threads, trust=trust)
+        )
         try:
             # On the CPU, since frames may come from another thread than the engine runs in.
             self._runner = runner_type(self.engine)(self.engine, use_preparers=False)

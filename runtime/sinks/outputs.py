@@ -5,7 +5,8 @@
         write_outputs(prediction, outputs, context)
 
 The kind of an output follows its suffix: .mp4, .mkv and .mov are videos, .npz and .h5 raw maps, .csv and .json tables
-of where each map points; a name without a suffix, or with a slash at its end, is a folder of PNG frames.
+of where each map points; a name without a suffix, or with a slash at its end, is a folder of PNG frames. The path `-`
+is standard output, for a table.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from dtfsal.engines.bundle.places import require_file_place
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import Frame, VideoReader
@@ -27,7 +29,7 @@ from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame
 from dtfsal.runtime.sinks.arrays import hdf5_sink, npz_sink
 from dtfsal.runtime.sinks.base import OpenSink, SinkContext
 from dtfsal.runtime.sinks.pictures import check_png_folder, contact_sheet_sink, png_sink, video_sink
-from dtfsal.runtime.sinks.tables import csv_sink, json_sink
+from dtfsal.runtime.sinks.tables import STANDARD_OUTPUT, csv_sink, json_sink
 
 Kind = Literal["video", "png", "npz", "hdf5", "csv", "json", "contact-sheet"]
 
@@ -108,12 +110,19 @@ def check_outputs(outputs: Sequence[Output], source: str | os.PathLike[str], *, 
     """Check, before any work, that the outputs may be written.
 
     Raises:
-        UsageError: two outputs or an output and the source are the same file, or an output exists and overwrite is
-            not asked for.
+        UsageError: two outputs or an output and the source are the same file, an output exists and overwrite is not
+            asked for, or it is a device, a pipe, or inside an engine's folder.
         OutputError: a folder is where a file should be, or a folder holds something other than PNG frames.
     """
     seen: dict[str, Path] = {os.path.realpath(source): Path(source)}
     for output in outputs:
+        if output.path == STANDARD_OUTPUT:
+            if output.kind not in ("csv", "json"):
+                raise UsageError(f"standard output takes a table, csv or json, not {output.kind}")
+            if "-" in seen:
+                raise UsageError("standard output is named twice; name a file for one of the outputs")
+            seen["-"] = output.path
+            continue
         real = os.path.realpath(output.path)
         if real == os.path.realpath(source):
             raise UsageError(f"{output.path} is the video to predict; name another output")
@@ -126,6 +135,7 @@ def check_outputs(outputs: Sequence[Output], source: str | os.PathLike[str], *, 
         else:
             if output.path.is_dir():
                 raise OutputError(f"{output.path} is a folder; name a file for the {output.kind} output")
+            require_file_place(output.path)
             exists = os.path.lexists(output.path)
         if exists and not overwrite:
             raise UsageError(f"{output.path} exists; name another output, or give --force to replace it")
@@ -177,23 +187,32 @@ def write_outputs(
 
 @contextlib.contextmanager
 def _checked(output: Output, context: SinkContext) -> Iterator[Callable[..., None]]:
-    """An output's sink, with the operating system's errors told in the project's way."""
+    """An output's sink, with the operating system's errors told in the project's way.
+
+    A broken pipe stays what it is: the reader of standard output has gone, and there is nothing to tell.
+    """
     fail = functools.partial(output_error, output.path)
     with contextlib.ExitStack() as stack:
         try:
             write = stack.enter_context(output.open(context))
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise fail(error) from error
 
         def guarded(frame: SaliencyFrame, rgb: object) -> None:
             try:
                 write(frame, rgb)
+            except BrokenPipeError:
+                raise
             except OSError as error:
                 raise fail(error) from error
 
         yield guarded
         try:
             stack.close()
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise fail(error) from error
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from dtfsal.engines.bundle.places import require_outside_engines
 from dtfsal.engines.errors import OutputError
+from dtfsal.engines.partial import partial_folder, replace_folder
 from dtfsal.runtime.frontend.preprocess import Rgb
-from dtfsal.runtime.media.writer import VideoWriter, atomic_output, hidden_name, output_error
+from dtfsal.runtime.media.writer import VideoWriter, atomic_output, output_error
 from dtfsal.runtime.predict.prediction import SaliencyFrame
 from dtfsal.runtime.sinks.base import SinkContext, Write
 from dtfsal.runtime.sinks.contact_sheet import ContactSheet
@@ -91,31 +91,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     An existing folder of numbered PNG files is replaced.
 
     Raises:
-        OutputError: it cannot be written, or the folder exists and holds something else.
+        OutputError: it cannot be written, the folder exists and holds something else, or another run writes it.
+        UsageError: it lies in an engine's folder.
     """
     final = Path(os.path.abspath(path))  # noqa: PTH100 - a link to a folder is not followed
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    partial = final.with_name(hidden_name(final.name, f".partial-{token}"))
-    replaced = final.with_name(hidden_name(final.name, f".replaced-{token}"))
     try:
         check_png_folder(final)
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        try:
+        with partial_folder(final) as partial:
             yield partial
             check_png_folder(final)
-            if final.is_dir():
-                final.rename(replaced)
-            try:
-                partial.rename(final)
-            except BaseException:
-                if replaced.exists():
-                    replaced.rename(final)
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            if final.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
+            replace_folder(partial, final)
     except OSError as error:
         raise output_error(path, error) from error
 
@@ -125,7 +111,9 @@ def check_png_folder(path: Path) -> None:
 
     Raises:
         OutputError: something else is there.
+        UsageError: it lies in an engine's folder.
     """
+    require_outside_engines(path)
     if not os.path.lexists(path):
         return
     if not path.is_dir() or path.is_symlink():

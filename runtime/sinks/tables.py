@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
+from dtfsal.engines.errors import OutputError
 from dtfsal.runtime.frontend.preprocess import Rgb
 from dtfsal.runtime.media.writer import atomic_output
 from dtfsal.runtime.predict.maps import map_statistics
 from dtfsal.runtime.predict.prediction import SaliencyFrame
 from dtfsal.runtime.sinks.base import SinkContext, Write
 
+STANDARD_OUTPUT = Path("-")
 COLUMNS = ("index", "time_seconds", "peak_x", "peak_y", "peak_value", "centre_x", "centre_y")
 
 
@@ -32,9 +36,22 @@ def table_row(frame: SaliencyFrame, height: int, width: int) -> dict[str, float]
 
 
 @contextlib.contextmanager
+def _table(path: Path) -> Iterator[TextIO]:
+    """The text file of a table, or standard output."""
+    if path != STANDARD_OUTPUT:
+        with atomic_output(path) as partial, partial.open("w", encoding="ascii", newline="") as stream:
+            yield stream
+        return
+    if sys.stdout is None:
+        raise OutputError("there is no standard output to write to; name a file")
+    yield sys.stdout
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
 def csv_sink(path: Path, context: SinkContext) -> Iterator[Write]:
     """A table with a header line, comma-separated, a line feed after each line."""
-    with atomic_output(path) as partial, partial.open("w", encoding="ascii", newline="") as stream:
+    with _table(path) as stream:
         stream.write(",".join(COLUMNS) + "\n")
 
         def write(frame: SaliencyFrame, _rgb: Rgb | None) -> None:
@@ -56,7 +73,7 @@ def json_sink(path: Path, context: SinkContext) -> Iterator[Write]:
             "height": context.source.height,
         },
     }
-    with atomic_output(path) as partial, partial.open("w", encoding="ascii") as stream:
+    with _table(path) as stream:
         stream.write(json.dumps(head)[:-1] + ', "frames": [')
         separator = "\n"
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="pictures without gaze that scenes are made of",
     )
     parser.add_argument("--cutouts", type=Path, metavar="DIR", help="things for scenes: pictures with transparency")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the scenes and sounds (default: 1)")
+    parser.add_argument("--seed", type=seed, default=1, help="seed of the scenes and sounds (default: 1)")
     parser.add_argument(
         "--kind",
         action="append",

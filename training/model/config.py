@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULE, AudioSpec, ClipSpec
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
+from dtfsal.engines.limits import check_model_values
 
 FusionKind = Literal["amfb", "concatenation", "cross-attention"]
 DecoderKind = Literal["multi", "single", "unet"]
@@ -283,6 +284,7 @@ class ModelConfig:
                 f"frame that they predict ({FIRST_TEMPORAL_RULE}), and this version knows {TEMPORAL_RULE} only; train "
                 "the model again, or build the engine again from weights of this version"
             )
+        check_model_values(data)
         parts: dict[str, Any] = {"clip": ClipSpec, "audio": AudioSpec, "audio_branch": AudioBranchConfig}
         try:
             fields = dict(data)
@@ -296,7 +298,7 @@ class ModelConfig:
                 if fields.get(key) is not None:
                     fields[key] = part(**_tupled(fields[key]))
             return cls(**_tupled(fields))
-        except (TypeError, AttributeError, ValueError) as error:
+        except MALFORMED as error:
             raise UsageError(f"this is not the configuration of a dtfsal model: {error}") from error
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.errors import MALFORMED, DtfsalError
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.encoders.efficientnet import rename_imagenet_weights
 from dtfsal.training.model.encoders.mvit import resize_table
@@ -80,6 +80,7 @@ def load_weights(
     path = Path(path)
     config, tensors = read_config(path), _as_float(_read_safetensors(path))
     resized = config.for_clip(frames=frames, height=height, width=width)
+    _check_shapes(config, tensors, path)
     model = build_model(resized)
     if resized != config:
         tensors = resized_tensors(tensors, model.state_dict())
@@ -111,7 +112,7 @@ def read_config(path: str | os.PathLike[str]) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(json.loads(header[CONFIG_KEY]))
-    except (ValueError, DtfsalError) as error:
+    except (DtfsalError, *MALFORMED) as error:
         raise WeightsError(f"{path} holds a configuration that this version cannot read: {error}") from error
 
 
@@ -225,9 +226,21 @@ def _as_float(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
+def _check_shapes(config: ModelConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Compare the tensors with those that the configuration asks for, before memory is taken for the latter."""
+    with torch.device("meta"):
+        wanted = build_model(config).state_dict()
+    _compare(wanted, tensors, path)
+
+
 def _load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load a complete and fitting state dict; anything else is one error that names the first misfits."""
-    own = module.state_dict()
+    _compare(module.state_dict(), tensors, path)
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def _compare(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are missing, unknown, of another shape or not finite."""
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     for kind, names in (("lacks", missing), ("has the unknown", unknown)):
         if names:
@@ -239,4 +252,3 @@ def _load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path)
             raise WeightsError(f"{path} does not fit: {name!r} is {shapes}")
         if tensors[name].is_floating_point() and not tensors[name].isfinite().all():
             raise WeightsError(f"{path} is damaged: {name!r} holds NaN or infinity")
-    module.load_state_dict(dict(tensors), strict=True)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dtfsal.engines.errors import MALFORMED, DtfsalError
 from dtfsal.training.model.weights import WeightsError
 from dtfsal.training.trainer.experiment import Experiment, experiment_from
 
@@ -140,5 +141,5 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             raise ValueError(f"its version is {header['version']}, and this one reads {VERSION}")
         experiment, progress = experiment_from(header["experiment"]), Progress(**header["progress"])
         return Checkpoint(experiment, progress, load_file(path), header["scaler"])
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (OSError, DtfsalError, safetensors.SafetensorError, *MALFORMED) as error:
         raise WeightsError(f"{path} cannot be read as a checkpoint ({error}); start the run again") from error

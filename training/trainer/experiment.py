@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UnavailableError, UsageError
+from dtfsal.engines.limits import EXPERIMENT_BYTES, EXPERIMENT_NUMBER, checked_argument, shown
 from dtfsal.training.data.training_clips import Augmentation
 from dtfsal.training.model.config import ModelConfig, resolve_config
 
@@ -206,7 +207,7 @@ class Experiment:
     trained: Trained = "all"
 
     def __post_init__(self) -> None:
-        _at_least(0, seed=self.seed)
+        checked_argument("seed", self.seed)
         if not self.name:
             raise UsageError("name must not be empty")
         config = self.model.config()
@@ -229,15 +230,16 @@ def read_experiment(path: Path, *, changes: Sequence[str] = ()) -> Experiment:
         UsageError: it cannot be read, or a setting is unknown or cannot be.
         UnavailableError: PyYAML is not installed.
     """
-    from dtfsal.engines.errors import UnavailableError
-
     try:
         import yaml
     except ImportError as error:
         raise UnavailableError("reading an experiment needs PyYAML; run `pip install 'dtfsal[trainer]'`") from error
     try:
+        if path.stat().st_size > EXPERIMENT_BYTES:
+            raise UsageError(f"{path} is too large to be an experiment")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, *MALFORMED) as error:
+        # YAML's reader lets what Python says of impossible dates, numbers and nesting through.
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} cannot be read as YAML ({reason})") from error
     try:
@@ -247,7 +249,7 @@ def read_experiment(path: Path, *, changes: Sequence[str] = ()) -> Experiment:
                 raise UsageError(f"--set takes NAME=VALUE, not {change!r}")
             values = _changed(values, name.split("."), yaml.safe_load(text))
         return experiment_from(values)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *MALFORMED) as error:
         raise UsageError(f"--set: {' '.join(str(error).split())}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
@@ -273,7 +275,7 @@ def experiment_from(values: Any) -> Experiment:
 def _made(kind: type[Part], values: Any, place: str) -> Part:
     """A dataclass of a mapping, and those within it."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"{place.rstrip('.') or 'an experiment'} must be a mapping of settings, not {values!r}")
+        raise UsageError(f"{place.rstrip('.') or 'an experiment'} must be a mapping of settings, not {shown(values)}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     for name in values:
@@ -300,27 +302,29 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return _value(next(kind for kind in arguments if kind is not type(None)), value, place)
     if origin is Literal:
         if value not in arguments:
-            raise UsageError(f"{place} must be one of {', '.join(arguments)}, not {value!r}")
+            raise UsageError(f"{place} must be one of {', '.join(arguments)}, not {shown(value)}")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise UsageError(f"{place} must be a list, not {value!r}")
+            raise UsageError(f"{place} must be a list, not {shown(value)}")
         return tuple(_value(arguments[0], item, place) for item in value)
     if origin is not None:  # a mapping, which its owner checks
         if not isinstance(value, Mapping):
-            raise UsageError(f"{place} must be a mapping, not {value!r}")
+            raise UsageError(f"{place} must be a mapping, not {shown(value)}")
         return dict(value)
     if hint is float and type(value) is str:
         # YAML 1.1 takes "1e-4" for a text.
         try:
             value = float(value)
         except ValueError:
-            raise UsageError(f"{place} must be a number, not {value!r}") from None
+            raise UsageError(f"{place} must be a number, not {shown(value)}") from None
     if hint is float and type(value) is int:
         value = float(value)
+    if hint is int and type(value) is int and abs(value) > EXPERIMENT_NUMBER:
+        raise UsageError(f"{place} is {shown(value)}, which no experiment has")
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         kinds = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
-        raise UsageError(f"{place} must be {kinds[hint]}, not {value!r}")
+        raise UsageError(f"{place} must be {kinds[hint]}, not {shown(value)}")
     return value
 
 
@@ -333,7 +337,7 @@ def _plain(value: Any) -> Any:
 def _at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
-            raise UsageError(f"{name.replace('_', '.', 1)} must be at least {least}, not {value!r}")
+            raise UsageError(f"{name.replace('_', '.', 1)} must be at least {least}, not {shown(value)}")
 
 
 def _near(name: str, known: typing.Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.training.data.datasets import DATASETS, Split, open_dataset
 from dtfsal.training.evaluation.evaluate import MODEL
 from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
@@ -213,7 +213,7 @@ def _name_of(run: Path, default: str) -> str:
     """The name that a run was begun under: rows may share one."""
     try:
         return str(json.loads((run / "run.json").read_text())["experiment"]["name"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, *MALFORMED):
         return default
 
 

@@ -19,7 +19,7 @@ def register_cpu_kernels(options: Any, library: Path) -> None:
 
     Args:
         options: an `onnxruntime.SessionOptions`.
-        library: `libdtfsal_cpu_kernels.so` of the engine.
+        library: `libdtfsal_cpu_kernels.so`, as `dtfsal.engines.native.trust` allows it.
 
     Raises:
         EngineError: it cannot be loaded.

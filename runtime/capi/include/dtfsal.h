@@ -113,10 +113,12 @@ typedef struct dtfsal_options {
     int32_t skip_hashes;       /* 1: do not compare the files' SHA-256 with the manifest's */
     dtfsal_log_function log;   /* may be NULL */
     void *log_user_data;
+    int32_t trust_engine;      /* 1: run native code that the engine brings, which can do all that the program can.
+                                  Otherwise such an engine is refused, unless its code is the installed library's */
 } dtfsal_options;
 
 #define DTFSAL_OPTIONS_INIT \
-    { (uint32_t)sizeof(dtfsal_options), 0, 0.0, 1, 1, -1.0, 1.0, 8, 0, NULL, NULL, 0, 0, NULL, NULL }
+    { (uint32_t)sizeof(dtfsal_options), 0, 0.0, 1, 1, -1.0, 1.0, 8, 0, NULL, NULL, 0, 0, NULL, NULL, 0 }
 
 /* What an engine is. Text belongs to the predictor. */
 typedef struct dtfsal_description {

@@ -136,6 +136,7 @@ std::unique_ptr<Backend> open_backend(const Bundle &bundle, const dtfsal_options
     BackendOptions settings;
     settings.threads = options.threads;
     settings.device = options.device;
+    settings.trust = options.trust_engine != 0;
     settings.library = options.backend_library == nullptr ? "" : options.backend_library;
     if (options.log != nullptr)
         settings.log = [log = options.log, user_data = options.log_user_data](bool warning, const std::string &message) {

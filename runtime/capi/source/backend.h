@@ -42,6 +42,7 @@ struct BackendOptions {
     int threads = 0;
     int device = 0;
     std::string library;  // empty: searched for
+    bool trust = false;   // run native code that the engine brings
     Log log;
 };
 

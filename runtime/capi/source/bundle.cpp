@@ -40,8 +40,9 @@ void check_listing(const fs::path &folder, const Manifest &manifest) {
             fail(Kind::bad_engine,
                  folder.string() + " holds '" + name + "', which its manifest does not list; move it out of the folder");
     for (const auto &name : expected)
-        if (!fs::is_regular_file(folder / name))
-            fail(Kind::bad_engine, (folder / name).string() + " is not a regular file; copy or build the engine again");
+        if (!fs::is_regular_file(fs::symlink_status(folder / name)))
+            fail(Kind::bad_engine, (folder / name).string() + " is not a regular file, and an engine holds no links: copy or "
+                 "build the engine again");
 }
 
 void check_digest(const fs::path &folder) {

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <unordered_set>
 
 #include "failure.h"
 
@@ -11,7 +12,6 @@ namespace {
 
 constexpr int kMaxDepth = 64;
 constexpr size_t kMaxNumber = 400;     // characters
-constexpr size_t kMaxMembers = 10000;  // of an object: each key is compared with those before it
 
 class Parser {
 public:
@@ -77,13 +77,12 @@ private:
             ++at_;
             return;
         }
+        std::unordered_set<std::string> keys;
         for (;;) {
             space();
             if (peek() != '"') bad("a key is missing");
             std::string key = string();
-            if (result.members.size() >= kMaxMembers) bad("an object has too many keys");
-            for (const auto &member : result.members)
-                if (member.first == key) bad("the key '" + key + "' occurs twice in one object");
+            if (!keys.insert(key).second) bad("the key '" + key + "' occurs twice in one object");
             space();
             if (peek() != ':') bad("a colon is missing");
             ++at_;
@@ -302,7 +301,8 @@ void JsonNode::expect_keys(const std::vector<std::string_view> &keys) const {
 std::vector<std::pair<std::string, JsonNode>> JsonNode::mapping() const {
     if (!is_object()) expected("an object");
     std::vector<std::pair<std::string, JsonNode>> result;
-    for (const auto &member : value_->members) result.emplace_back(member.first, (*this)[member.first]);
+    for (const auto &member : value_->members)
+        result.emplace_back(member.first, JsonNode(member.second, path_.empty() ? member.first : path_ + "." + member.first, *source_));
     return result;
 }
 

@@ -6,12 +6,12 @@
 
 #include "failure.h"
 #include "json.h"
+#include "limits.h"
 
 namespace dtfsal {
 namespace {
 
-constexpr int64_t kSchemaVersion = 1;
-constexpr int64_t kMaxSide = 1 << 16;  // of whatever is counted in a window: beyond that is damage
+constexpr int64_t kSchemaVersion = 2;  // the first lacks native_libraries
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
 
@@ -34,6 +34,8 @@ std::string text_of(const JsonNode &node, bool may_be_empty = false) {
     const std::string &text = node.string();
     const bool line = std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
     if (!line || (text.empty() && !may_be_empty)) node.fail("must be one line of printable text");
+    const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
+    if (characters > limits::kTextCharacters) node.fail("is a text of more than 2000 characters");
     return text;
 }
 
@@ -47,16 +49,17 @@ std::string choice_of(const JsonNode &node, std::initializer_list<const char *> 
     node.fail("must be one of " + all);
 }
 
-int positive(const JsonNode &node) {
+int whole(const JsonNode &node, const limits::Bounds &bounds) {
     const int64_t value = node.integer();
     if (value < 1) node.fail("must be a positive integer, not " + std::to_string(value));
-    if (value > kMaxSide) node.fail("is " + std::to_string(value) + ", which no model takes");
+    if (static_cast<double>(value) > bounds.most) node.fail("is " + std::to_string(value) + ", which no model takes");
     return static_cast<int>(value);
 }
 
-double positive_number(const JsonNode &node) {
+double number(const JsonNode &node, const limits::Bounds &bounds) {
     const double value = node.number();
     if (!(value > 0)) node.fail("must be positive");
+    if (value < bounds.least || value > bounds.most) node.fail("is a number that no model takes");
     return value;
 }
 
@@ -69,10 +72,11 @@ std::array<double, 3> three(const JsonNode &node) {
 ClipSpec read_clip(const JsonNode &node) {
     node.expect_keys({"frames", "height", "width", "frame_rate_hz", "target", "mean", "std"});
     ClipSpec clip;
-    clip.frames = positive(node["frames"]);
-    clip.height = positive(node["height"]);
-    clip.width = positive(node["width"]);
-    clip.rate_hz = positive_number(node["frame_rate_hz"]);
+    clip.frames = whole(node["frames"], limits::kFrames);
+    clip.height = whole(node["height"], limits::kHeight);
+    clip.width = whole(node["width"], limits::kWidth);
+    if (int64_t{clip.frames} * clip.height * clip.width > limits::kClipPixels) node.fail("has more pixels than any model takes");
+    clip.rate_hz = number(node["frame_rate_hz"], limits::kFrameRate);
     clip.target_is_last = choice_of(node["target"], {"last", "centre"}) == "last";
     clip.mean = three(node["mean"]);
     clip.std = three(node["std"]);
@@ -84,24 +88,23 @@ AudioSpec read_audio(const JsonNode &node) {
     node.expect_keys({"slices", "height", "width", "sample_rate_hz", "window_length", "hop_length", "mel_bands", "min_hz",
                       "max_hz", "log_offset", "slice_frames", "slice_hop_frames"});
     AudioSpec audio;
-    audio.slices = positive(node["slices"]);
-    audio.height = positive(node["height"]);
-    audio.width = positive(node["width"]);
-    const int64_t rate = node["sample_rate_hz"].integer();
-    if (rate < 1) node["sample_rate_hz"].fail("must be a positive integer");
-    if (rate > 1 << 22) node["sample_rate_hz"].fail("is " + std::to_string(rate) + ", which no model takes");
-    audio.sample_rate_hz = static_cast<int>(rate);
-    audio.window_length = positive(node["window_length"]);
-    audio.hop_length = positive(node["hop_length"]);
-    audio.mel_bands = positive(node["mel_bands"]);
+    audio.slices = whole(node["slices"], limits::kSlices);
+    audio.height = whole(node["height"], limits::kSliceHeight);
+    audio.width = whole(node["width"], limits::kSliceWidth);
+    audio.sample_rate_hz = whole(node["sample_rate_hz"], limits::kSampleRate);
+    audio.window_length = whole(node["window_length"], limits::kWindowLength);
+    audio.hop_length = whole(node["hop_length"], limits::kHopLength);
+    audio.mel_bands = whole(node["mel_bands"], limits::kMelBands);
     audio.min_hz = node["min_hz"].number();
     audio.max_hz = node["max_hz"].number();
-    audio.log_offset = positive_number(node["log_offset"]);
-    audio.slice_frames = positive(node["slice_frames"]);
-    audio.slice_hop_frames = positive(node["slice_hop_frames"]);
+    audio.log_offset = number(node["log_offset"], limits::kLogOffset);
+    audio.slice_frames = whole(node["slice_frames"], limits::kSliceFrames);
+    audio.slice_hop_frames = whole(node["slice_hop_frames"], limits::kSliceHopFrames);
     if (!(0 <= audio.min_hz && audio.min_hz < audio.max_hz && audio.max_hz <= audio.sample_rate_hz / 2.0))
         node.fail("must have bands with 0 <= min_hz < max_hz <= sample_rate_hz / 2");
-    if (audio.slice_frames > 4096 || audio.slices > 256 || audio.hop_length > audio.sample_rate_hz)
+    const int64_t between = int64_t{audio.slices - 1} * audio.slice_hop_frames * audio.hop_length;
+    const int64_t in_slice = int64_t{audio.slice_frames - 1} * audio.hop_length + audio.window_length;
+    if (int64_t{audio.slice_frames} * audio.window_length > limits::kSliceValues || between + in_slice > limits::kWindowSamples)
         node.fail("has slices of a length that no model takes");
     return audio;
 }
@@ -113,11 +116,15 @@ TensorSpec read_tensor(const JsonNode &node) {
     const std::string type = choice_of(node["dtype"], {"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32",
                                                        "uint64", "int64", "float16", "float32", "float64"});
     tensor.element = type == "float32" ? Element::float32 : type == "float16" ? Element::float16 : Element::other;
+    int64_t values = 1;
     for (const auto &size : node["shape"].array()) {
         const int64_t value = size.integer();
         if (value < 1 && value != -1) size.fail("must be a positive integer, or -1 for any size");
         tensor.shape.push_back(value);
+        if (value != -1) values = value > limits::kTensorValues / values ? limits::kTensorValues + 1 : values * value;
     }
+    if (tensor.shape.size() > static_cast<size_t>(limits::kTensorAxes) || values > limits::kTensorValues)
+        node["shape"].fail("is of a tensor larger than any model has");
     double bounds[2] = {-HUGE_VAL, HUGE_VAL};
     int place = 0;
     for (const char *key : {"minimum", "maximum"}) {
@@ -175,8 +182,11 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         root.fail("has schema version " + std::to_string(version) + " and this dtfsal reads up to " +
                   std::to_string(kSchemaVersion) + ": upgrade dtfsal, or rebuild the engine with this version");
     if (version < 1) root["schema_version"].fail("must be at least 1");
-    root.expect_keys({"schema_version", "model_name", "model_config", "weights", "clip", "audio", "graphs", "target",
-                      "precision", "deform_conv", "builder", "builder_version", "created_by", "compute_capabilities", "files"});
+    std::vector<std::string_view> keys = {"schema_version", "model_name", "model_config", "weights", "clip", "audio", "graphs",
+                                          "target", "precision", "deform_conv", "builder", "builder_version", "created_by",
+                                          "compute_capabilities", "files"};
+    if (version > 1) keys.push_back("native_libraries");
+    root.expect_keys(keys);
     Manifest manifest;
     manifest.model_name = text_of(root["model_name"]);
     const JsonNode config = root["model_config"];
@@ -212,6 +222,12 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
         if (size < 0) node["size_bytes"].fail("must not be negative");
         manifest.files[name] = {node["sha256"].string(), size};
     }
+    if (version > 1)
+        for (const auto &[name, node] : root["native_libraries"].mapping()) {
+            check_file_name(node, name);
+            manifest.native_libraries[name] = node.integer();
+            if (node.integer() < 1 || node.integer() > 1000) node.fail("must be a version from 1 to 1000");
+        }
     if (manifest.files.empty()) root["files"].fail("lists none; build the engine again");
     for (const auto &[name, graph] : manifest.graphs)
         if (manifest.files.count(graph.file) == 0)

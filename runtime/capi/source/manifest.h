@@ -55,6 +55,7 @@ struct Manifest {
     std::optional<AudioSpec> audio;
     std::map<std::string, GraphSpec> graphs;
     std::map<std::string, FileRecord> files;
+    std::map<std::string, int64_t> native_libraries;  // of this package, that the engine needs, and their versions
 };
 
 // Raises Failure (bad_engine) that begins with `source`.

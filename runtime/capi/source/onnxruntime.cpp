@@ -1,20 +1,18 @@
 // ONNX Runtime on the CPU, loaded while the program runs.
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <sstream>
 #include <system_error>
 
 #include "backend.h"
 #include "failure.h"
+#include "native_code.h"
 #include "onnxruntime_abi.h"
 #include "shared_library.h"
 
 namespace dtfsal {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char *kWhat = "ONNX Runtime";
 
@@ -153,9 +151,10 @@ class OrtBackend final : public Backend {
 public:
     OrtBackend(const Bundle &bundle, const BackendOptions &options) : runtime_(std::make_shared<Runtime>(options.library)) {
         try {
+            const auto libraries = native_libraries(bundle, kCpuKernels, options.trust);
             const int threads = options.threads > 0 ? options.threads : default_threads();
             for (const auto &[name, graph] : bundle.manifest.graphs) {
-                sessions_[name] = load(bundle, graph, threads);
+                sessions_[name] = load(bundle, graph, threads, libraries);
                 check_tensors(bundle.file(graph.file), sessions_[name], graph);
             }
             if (options.log) options.log(false, name() + ", " + std::to_string(threads) + " threads");
@@ -173,7 +172,7 @@ public:
     }
 
 private:
-    ort::Session *load(const Bundle &bundle, const GraphSpec &graph, int threads) {
+    ort::Session *load(const Bundle &bundle, const GraphSpec &graph, int threads, const std::vector<std::string> &libraries) {
         const ort::Api &api = runtime_->api;
         ort::SessionOptions *options = nullptr;
         ort::Session *session = nullptr;
@@ -186,9 +185,8 @@ private:
         // Several sessions' threads, which spin after each run, would take the cores from each other.
         if (status == nullptr && bundle.manifest.graphs.size() > 1)
             status = api.AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
-        for (const auto &[name, record] : bundle.manifest.files)  // the custom CPU operators
-            if (status == nullptr && fs::path(name).extension() == ".so")
-                status = api.RegisterCustomOpsLibrary_V2(options, bundle.file(name).c_str());
+        for (const auto &library : libraries)
+            if (status == nullptr) status = api.RegisterCustomOpsLibrary_V2(options, library.c_str());
         if (status == nullptr) status = api.CreateSession(runtime_->env, file.c_str(), options, &session);
         api.ReleaseSessionOptions(options);
         runtime_->check(status, Kind::bad_engine, doing);

@@ -14,6 +14,7 @@
 #include "backend.h"
 #include "cuda_driver.h"
 #include "failure.h"
+#include "native_code.h"
 
 namespace dtfsal {
 namespace {
@@ -24,7 +25,6 @@ constexpr bool kRtx = true;
 constexpr bool kRtx = false;
 #endif
 constexpr const char *kName = kRtx ? "tensorrt-rtx" : "tensorrt";
-constexpr const char *kPlugin = "libdtfsal_plugins.so";
 
 std::vector<std::string> library_names(const std::string &given) {
     if (!given.empty()) return {given};
@@ -86,7 +86,7 @@ public:
         const auto create = reinterpret_cast<Create>(library_.find("createInferRuntime_INTERNAL"));
         runtime_.reset(static_cast<nvinfer1::IRuntime *>(create(&logger_, NV_TENSORRT_VERSION)));
         if (!runtime_) fail(Kind::unavailable, library_.path() + " does not start: " + logger_.last_error());
-        if (bundle.manifest.deform_conv == "plugin") load_plugin(bundle.file(kPlugin));
+        for (const auto &library : native_libraries(bundle, kPlugins, options.trust)) load_plugin(library);
         for (const auto &[name, graph] : bundle.manifest.graphs) {
             engines_[name] = load(bundle.file(graph.file));
             check_tensors(bundle.file(graph.file), *engines_[name], graph);

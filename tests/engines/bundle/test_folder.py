@@ -78,11 +78,17 @@ def test_a_moved_bundle_reads(engine, tmp_path):
     assert read_bundle(moved).path == moved
 
 
-def test_symbolic_links_to_the_right_content_are_fine(engine, tmp_path):
-    # As caches of downloaded models lay them out.
-    blob = (engine / "model.onnx").rename(tmp_path / "blob")
-    (engine / "model.onnx").symlink_to(blob)
-    read_bundle(engine)
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "manifest.sha256"])
+def test_symbolic_links_are_refused_even_to_the_right_content(engine, tmp_path, name):
+    blob = (engine / name).rename(tmp_path / "blob")
+    (engine / name).symlink_to(blob)
+    with pytest.raises(EngineError, match=f"{name} is not a regular file, and an engine holds no links"):
+        read_bundle(engine)
+
+
+def test_the_folder_itself_may_be_a_link(engine, tmp_path):
+    (tmp_path / "link").symlink_to(engine)
+    read_bundle(tmp_path / "link")
 
 
 def test_describe_is_json_with_the_facts(engine):
@@ -206,7 +212,7 @@ def test_manifest_that_leads_out_of_the_folder(engine, tmp_path):
 
 def test_newer_schema(engine):
     document = json.loads((engine / "manifest.json").read_text())
-    rewrite_manifest(engine, {**document, "schema_version": 2, "new": True})
+    rewrite_manifest(engine, {**document, "schema_version": 3, "new": True})
     with pytest.raises(EngineMismatchError, match="upgrade dtfsal"):
         read_bundle(engine)
 

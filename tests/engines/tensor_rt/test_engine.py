@@ -216,9 +216,25 @@ def test_inputs_are_checked_before_the_gpu_sees_them(engine):
         engine.run(made_inputs(0, batch=9))
 
 
-def test_the_plugin_is_registered_before_the_engine_is_read(make_trt_bundle, gpu, trt):
-    bundle = make_trt_bundle(deform_conv="plugin", files=["libdtfsal_plugins.so"])
+@pytest.mark.parametrize(
+    "asking", [{"files": ["libdtfsal_plugins.so"]}, {"native_libraries": {"libdtfsal_plugins.so": 1}}]
+)
+def test_the_plugin_is_registered_before_the_engine_is_read(make_trt_bundle, gpu, trt, tmp_path, monkeypatch, asking):
+    library = tmp_path / "installed.so"
+    monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(library))
+    library.write_text("a library")  # the same as the one that an older engine brings
+    bundle = make_trt_bundle(deform_conv="plugin", **asking)
     with TensorRtEngine(bundle, device=gpu, module=trt):
+        assert trt.loaded == [str(library)]
+
+
+def test_a_plugin_that_the_engine_brings_needs_trust(make_trt_bundle, gpu, trt, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = make_trt_bundle(deform_conv="plugin", files=["libdtfsal_plugins.so"])
+    with pytest.raises(EngineError, match=r"brings native code, libdtfsal_plugins\.so"):
+        TensorRtEngine(bundle, device=gpu, module=trt)
+    assert not trt.loaded
+    with TensorRtEngine(bundle, device=gpu, module=trt, trust=True):
         assert trt.loaded == [str(bundle.path / "libdtfsal_plugins.so")]
 
 
@@ -234,7 +250,7 @@ def test_the_plugin_is_registered_before_the_engine_is_read(make_trt_bundle, gpu
         ({"content": b"broken"}, EngineError, "cannot load .*: the file is damaged"),
         ({"types": {"audio": "HALF"}}, EngineMismatchError, "'audio' is HALF .* the manifest says float32"),
         ({"content": b"{}"}, EngineMismatchError, "has the tensors  and the manifest says audio"),
-        ({"deform_conv": "plugin"}, UsageError, "has no file 'libdtfsal_plugins"),
+        ({"deform_conv": "plugin"}, EngineError, "names no library"),
     ],
 )
 def test_bundles_that_do_not_fit_are_one_sentence(make_trt_bundle, gpu, trt, changes, kind, message):

@@ -413,8 +413,8 @@ def test_what_it_says_of_itself(library, engine):
     assert not is_warning
 
 
-def test_an_engine_with_operators_of_our_own(library, make_toy_engine, kernel_library, tmp_path):
-    """The toy's map through dtfsal::WinogradConv with a kernel that changes nothing; the engine has the library."""
+def test_an_engine_with_operators_of_our_own(library, make_toy_engine, kernel_library, tmp_path, monkeypatch):
+    """The toy's map through dtfsal::WinogradConv with a kernel that changes nothing; the engine names the library."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -436,8 +436,9 @@ def test_an_engine_with_operators_of_our_own(library, make_toy_engine, kernel_li
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     onnx.save(model, tmp_path / "model.onnx")
     engine = tmp_path / "kernels.engine"
-    files = {"model.onnx": tmp_path / "model.onnx", kernel_library.name: kernel_library}
-    write_bundle(engine, dataclasses.replace(plain.manifest, files={}), files)
+    manifest = dataclasses.replace(plain.manifest, files={}, native_libraries={kernel_library.name: 1})
+    write_bundle(engine, manifest, {"model.onnx": tmp_path / "model.onnx"})
+    monkeypatch.setenv("DTFSAL_CPU_KERNELS_LIBRARY", str(kernel_library))
     frames = np.random.default_rng(0).integers(0, 256, (8, 24, 40, 3), np.uint8)
     found, _ = assert_same_stream(library, engine, in_order(frames))
     with StreamPredictor(plain.path, threads=1) as python:

@@ -35,7 +35,7 @@ def spin(seconds):
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_become_keyboard_interrupts(number):
     interruption = Interruption()
     with interrupted(), interruption.handled():
@@ -44,7 +44,7 @@ def test_signals_become_keyboard_interrupts(number):
     assert interruption.requested
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_lost_in_a_callback_comes_again(number):
     """Python drops what is raised in a weak reference's callback, and says so to sys.unraisablehook."""
     thing = Thing()

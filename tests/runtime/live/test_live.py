@@ -82,6 +82,9 @@ def test_time_is_up(capsys, toy_visual_engine, make_toy_clip):
         (["rtsp://127.0.0.1:1/none"], 3, "the stream rtsp://127.0.0.1:1/none cannot be opened"),
         (["x.mp4", "--serve", "nowhere"], 2, "HOST:PORT"),
         (["x.mp4", "--serve", "70000"], 2, "HOST:PORT"),
+        (["x.mp4", "--serve", "9" * 5000], 2, "HOST:PORT"),
+        (["x.mp4", "--serve", "::1:80"], 2, "in brackets"),
+        (["x.mp4", "--serve", "0.0.0.0:0", "-q"], 2, "give one by --token"),
     ],
 )
 def test_nothing_to_see(capsys, toy_visual_engine, arguments, code, said):

@@ -78,7 +78,7 @@ def test_smoothing_keeps_sum_and_zero_sigma_keeps_the_map(saliency_map):
 
 @pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
 def test_impossible_smoothing_is_refused(saliency_map, sigma):
-    with pytest.raises(UsageError, match="0 or more"):
+    with pytest.raises(UsageError, match="must be a number from 0 to 256"):
         smooth_map(saliency_map, sigma)
 
 

@@ -279,3 +279,27 @@ def test_audioset_names_load(tmp_path):
     assert (model.audio.vggish.features[13].weight == 0.25).all()
     with pytest.raises(WeightsError, match="visual only"):
         load_audioset_weights(build_model("tiny-v"), path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config | {"width": 10**9},
+        lambda config: config | {"width": 10**300},
+        lambda config: config | {"decoder_widths": [10**12] * 4},
+        lambda config: config | {"width": "32"},
+        lambda config: config | {"encoder": 5},
+        lambda config: config | {"width": float("nan")},
+        lambda config: config | {"width": 4096},  # another model than the tensors are of
+    ],
+)
+def test_a_configuration_that_cannot_be_takes_no_memory(saved, change):
+    rewrite(saved, header=lambda old: old | {CONFIG_KEY: json.dumps(change(json.loads(old[CONFIG_KEY])))})
+    with pytest.raises(WeightsError):
+        load_weights(saved)
+
+
+def test_a_deeply_nested_configuration_is_one_sentence(saved):
+    rewrite(saved, header=lambda old: old | {CONFIG_KEY: "[" * 100_000})
+    with pytest.raises(WeightsError, match="cannot read"):
+        read_config(saved)

@@ -65,7 +65,7 @@ def test_a_file_is_read_and_changed(tmp_path):
         ("data.flip_share", 2.0, "flip_share must lie in 0..1"),
         ("data", ["x"], "data must be a mapping"),
         ("model.changes", {"widht": 4}, r"model\.changes\.widht is not a setting of a model; did you mean width"),
-        ("seed", -1, "seed must be at least 0"),
+        ("seed", -1, "seed must be a whole number from 0"),
         ("name", "", "name must not be empty"),
         ("start", {"encoder": "a", "weights": "b"}, "holds an encoder already"),
     ],

@@ -11,6 +11,7 @@ from dtfsal.engines.native.builder import build_library
 from dtfsal.engines.native.deform_conv.interface import CUDA_ERRORS
 from dtfsal.engines.native.frontend.library import CAPACITY, FrameCall, FrontEndLibrary, SliceCall, installed_front_end
 from dtfsal.engines.native.projects import DEFORM_CONV, FRONT_END
+from dtfsal.engines.native.trust import record_build
 
 
 def test_it_loads_without_a_gpu_and_has_the_same_tables(cuda_library, host_library):
@@ -77,6 +78,9 @@ def test_the_library_is_found_or_the_remedy_told(tmp_path, monkeypatch, host_lib
     place = tmp_path / "dtfsal" / FRONT_END.library
     place.parent.mkdir()
     place.write_bytes(b"")
+    with pytest.raises(UnavailableError, match="is not what this version of dtfsal built"):
+        FRONT_END.find()
+    record_build(place, FRONT_END.sources)
     assert FRONT_END.find() == place
 
 
