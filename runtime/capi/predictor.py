@@ -93,6 +93,7 @@ class NativePredictor:
             or where the system has it.
         library: of libdtfsal; see `NativeLibrary`.
         log: told what the library has to say, with whether it is a warning.
+        trust: run native code that the engine brings; see `dtfsal.engines.open_engine`.
 
     Attributes:
         description: what the engine is.
