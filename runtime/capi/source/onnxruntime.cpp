@@ -1,6 +1,7 @@
 // ONNX Runtime on the CPU, loaded while the program runs.
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <sstream>
 #include <system_error>
@@ -13,6 +14,8 @@
 
 namespace dtfsal {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char *kWhat = "ONNX Runtime";
 
