@@ -33,7 +33,7 @@ examples:
   dtfsal predict clip.mp4                                      writes clip.saliency.mp4
   dtfsal predict clip.mp4 -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
   dtfsal predict clip.mp4 -o maps/ --stride 4
-  dtfsal predict clip.mp4 -o - | head
+  dtfsal predict clip.mp4 -o - --format json
   dtfsal predict clip.mp4 -o grey.mp4 --view saliency --smoothing 3 --json
 """
 
