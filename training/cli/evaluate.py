@@ -111,8 +111,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("scenes are made of --stills or of --photographs; leave one of them out")
     if args.synthetic is not None and args.synthetic < 1:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
-    if args.seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {args.seed}")
     for kind in args.kind:
         check_kind(kind)
     keep_freed_memory()

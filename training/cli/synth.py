@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         generate_scene,
     )
 
-    if args.count < 1 or args.seed < 0:
-        raise UsageError("--count must be at least 1 and --seed at least 0")
+    if args.count < 1:
+        raise UsageError("--count must be at least 1")
     if not (1 <= args.frame_rate <= 120 and 0.2 <= args.seconds <= 600):
         raise UsageError("--frame-rate must lie in 1..120 and --seconds in 0.2..600")
     if args.kind is not None:

@@ -321,7 +321,7 @@ def test_events_and_forms_can_be_chosen(toy_engine, stills, capsys):
         (["--form", "live"], "there is no form 'live'; choose one of file, stream, causal stream"),
         (["--items", "0"], "there must be at least 1 clip of each kind, not 0"),
         (["--fps", "0"], "the frame rate must be from 5 to 240 per second, not 0"),
-        (["--seed", "-1"], "the seed must be at least 0, not -1"),
+        (["--seed", "-1"], "must be a whole number from 0 to 4294967295"),
         (["--split", "all"], "--split is of photographs with fixations; add --stills DIR"),
         (["--output", "delay.txt"], "--output must end in .json"),
         (["--engine", "other/engine"], "two engines have the same name"),
