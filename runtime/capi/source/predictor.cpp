@@ -14,11 +14,11 @@ constexpr double kSoundHeldSeconds = 40;    // in the ring
 constexpr double kMostAheadSeconds = 25;    // of sound, before the newest frame
 constexpr double kEarlySeconds = 10;        // of sound that is held before the first frame
 constexpr double kCapacityFactor = 4;
-constexpr double kLargestTime = 1e9;        // seconds; beyond, a double no longer tells samples apart
+constexpr double kLargestTime = 1e10;  // seconds; clocks that count from 1970 are at 1.8e9, exact to a hundredth of a sample
 
 void check_time(double seconds, const char *what) {
     if (!(std::abs(seconds) <= kLargestTime))
-        fail(Kind::bad_argument, std::string(what) + "'s pts_seconds must be a finite number of seconds within 1e9");
+        fail(Kind::bad_argument, std::string(what) + "'s pts_seconds must be a finite number of seconds within 1e10");
 }
 
 }  // namespace
