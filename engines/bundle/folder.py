@@ -17,7 +17,7 @@ from typing import Any
 
 from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, require_file_name
 from dtfsal.engines.bundle.places import require_outside_engines
-from dtfsal.engines.bundle.shipped import engine_folder, shipped_engines
+from dtfsal.engines.bundle.shipped import engine_folder, is_shipped, shipped_engines
 from dtfsal.engines.errors import EngineError, OutputError, UsageError
 from dtfsal.engines.partial import partial_folder, replace_folder
 
@@ -217,7 +217,8 @@ def _check_listing(path: Path, manifest: Manifest) -> None:
     if extra := sorted(set(present) - expected):
         raise EngineError(f"{path} holds {extra[0]!r}, which its manifest does not list; move it out of the folder")
     for name in sorted(expected):
-        if not present[name].is_file(follow_symlinks=False):
+        # An installer may have made a package of links; the package is trusted as this code is.
+        if not present[name].is_file(follow_symlinks=is_shipped(path)):
             raise EngineError(
                 f"{path / name} is not a regular file, and an engine holds no links: copy or build the engine again"
             )

@@ -16,6 +16,11 @@ def shipped_engines() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in _FOLDER.iterdir() if entry.is_dir()))
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is that of an engine which the package carries."""
+    return folder.parent == _FOLDER
+
+
 def engine_folder(engine: str | os.PathLike[str]) -> Path:
     """The folder of an engine that is given by its folder or by the name of one that the package carries.
 

@@ -21,6 +21,7 @@ from dtfsal.engines import (
     read_bundle,
     write_bundle,
 )
+from dtfsal.engines.bundle import shipped
 from dtfsal.engines.bundle.folder import sha256_file
 
 CONTENT = {"model.onnx": b"graph" * 1000, "model.onnx.data": bytes(range(256)) * 64}
@@ -84,6 +85,17 @@ def test_symbolic_links_are_refused_even_to_the_right_content(engine, tmp_path, 
     (engine / name).symlink_to(blob)
     with pytest.raises(EngineError, match=f"{name} is not a regular file, and an engine holds no links"):
         read_bundle(engine)
+
+
+def test_engines_of_a_package_that_was_installed_as_links(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path / "shipped")
+    folder = tmp_path / "shipped" / "ours"
+    folder.mkdir(parents=True)
+    for file in engine.iterdir():
+        (folder / file.name).symlink_to(file)
+    assert read_bundle("ours").path == folder
+    with pytest.raises(EngineError, match="holds no links"):
+        read_bundle(shutil.copytree(folder, tmp_path / "copy", symlinks=True))
 
 
 def test_the_folder_itself_may_be_a_link(engine, tmp_path):
