@@ -105,7 +105,10 @@ STEPS: tuple[Step, ...] = (
         *("live", "--engine", "lite.engine", "--without-reuse", "lite-window.engine", "--video", VIDEO, "--runs", "2"),
     ),
     _benchmark("stream-lite-cpu.json", "stream", "--engine", "lite.engine", "--video", VIDEO),
-    _benchmark("stream-memory-lite-cpu.json", "stream-memory", "--engine", "lite.engine", "--video", VIDEO),
+    _benchmark(
+        "stream-memory-lite-cpu.json",
+        *("stream-memory", "--engine", "lite.engine", "--video", VIDEO, "--frames", "30000"),
+    ),
     _benchmark(
         "stability-lite.json",
         *("stability", "--engine", "lite.engine", "--video", VIDEO),
