@@ -20,6 +20,7 @@ from dtfsal.benchmarks.measure.own_process import in_own_process
 from dtfsal.benchmarks.timing.stream import PACKAGES, SOUND_RATE_HZ, read_clip
 from dtfsal.engines import read_bundle
 from dtfsal.runtime.capi import NativePredictor
+from dtfsal.runtime.capi.library import NativeLibrary
 from dtfsal.runtime.predict.stream import StreamPredictor
 
 READINGS = 400
@@ -106,6 +107,7 @@ def memory(
         DtfsalError: the engine, the video or the library cannot be used.
     """
     manifest = read_bundle(engine).manifest
+    NativeLibrary(library)  # before minutes of Python's run, not after them
     rows = []
     for form in FORMS:
         rows.append(in_own_process(run_once, engine, form, video, frames, library))

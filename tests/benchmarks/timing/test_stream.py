@@ -6,6 +6,7 @@ import pytest
 
 from dtfsal.benchmarks.timing import stream_memory
 from dtfsal.benchmarks.timing.stream import markdown, read_clip, stream
+from dtfsal.engines.errors import UnavailableError
 from dtfsal.runtime.capi import C_LIBRARY
 from dtfsal.runtime.capi.library import NativeLibrary
 from dtfsal.runtime.cli import main
@@ -62,6 +63,12 @@ def test_memory_over_frames(toy_engine, make_toy_clip, library_file, tmp_path, c
     page = stream_memory.draw(report)
     assert len(page.getcolors(maxcolors=100000)) > 3  # both lines are there
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_library_is_told_before_any_work(toy_engine, make_toy_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream_memory, "in_own_process", lambda *_: pytest.fail("measured"))
+    with pytest.raises(UnavailableError, match="dtfsal native build"):
+        stream_memory.memory(toy_engine, make_toy_clip(), library=str(tmp_path / "none.so"))
 
 
 def test_counts_that_cannot_be(toy_engine, make_toy_clip, capsys):
