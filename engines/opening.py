@@ -20,7 +20,8 @@ def open_engine(
     """Open an engine bundle with the back end that its manifest names.
 
     Args:
-        path: the bundle's folder, or the name of an engine that the package carries.
+        path: the bundle's folder, the name of an engine that the package carries, or a repository of a hub,
+            "org/name" or "org/name@revision".
         device: "cpu"; "cuda", or "cuda:1" for another GPU than the first; or "auto" for a CUDA GPU if the back end
             really has one and the CPU otherwise. TensorRT engines run on a GPU only.
         threads: CPU threads of the back end; None for the physical cores that this process may use.

@@ -48,10 +48,10 @@ ROOMS = {
 }
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
-    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "hypothesis", "lightning_fabric", "matplotlib", "ml_dtypes",
-    "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy",
-    "pytest", "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo", "tensorrt", "tensorrt_lean",
-    "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm", "yaml",
+    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "lightning_fabric",
+    "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino",
+    "pandas", "polygraphy", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo",
+    "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm", "yaml",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dtfsal.engines.bundle.hub import origin
 from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, require_file_name
 from dtfsal.engines.bundle.places import require_outside_engines
 from dtfsal.engines.bundle.shipped import engine_folder, is_shipped, shipped_engines
@@ -50,6 +51,12 @@ class Bundle:
         return self.path / name
 
     @property
+    def repository(self) -> str | None:
+        """Where it was downloaded from, "org/name@commit"; None where it was not."""
+        found = origin(self.path)
+        return None if found is None else str(found)
+
+    @property
     def native_code(self) -> tuple[str, ...]:
         """Names of its files that are libraries; see `dtfsal.engines.native.trust`."""
         return tuple(sorted(name for name in self.manifest.files if _NATIVE_CODE.fullmatch(name)))
@@ -58,11 +65,12 @@ class Bundle:
         """What the bundle is, as plain JSON values; needs no back end, so it works for every target.
 
         Keys: everything that `manifest.json` has, with the clip's and the sound's durations in seconds added, and
-        `path`, `size_bytes` (of all files of the engine), the model's `temporal_rule`, and `native_code`, the names of
-        the libraries that the engine brings.
+        `path`, `repository`, `size_bytes` (of all files of the engine), the model's `temporal_rule`, and
+        `native_code`, the names of the libraries that the engine brings.
         """
         manifest = self.manifest
-        fields: dict[str, Any] = {"path": str(self.path), "size_bytes": manifest.size_bytes}
+        fields: dict[str, Any] = {"path": str(self.path), "repository": self.repository}
+        fields["size_bytes"] = manifest.size_bytes
         fields |= {"schema_version": manifest.schema_version} | _jsonable(dataclasses.asdict(manifest))
         fields |= {"temporal_rule": manifest.temporal_rule, "native_code": list(self.native_code)}
         fields["clip"]["seconds"] = round(manifest.clip.frames / manifest.clip.frame_rate_hz, 6)
@@ -85,13 +93,15 @@ def read_bundle(directory: str | os.PathLike[str], *, verify: bool = True) -> Bu
     """Read an engine's manifest and check that the folder is what it says.
 
     Args:
-        directory: the bundle's folder, or the name of an engine that the package carries.
+        directory: the bundle's folder, the name of an engine that the package carries, or a repository of a hub,
+            "org/name" or "org/name@revision".
         verify: also compare each file's SHA-256 (streamed; about 0.1-0.5 s for 200 MB). Names, sizes and the
             manifest's own digest are checked in any case.
 
     Raises:
         EngineMismatchError: the manifest has a newer schema than this version reads.
         EngineError: the folder is missing or isn't a bundle, or a file of it is missing, added, truncated or edited.
+        UnavailableError: it is of a hub that cannot be asked, and not in the cache.
     """
     path = engine_folder(directory)
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from dtfsal.engines.cache import cache_folder
 from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError
 from dtfsal.engines.native.trust import built_here, own_folder, record_build, sources_digest
 
@@ -71,7 +72,7 @@ class NativeProject:
     @property
     def default_library(self) -> Path:
         """Where the library is built to if nothing else is said: in the user's cache folder."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dtfsal"
+        cache = cache_folder()
         if self.kept_by_sources:
             cache /= f"{self.name}-{sources_digest(self.sources)[:12]}"
         return cache / self.library

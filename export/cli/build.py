@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtfsal.engines.limits import seed
-from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine
+from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine, weights_file
 
 if TYPE_CHECKING:
     from dtfsal.engines.bundle.manifest import WeightsRecord
@@ -50,7 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", help="dtfsal, dtfsal-v, lite, tiny or tiny-v; needed without --weights"
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="safetensors file that dtfsal saved, or a repository of a hub"
+    )
     parser.add_argument("--seed", type=seed, metavar="N", help="use random weights from this seed")
     parser.add_argument(
         "--frames", type=int, metavar="N", help="a window's frames (default: those that the weights are for)"
@@ -212,7 +214,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
     height, width = parse_size(args.size) if args.size is not None else (None, None)
     return BuildRequest(
         preset=args.preset or (None if args.weights else DEFAULT_PRESET),
-        weights=args.weights,
+        weights=weights_file(args.weights),
         seed=args.seed,
         frames=args.frames,
         height=height,

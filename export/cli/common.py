@@ -24,6 +24,19 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
+def weights_file(weights: Path | None) -> Path | None:
+    """The file of --weights, downloaded where it names a repository of a hub and no file here.
+
+    Raises:
+        DtfsalError: the repository's weights cannot be had; see `fetch_weights`.
+    """
+    from dtfsal.engines.bundle.hub import fetch_weights, parse_repository
+
+    if weights is None or weights.exists() or (repository := parse_repository(str(weights))) is None:
+        return weights
+    return fetch_weights(repository)
+
+
 def print_engine(args: argparse.Namespace, manifest: "Manifest", started: float) -> int:
     """Print what was written, with its layers for --inspect. Returns 0.
 

@@ -26,8 +26,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default=DEFAULT_ENGINE,
         metavar="ENGINE",
-        help="an engine: the name of one that the package carries (lite, lite-int8), or a folder that `dtfsal build` "
-        "made (default: %(default)s)",
+        help="an engine: the name of one that the package carries (lite, lite-int8), a folder that `dtfsal build` "
+        "made, or a repository of a hub, org/name or org/name@revision (default: %(default)s)",
     )
     parser.add_argument(
         "--device",

@@ -21,6 +21,7 @@ The whole engine is checked, including every file's SHA-256. The library that wo
 
 examples:
   dtfsal info lite
+  dtfsal info org/name@v1.0
   dtfsal info clip.mp4 --json
 """
 
@@ -30,7 +31,7 @@ _LATE = ": the first version's, whose decoders do not see the frame that they pr
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("path", metavar="ENGINE|VIDEO", help="an engine's folder, or a video file")
+    parser.add_argument("path", metavar="ENGINE|VIDEO", help="an engine (its folder or its name), or a video file")
     common.add_stream_options(parser)
     common.add_json_option(parser)
 
@@ -39,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """Describe an engine or a video."""
     from dtfsal.engines.bundle.shipped import engine_folder
 
-    if engine_folder(args.path).is_dir():
+    folder = engine_folder(args.path)
+    if folder.is_dir():
         from dtfsal.engines import read_bundle
 
-        bundle = read_bundle(args.path)
+        bundle = read_bundle(folder)
         if args.json:
             common.print_json({"kind": "engine", **bundle.describe()})
         else:
@@ -71,6 +73,7 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
         weights += f" (SHA-256 {manifest.weights['sha256'][:12]}...)"
     rows: list[tuple[str, object]] = [
         (f"engine {bundle.path}", None),
+        *([("downloaded from", bundle.repository)] if bundle.repository else []),
         ("model", manifest.model_name),
         ("weights", weights),
         ("target", manifest.target),

@@ -39,16 +39,17 @@ from dtfsal.runtime.predict.maps import (
 )
 from dtfsal.runtime.predict.pipeline import read_ahead
 from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame, Sound
+from dtfsal.runtime.predict.pretrained import Pretrained
 from dtfsal.runtime.predict.stage_clock import StageClock
 from dtfsal.runtime.predict.window_runners import ReadyFrame, WindowRunner, finite_map, runner_type
 
 
-class SaliencyPredictor:
+class SaliencyPredictor(Pretrained):
     """Predicts where people look, one map for every input frame. A context manager that closes its engine.
 
     Args:
-        engine: the name of an engine that the package carries, an engine bundle's folder, or an engine that is already
-            open; the latter stays open on `close`.
+        engine: the name of an engine that the package carries, an engine bundle's folder, a repository of a hub (see
+            `from_pretrained`), or an engine that is already open; the latter stays open on `close`.
         padding: what replaces frames before the video's start and after its end: "reverse" mirrors the video,
             "repeat" holds its first or last frame.
         stride: predict every stride-th frame and the last; maps between are linear in time.

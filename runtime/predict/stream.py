@@ -35,6 +35,7 @@ from dtfsal.runtime.media.video import Frame
 from dtfsal.runtime.predict.frame_maps import FrameMaps
 from dtfsal.runtime.predict.maps import Normalisation, check_normalisation, check_sigma, smooth_map
 from dtfsal.runtime.predict.prediction import SaliencyFrame
+from dtfsal.runtime.predict.pretrained import Pretrained
 from dtfsal.runtime.predict.stage_clock import StageClock
 from dtfsal.runtime.predict.window_runners import ReadyFrame, finite_map, runner_type
 
@@ -75,14 +76,14 @@ class StreamCounts:
     missing_sound_windows: int = 0
 
 
-class StreamPredictor:
+class StreamPredictor(Pretrained):
     """Predicts a live stream. A context manager that closes its engine.
 
     One thread at a time may push frames, one may push sound and one may poll; they may be three different ones.
 
     Args:
-        engine: the name of an engine that the package carries, an engine bundle's folder, or an engine that is already
-            open; the latter stays open on `close`.
+        engine: the name of an engine that the package carries, an engine bundle's folder, a repository of a hub (see
+            `from_pretrained`), or an engine that is already open; the latter stays open on `close`.
         frame_rate_hz: the source's typical frames per second; None for the rate that the model was made for.
         sound: whether sound will be pushed; a map then waits for the sound of its window.
         delay_seconds: the longest that a map waits for frames and sound after its own frame: 0 for causal maps, each
