@@ -93,6 +93,7 @@ def check_environment() -> Environment:
         *_media_checks(),
         _onnxruntime_check(),
         _package_check("outputs", "h5py", "absent", "for HDF5 output run `pip install 'dtfsal[hdf5]'`"),
+        _package_check("hub", "huggingface_hub", "absent", "for engines of a hub run `pip install 'dtfsal[hub]'`"),
         *(
             _package_check("export", name, "absent", "to build engines run `pip install 'dtfsal[export]'`")
             for name in _EXPORT_PACKAGES
