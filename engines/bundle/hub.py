@@ -40,7 +40,10 @@ _NAME = re.compile(rf"(?P<name>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za
 _LONGEST_NAME = 96
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # A path that was mistyped is no reason to ask a hub for it.
-_PATH_SUFFIXES = (".engine", ".safetensors", ".onnx", ".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm")
+_PATH_SUFFIXES = (
+    *(".engine", ".safetensors", ".onnx"),
+    *(".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"),
+)
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 
 _log = logging.getLogger("dtfsal")

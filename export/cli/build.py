@@ -214,7 +214,7 @@ def _request(args: argparse.Namespace) -> "BuildRequest":
     height, width = parse_size(args.size) if args.size is not None else (None, None)
     return BuildRequest(
         preset=args.preset or (None if args.weights else DEFAULT_PRESET),
-        weights=weights_file(args.weights),
+        weights=None if args.weights is None else weights_file(args.weights),
         seed=args.seed,
         frames=args.frames,
         height=height,

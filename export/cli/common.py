@@ -24,7 +24,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
-def weights_file(weights: Path | None) -> Path | None:
+def weights_file(weights: Path) -> Path:
     """The file of --weights, downloaded where it names a repository of a hub and no file here.
 
     Raises:
@@ -32,7 +32,7 @@ def weights_file(weights: Path | None) -> Path | None:
     """
     from dtfsal.engines.bundle.hub import fetch_weights, parse_repository
 
-    if weights is None or weights.exists() or (repository := parse_repository(str(weights))) is None:
+    if weights.exists() or (repository := parse_repository(str(weights))) is None:
         return weights
     return fetch_weights(repository)
 

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine
+from dtfsal.export.cli.common import Stages, add_result_arguments, print_engine, weights_file
 
 HELP = "give an engine other weights, without a build"
 EXAMPLES = """\
@@ -26,7 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("engine", type=Path, metavar="ENGINE", help="the engine's folder; it stays as it is")
     parser.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="safetensors file that dtfsal saved"
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="safetensors file that dtfsal saved, or a hub's repository",
     )
     add_result_arguments(parser)
 
@@ -35,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Refit; errors are for the caller to print."""
     from dtfsal.export.refit import RefitRequest, refit_engine
 
-    request = RefitRequest(engine=args.engine, weights=args.weights, output=args.output, overwrite=args.force)
+    request = RefitRequest(
+        engine=args.engine, weights=weights_file(args.weights), output=args.output, overwrite=args.force
+    )
     started = time.perf_counter()
     with Stages(quiet=args.quiet, doing="refitting") as stages:
         manifest = refit_engine(request, progress=stages)

@@ -156,6 +156,7 @@ def run(args: argparse.Namespace) -> int:
         total = time.perf_counter() - started
         summary = _summary(args, prediction, predictor.engine.manifest, outputs, opened, total)
         summary["notes"] += context.notes
+        summary["engine"]["repository"] = predictor.engine.bundle.repository
         summary["engine"]["backend"] = predictor.engine.describe()["backend"]
     if args.json:
         common.print_json(summary)

@@ -129,7 +129,8 @@ def test_info_and_predict_on_the_command_line(hub, toy_engine, make_toy_clip, ca
     assert f"downloaded from   {NAME}@{commit}" in capsys.readouterr().out
     assert main(["info", f"{NAME}@{commit}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["repository"] == f"{NAME}@{commit}"
-    assert main(["predict", str(make_toy_clip()), "-e", NAME, "-o", "maps.npz", "--quiet"]) == 0
+    assert main(["predict", str(make_toy_clip()), "-e", NAME, "-o", "maps.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"]["repository"] == f"{NAME}@{commit}"
     assert np.load("maps.npz")["saliency_maps"].shape == (12, 24, 40)
 
 
