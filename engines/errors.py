@@ -30,7 +30,7 @@ class EngineMismatchError(EngineError):
 
 
 class UnavailableError(DtfsalError):
-    """A package, a library or a device that the request needs is absent. Exit code 5."""
+    """A package, a library, a device or a hub that the request needs is absent. Exit code 5."""
 
     exit_code = 5
 

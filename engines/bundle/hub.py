@@ -132,7 +132,7 @@ def fetch_weights(repository: Repository) -> Path:
     """
     with _told(repository):
         snapshot = _snapshot(repository)
-        path = snapshot.download(snapshot.weights_file())
+        path = snapshot.download(snapshot.weights_file(), notes_commit=True)
         snapshot.tell()
     return path
 
@@ -141,7 +141,7 @@ def import_hub(what: str) -> Any:
     """Import huggingface_hub with its telemetry off; what the user set in `HF_HUB_DISABLE_TELEMETRY` stays.
 
     Args:
-        what: the sentence's beginning, such as "`org/name` is of a hub".
+        what: the sentence's beginning, such as "sharing an engine".
 
     Raises:
         UnavailableError: it is not installed.
@@ -200,7 +200,7 @@ class _Snapshot:
             raise EngineError(f"{self} lacks the file {name}: its maker must upload the engine again")
         if size is not None and size > most:
             raise EngineError(f"{self}: {name} has {size} bytes, which is too large for what it should be")
-        return self.download(name)
+        return self.download(name, notes_commit=name.endswith(MANIFEST_FILE))
 
     def file(self, name: str, record: FileRecord) -> Path:
         """Download a file that the manifest lists; one in the cache that is not what it says is downloaded again."""
@@ -214,22 +214,27 @@ class _Snapshot:
                 return path
         raise EngineError(f"{self}: {name} has another SHA-256 than its manifest says: do not use it, tell its maker")
 
-    def download(self, name: str, *, force: bool = False) -> Path:
-        """The path of a file in the hub's cache; downloaded if it is not there, or if forced."""
-        commit = PurePosixPath(name).name != MANIFEST_FILE or self.why_offline is not None or self.repository.is_pinned
-        path = Path(
-            self.hub.hf_hub_download(
-                self.repository.name,
-                name,
-                # By its branch once, since only that notes in the hub's cache which commit the branch is at.
-                revision=self.commit if commit else self.repository.revision or DEFAULT_REVISION,
-                force_download=force,
-                library_name="dtfsal",
-            )
+    def download(self, name: str, *, force: bool = False, notes_commit: bool = False) -> Path:
+        """The path of a file in the hub's cache; downloaded if it is not there whole, or if forced.
+
+        Args:
+            name: of the file.
+            force: download it although it is there.
+            notes_commit: ask for it by its branch, since only that notes in the cache which commit the branch is at.
+        """
+        by_branch = notes_commit and self.why_offline is None
+        revision = (self.repository.revision or DEFAULT_REVISION) if by_branch else self.commit
+        found = self.hub.hf_hub_download(
+            self.repository.name, name, revision=revision, force_download=force, library_name="dtfsal"
         )
+        path = Path(found)
         if self.commit not in path.parts:
             raise UnavailableError(f"{self.repository} changed while it was read: try again")
-        return path
+        if self.sizes[name] in (None, path.stat().st_size):
+            return path
+        if force:
+            raise EngineError(f"{self}: {name} has another size than the hub says: try again, or tell its maker")
+        return self.download(name, force=True)
 
     def tell(self) -> None:
         """Tell which commit an unpinned name stands for."""
@@ -249,7 +254,7 @@ class _Snapshot:
 
 
 def _snapshot(repository: Repository) -> _Snapshot:
-    hub = import_hub(f"{repository} is no engine and no folder here; to look for it on a hub")
+    hub = import_hub(f"{repository} is no engine and no folder here, and looking for it on a hub")
     from huggingface_hub import errors
 
     try:
@@ -343,5 +348,9 @@ def _sha256(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if type(error).__name__ == "OfflineModeIsEnabled":
+        return "HF_HUB_OFFLINE is set"
+    if (status := getattr(getattr(error, "response", None), "status_code", None)) is not None:
+        return f"it answers with HTTP {status}"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__

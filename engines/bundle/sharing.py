@@ -98,7 +98,7 @@ def push_engine(
     parsed = parse_repository(f"{repository}@main")
     if parsed is None or "@" in repository:
         raise UsageError(f"a repository's name is ORG/NAME, not {repository!r}")
-    hub = import_hub(f"to share an engine as {repository}")
+    hub = import_hub(f"sharing an engine as {repository}")
     from huggingface_hub.errors import HfHubHTTPError
 
     with tempfile.TemporaryDirectory() as folder:

@@ -146,10 +146,12 @@ def test_offline_what_was_used_before_is_there(hub, home, toy_engine, use_hub, m
         for name in (NAME, f"{NAME}@{commit}"):
             assert content(read_bundle(name).path) == content(toy_engine)
         assert f"{NAME} is at commit {commit} in the cache, since the hub cannot be asked" in caplog.messages[-1]
+        assert ("HF_HUB_OFFLINE is set" in caplog.messages[-1]) == offline
     use_hub(url)
     hub.is_down = True
     shutil.rmtree(home / "cache")  # as after `hf download`: the hub's cache alone
     assert content(read_bundle(NAME).path) == content(toy_engine)
+    assert "it answers with HTTP 503" in caplog.messages[-1]
 
 
 def test_a_folder_is_taken_before_a_repository_and_that_is_told(hub, toy_engine, toy_visual_engine, caplog):
@@ -164,19 +166,22 @@ def test_a_folder_is_taken_before_a_repository_and_that_is_told(hub, toy_engine,
 
 
 def test_a_damaged_download_is_mended(hub, home, toy_engine):
-    """Of the hub's cache one file was cut, as by a full disk."""
+    """Files of the hub's cache were cut, as by a full disk."""
     commit = hub.push_engine(toy_engine)
     read_bundle(NAME)
     shutil.rmtree(home / "cache")
-    blob = (home / "hf" / "models--someone--toy" / "snapshots" / commit / "engine" / "model.onnx").resolve()
-    blob.write_bytes(blob.read_bytes()[:-10])
+    for name in ("model.onnx", "manifest.json", "manifest.sha256"):
+        blob = (home / "hf" / "models--someone--toy" / "snapshots" / commit / "engine" / name).resolve()
+        blob.write_bytes(blob.read_bytes()[:-10])
     assert content(read_bundle(NAME).path) == content(toy_engine)
 
 
-def test_weights_of_a_repository(hub):
+def test_weights_of_a_repository(hub, use_hub):
     hub.push(NAME, {"weights.safetensors": b"these", "other.safetensors": b"those", "model.bin": b"pickle"})
     assert fetch_weights(Repository(NAME)).read_bytes() == b"these"
     hub.push(NAME, {"model.safetensors": b"the only ones"})
+    assert fetch_weights(Repository(NAME)).read_bytes() == b"the only ones"
+    use_hub(NOBODY)
     assert fetch_weights(Repository(NAME)).read_bytes() == b"the only ones"
 
 
