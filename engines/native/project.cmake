@@ -10,10 +10,25 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 
-# Export what the project's exports.map names.
-function(dtfsal_exports name)
-  set_target_properties(${name} PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/exports.map)
-  target_link_options(${name} PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/exports.map)
+set(CMAKE_SHARED_LIBRARY_PREFIX lib)  # on Windows too: the name by which it is looked for
+
+# What a shared library of ours asks of the linker: nothing is left undefined, and only what exports.map names is exported.
+# The maps and these options are ELF's. Elsewhere each function's visibility says alone what is exported.
+function(dtfsal_shared name)
+  if(UNIX AND NOT APPLE)
+    set_target_properties(${name} PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/exports.map)
+    target_link_options(${name} PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/exports.map)
+    if(NOT DTFSAL_SANITIZE)
+      target_link_options(${name} PRIVATE -Wl,--no-undefined)
+    endif()
+  endif()
+endfunction()
+
+# Put the C++ library inside: nothing but the C library is asked of the machine. macOS always has its own.
+function(dtfsal_self_contained name)
+  if(NOT APPLE)
+    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+  endif()
 endfunction()
 
 # nvcc, for what the toolkit still compiles for, from Turing on; the last as PTX too, for what comes after it.
@@ -49,9 +64,8 @@ macro(dtfsal_cuda_library name)
   else()
     dtfsal_enable_cuda()
     add_library(${name} SHARED ${library_DEVICE} ${library_BOTH})
-    dtfsal_exports(${name})
+    dtfsal_shared(${name})
     target_link_libraries(${name} PRIVATE CUDA::cudart_static)
-    target_link_options(${name} PRIVATE -Wl,--no-undefined)
     list(JOIN host_options "," options_for_nvcc)
     target_compile_options(${name} PRIVATE
       $<$<COMPILE_LANGUAGE:CXX>:${host_options} -Wpedantic>

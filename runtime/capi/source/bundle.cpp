@@ -1,7 +1,5 @@
 #include "bundle.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +10,7 @@
 
 #include "failure.h"
 #include "sha256.h"
+#include "shared_library.h"
 
 namespace dtfsal {
 namespace {
@@ -88,11 +87,7 @@ std::string engine_folder(const char *engine) {
     if (engine != nullptr && fs::exists(name, none)) return name;
     std::vector<fs::path> places;
     if (const char *named = std::getenv("DTFSAL_ENGINES"); named != nullptr && *named != '\0') places.emplace_back(named);
-    Dl_info library;
-    if (dladdr(reinterpret_cast<const void *>(&read_bundle), &library) != 0 && library.dli_fname != nullptr) {
-        const fs::path folder = fs::path(library.dli_fname).parent_path();
-        places.push_back(folder / DTFSAL_ENGINES_FROM_LIBRARY);
-    }
+    if (const fs::path folder = own_folder(); !folder.empty()) places.push_back(folder / DTFSAL_ENGINES_FROM_LIBRARY);
     const bool is_name = !name.empty() && name.find('/') == std::string::npos && name.front() != '.';
     for (const fs::path &place : places)
         if (is_name && fs::is_directory(place / name, none)) return (place / name).string();

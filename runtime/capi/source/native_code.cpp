@@ -1,6 +1,5 @@
 #include "native_code.h"
 
-#include <dlfcn.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "failure.h"
 #include "sha256.h"
+#include "shared_library.h"
 
 namespace dtfsal {
 namespace {
@@ -54,17 +54,15 @@ bool is_own(const fs::path &path) {
 bool is_as_built(const fs::path &library, const NativeLibrary &known) {
     std::ifstream record(library.string() + ".built");
     std::string hash, name, sources, word;
-    return record >> hash >> name >> sources >> word && hash == sha256_file(library.string()) && name == known.name &&
+    return record >> hash >> name >> sources >> word && hash == sha256_file(library.string()) && name == library.filename().string() &&
            sources == known.digest && word == "sources";
 }
 
 std::optional<std::string> beside_this_library(const NativeLibrary &known) {
-    Dl_info about;
-    if (dladdr(reinterpret_cast<const void *>(&native_libraries), &about) == 0 || about.dli_fname == nullptr) return {};
-    const fs::path file = fs::path(about.dli_fname).parent_path() / known.name;
+    const fs::path folder = own_folder(), file = folder / system_name(known.name);
     std::error_code error;
-    if (!fs::is_regular_file(file, error)) return {};
-    return fs::absolute(file, error).string();
+    if (folder.empty() || !fs::is_regular_file(file, error)) return {};
+    return file.string();
 }
 
 std::string installed(const NativeLibrary &known) {
@@ -80,7 +78,7 @@ std::string installed(const NativeLibrary &known) {
     if (cache.empty()) cache = fs::path(variable("HOME")) / ".cache";
     cache /= "dtfsal";
     if (known.own_folder) cache /= "cpu-kernels-" + std::string(known.digest).substr(0, 12);
-    const fs::path library = cache / known.name;
+    const fs::path library = cache / system_name(known.name);
     if (!fs::is_regular_file(library, error))
         fail(Kind::unavailable, std::string(known.name) + " is not built (" + library.string() + " is not there): " + build);
     if (!is_own(library) || !is_own(library.string() + ".built"))

@@ -29,17 +29,26 @@ void switch_telemetry_off() {
 #endif
 }
 
+bool is_onnxruntime(const std::string &file) {
+#ifdef __APPLE__
+    return file.rfind("libonnxruntime.", 0) == 0 && file.size() > 6 && file.substr(file.size() - 6) == ".dylib";
+#else
+    return file.rfind("libonnxruntime.so", 0) == 0;
+#endif
+}
+
 // The libraries in a folder, such as libonnxruntime.so.1.32.0 alone in that of ONNX Runtime's Python package.
 void add_libraries_in(const fs::path &folder, std::vector<std::string> &names) {
     std::error_code none;
     std::vector<std::string> found;
     for (const auto &entry : fs::directory_iterator(folder, none))
-        if (entry.path().filename().string().rfind("libonnxruntime.so", 0) == 0) found.push_back(entry.path().string());
+        if (is_onnxruntime(entry.path().filename().string())) found.push_back(entry.path().string());
     std::sort(found.begin(), found.end());
     names.insert(names.end(), found.begin(), found.end());
 }
 
-// What is said, a file or a folder; else the loader's own search, and then any version in the loader's folders.
+// What is said, a file or a folder; else the loader's own search, then any version in the loader's folders, then in the
+// folder that the build named.
 std::vector<std::string> library_names(const std::string &given) {
     switch_telemetry_off();
     const char *variable = std::getenv("DTFSAL_ONNXRUNTIME_LIBRARY");
@@ -51,12 +60,15 @@ std::vector<std::string> library_names(const std::string &given) {
         if (names.empty()) names.push_back(named);
         return names;
     }
-    names = {"libonnxruntime.so.1", "libonnxruntime.so"};
+    names = {system_name("libonnxruntime.so.1"), system_name("libonnxruntime.so")};
     if (const char *folders = std::getenv("LD_LIBRARY_PATH"); folders != nullptr) {
         std::istringstream list(folders);
         for (std::string folder; std::getline(list, folder, ':');)
             if (!folder.empty()) add_libraries_in(folder, names);
     }
+#ifdef DTFSAL_ONNXRUNTIME_FROM_LIBRARY  // in a wheel: that of the same Python environment
+    if (const fs::path folder = own_folder(); !folder.empty()) add_libraries_in(folder / DTFSAL_ONNXRUNTIME_FROM_LIBRARY, names);
+#endif
     return names;
 }
 

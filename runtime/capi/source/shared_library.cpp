@@ -2,9 +2,27 @@
 
 #include <dlfcn.h>
 
+#include <system_error>
+
 #include "failure.h"
 
 namespace dtfsal {
+
+std::filesystem::path own_folder() {
+    Dl_info about;
+    if (dladdr(reinterpret_cast<const void *>(&own_folder), &about) == 0 || about.dli_fname == nullptr) return {};
+    std::error_code error;
+    return std::filesystem::absolute(about.dli_fname, error).parent_path();
+}
+
+std::string system_name(const std::string &library) {
+#ifdef __APPLE__
+    const size_t point = library.find(".so");
+    return library.substr(0, point) + library.substr(point + 3) + ".dylib";
+#else
+    return library;
+#endif
+}
 
 SharedLibrary::SharedLibrary(const std::vector<std::string> &names, const std::string &what, const std::string &remedy,
                              bool keep)

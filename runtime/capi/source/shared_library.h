@@ -1,10 +1,17 @@
-// A library that is loaded while the program runs.
+// A library that is loaded while the program runs, and names of libraries on this system.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 namespace dtfsal {
+
+// Where libdtfsal itself lies, absolute; empty where the loader does not say.
+std::filesystem::path own_folder();
+
+// A library's file name here, from its name on Linux, such as "libx.so" or "libx.so.1".
+std::string system_name(const std::string &library);
 
 class SharedLibrary {
 public:

@@ -1,4 +1,7 @@
 #include "shrink_loops.h"
+#ifdef DTFSAL_AVX2
+#include "processor.h"
+#endif
 
 namespace dtfsal {
 
@@ -6,7 +9,8 @@ const Shrink &shrink_baseline() { return kLoops; }
 
 const Shrink &shrink_best() {
 #ifdef DTFSAL_AVX2
-    if (__builtin_cpu_supports("avx2")) return shrink_avx2();
+    static const bool avx2 = this_processor().avx2;
+    if (avx2) return shrink_avx2();
 #endif
     return shrink_baseline();
 }

@@ -1,3 +1,4 @@
+#ifdef __linux__
 #include <sched.h>
 
 #include <algorithm>
@@ -7,10 +8,15 @@
 #include <set>
 #include <sstream>
 #include <string>
+#else
+#include <algorithm>
+#include <thread>
+#endif
 
 #include "backend.h"
 
 namespace dtfsal {
+#ifdef __linux__
 namespace {
 
 std::string line_of(const std::string &path) {
@@ -53,5 +59,8 @@ int default_threads() {
     }
     return std::max(1, static_cast<int>(std::min(static_cast<double>(cores.size()), std::floor(cpu_quota()))));
 }
+#else
+int default_threads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+#endif
 
 }  // namespace dtfsal

@@ -9,6 +9,9 @@
 #include "../source/predictor.h"
 #include "../source/sha256.h"
 #include "numbers.cuh"
+#if defined(__x86_64__)
+#include "processor.h"
+#endif
 
 #define PART extern "C" __attribute__((visibility("default")))
 
@@ -31,6 +34,14 @@ PART int part_manifest(const char *text, size_t size, char *message, size_t mess
         return 1;
     }
 }
+
+#if defined(__x86_64__)
+// The instruction sets of a processor whose CPUID says so: 1 for AVX2, 2 for AVX-512.
+PART int part_processor(uint32_t leaf1, uint32_t leaf7, uint32_t saved) {
+    const Processor processor = processor_of(leaf1, leaf7, saved);
+    return (processor.avx2 ? 1 : 0) | (processor.avx512 ? 2 : 0);
+}
+#endif
 
 namespace dtfsal {
 const Shrink &shrink_portable();

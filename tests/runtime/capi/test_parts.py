@@ -227,6 +227,25 @@ def test_the_slices_of_a_window(parts, centre):
     assert parts.part_first_slice(ctypes.c_double(centre)) == slice_indices(AUDIO, centre).start
 
 
+# CPUID's leaves 1 (ECX) and 7 (EBX) of real processors, and what the system saves of their registers.
+PROCESSORS = {
+    "Nehalem": (0x009CE3BD, 0x00000000, 0x3, 0),
+    "Piledriver, with FMA and AVX alone": (0x3E98320B, 0x00000008, 0x7, 0),
+    "Haswell": (0x7FFAFBBF, 0x000027AB, 0x7, 1),
+    "Haswell, whose system saves no AVX": (0x7FFAFBBF, 0x000027AB, 0x3, 0),
+    "Knights Landing, without VL and DQ": (0x7FF8F3BF, 0x1C0D23AB, 0xE7, 1),
+    "Skylake-SP": (0x7FFEFBFF, 0xD39FFFFB, 0x2FF, 3),
+    "Skylake-SP, whose system saves no AVX-512": (0x7FFEFBFF, 0xD39FFFFB, 0x7, 1),
+}
+
+
+@pytest.mark.parametrize(("leaf1", "leaf7", "saved", "sets"), PROCESSORS.values(), ids=PROCESSORS)
+def test_the_instruction_sets_of_a_processor(parts, leaf1, leaf7, saved, sets):
+    if not hasattr(parts, "part_processor"):
+        pytest.skip("not an x86-64 processor")
+    assert parts.part_processor(ctypes.c_uint32(leaf1), ctypes.c_uint32(leaf7), ctypes.c_uint32(saved)) == sets
+
+
 def test_threads_are_as_many_as_in_python(parts):
     assert parts.part_default_threads() == default_threads()
 

@@ -6,6 +6,9 @@
 #include <new>
 
 #include "kernels.h"
+#ifdef DTFSAL_X86
+#include "processor.h"
+#endif
 
 namespace dtfsal {
 
@@ -59,12 +62,9 @@ float *thread_memory(std::size_t floats) {
 
 const Kernels *kernels(const char *name) {
 #ifdef DTFSAL_X86
-    if (std::strcmp(name, avx512::table.name) == 0) {
-        const bool runs = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-        return runs ? &avx512::table : nullptr;
-    }
-    if (std::strcmp(name, avx2::table.name) == 0)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &avx2::table : nullptr;
+    const Processor processor = this_processor();
+    if (std::strcmp(name, avx512::table.name) == 0) return processor.avx512 ? &avx512::table : nullptr;
+    if (std::strcmp(name, avx2::table.name) == 0) return processor.avx2 ? &avx2::table : nullptr;
 #endif
     return std::strcmp(name, baseline::table.name) == 0 ? &baseline::table : nullptr;
 }
