@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from dtfsal.engines.cache import cache_folder
 from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError
+from dtfsal.engines.native.packaged import packaged_library, system_name
 from dtfsal.engines.native.trust import built_here, own_folder, record_build, sources_digest
 
 TENSORRT_VARIABLE = "TENSORRT_INCLUDE_DIR"
@@ -30,6 +31,19 @@ def _silent(_line: str) -> None:
     """Report nothing."""
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundLibrary:
+    """A library that may run.
+
+    Attributes:
+        path: of its file.
+        origin: "named" by its variable, "built" here into the user's cache, or "packaged" in the wheel.
+    """
+
+    path: Path
+    origin: Literal["named", "built", "packaged"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NativeProject:
     """A native library: its sources, and what is its own in its build.
@@ -38,13 +52,15 @@ class NativeProject:
         name: on the command line, such as "deform-conv".
         title: what it is in a sentence, such as "the TensorRT plugin".
         sources: the folder of its CMakeLists.txt.
-        library: its file name, such as "libdtfsal_plugins.so".
+        library: the name by which engines ask for it, such as "libdtfsal_plugins.so": its file name on Linux.
         variable: the environment variable that names a built library, or "".
         uses_cuda: whether nvcc compiles it, for the GPUs that are asked for.
         tensorrt: whether it needs TensorRT's headers. A build that can do without takes them only where they are given.
         installs: whether it can be installed with what other programs need to compile against it.
         kept_by_sources: whether each version of the sources has a folder of its own in the user's cache.
         version: of what it offers to engines; see `dtfsal.engines.native.trust`.
+        uses: folders of other projects whose files it compiles.
+        soversion: of its interface to programs that link it, such as "0" of "libdtfsal.so.0"; or "".
     """
 
     name: str
@@ -57,6 +73,8 @@ class NativeProject:
     installs: bool = False
     kept_by_sources: bool = False
     version: int = 1
+    uses: tuple[Path, ...] = ()
+    soversion: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -74,27 +92,51 @@ class NativeProject:
         """Where the library is built to if nothing else is said: in the user's cache folder."""
         cache = cache_folder()
         if self.kept_by_sources:
-            cache /= f"{self.name}-{sources_digest(self.sources)[:12]}"
-        return cache / self.library
+            cache /= f"{self.name}-{sources_digest(self.sources, *self.uses)[:12]}"
+        return cache / system_name(self.library)
 
     @property
     def place(self) -> Path:
-        """Where the library is looked for: where its variable says, else in the user's cache folder."""
-        named = os.environ.get(self.variable) if self.variable else None
-        return Path(named) if named else self.default_library
+        """Where the library would be if it were built: where its variable says, else in the user's cache folder."""
+        return Path(self._named or self.default_library)
 
-    def find(self) -> Path:
-        """The built library: the one that its variable names, else the one in the user's cache folder.
+    @property
+    def _named(self) -> str:
+        """What its variable says, or nothing."""
+        return os.environ.get(self.variable, "") if self.variable else ""
+
+    def locate(self) -> FoundLibrary | None:
+        """The library that its variable names, else the one in the user's cache, else the wheel's; None without any.
 
         Raises:
-            UnavailableError: there is none, it is not of these sources, or somebody else could have written it.
+            UnavailableError: there is one that may not run: it is not of these sources, not the wheel's, or somebody
+                else could have written it; or the variable names no file.
         """
-        place = self.place
-        if not (self.variable and os.environ.get(self.variable)):
-            return built_here(place, self.sources, self.title, self.remedy)
-        if not place.is_file():
-            raise UnavailableError(f"{self.variable} names {place}, which is not a file; {self.remedy}")
-        return place
+        if self._named:
+            if not self.place.is_file():
+                raise UnavailableError(f"{self.variable} names {self.place}, which is not a file; {self.remedy}")
+            return FoundLibrary(self.place, "named")
+        refusal = None
+        if self.default_library.is_file():
+            try:
+                return FoundLibrary(self._built_here(), "built")
+            except UnavailableError as error:
+                refusal = error
+        packaged = packaged_library(system_name(self.library, self.soversion), self.title)
+        if packaged is not None:
+            return FoundLibrary(packaged, "packaged")
+        if refusal is not None:
+            raise refusal
+        return None
+
+    def find(self) -> Path:
+        """The library that `locate` gives.
+
+        Raises:
+            UnavailableError: there is none, or it may not run.
+        """
+        found = self.locate()
+        return self._built_here() if found is None else found.path
 
     def load(self, path: str | os.PathLike[str], functions: Mapping[str, Sequence[Any]]) -> ctypes.CDLL:
         """Open a built library.
@@ -155,19 +197,25 @@ class NativeProject:
             OutputError: the library cannot be put in its place.
         """
         options = self._options(architectures, tensorrt_include)
-        target = self.default_library if output is None else output / self.library
-        return build_library(self.sources, target, options, report)
+        target = self.default_library if output is None else output / system_name(self.library)
+        return build_library(self.sources, target, options, report, self.uses)
 
     def built(self, report: Report = _silent) -> Path:
-        """The library that `find` gives, built first if there is none; raises what `build` does."""
+        """The library that `find` gives, built first if there is none that may run; raises what `build` does.
+
+        Raises:
+            UnavailableError: its variable names no file, or what a build needs is missing.
+        """
         try:
             return self.find()
         except UnavailableError:
+            if self._named:
+                raise
             return self.build(report=report)
 
     def build_host(self, output: Path) -> Path:
         """Build the CPU's twin of a library for GPUs, which tests use, into a folder; raises what `build` does."""
-        name = self.library.replace(".so", "_host.so")
+        name = system_name(self.library.replace(".so", "_host.so"))
         return build_library(self.sources, output / name, ["-DDTFSAL_HOST_ONLY=ON"])
 
     def install(self, prefix: Path, *, tensorrt_include: Path | None = None, report: Report = _silent) -> None:
@@ -196,6 +244,10 @@ class NativeProject:
             except EngineError as error:
                 raise OutputError(f"cannot install to {prefix}: {error}; choose another folder") from error
 
+    def _built_here(self) -> Path:
+        """The library in the user's cache, or an `UnavailableError`."""
+        return built_here(self.default_library, self.sources, self.title, self.remedy, self.uses)
+
     @property
     def _programs(self) -> tuple[str, ...]:
         return ("nvcc", "cmake", "c++") if self.uses_cuda else ("cmake", "c++")
@@ -212,7 +264,13 @@ class NativeProject:
         ]
 
 
-def build_library(sources: Path, target: Path, options: Sequence[str] = (), report: Report = _silent) -> Path:
+def build_library(
+    sources: Path,
+    target: Path,
+    options: Sequence[str] = (),
+    report: Report = _silent,
+    uses: Sequence[Path] = (),
+) -> Path:
     """Configure and build a project, and put its library in place.
 
     Args:
@@ -220,6 +278,7 @@ def build_library(sources: Path, target: Path, options: Sequence[str] = (), repo
         target: where the library goes; its file name is that of the project's library.
         options: of CMake.
         report: told each line of the build.
+        uses: folders of other projects whose files it compiles.
 
     Returns:
         `target`.
@@ -236,7 +295,7 @@ def build_library(sources: Path, target: Path, options: Sequence[str] = (), repo
             shutil.copyfile(folder / target.name, partial)
             partial.chmod(0o644)
             partial.replace(target)
-            record_build(target, sources)
+            record_build(target, sources, *uses)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
         finally:

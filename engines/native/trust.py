@@ -1,4 +1,4 @@
-"""Which native code may run: libraries that this package built into the user's own cache, and no others.
+"""Which native code may run: libraries that the wheel carries or that this package built into the user's own cache.
 
 An engine names the libraries that it needs. One that it brings itself is a stranger's program: it runs only if it is
 byte for byte the installed one, which then runs in its place, or if the caller trusts the engine.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -80,21 +80,27 @@ def _equal_to_installed(bundle: Bundle, name: str, known: NativeLibrary | None) 
     return installed if sha256_file(installed) == bundle.manifest.files[name].sha256 else None
 
 
-def record_build(library: Path, sources: Path) -> None:
+def record_build(library: Path, sources: Path, *uses: Path) -> None:
     """Write beside a library that was just built what it is and what it was made from."""
-    lines = f"{sha256_file(library)}  {library.name}\n{sources_digest(sources)}  sources\n"
+    lines = f"{sha256_file(library)}  {library.name}\n{sources_digest(sources, *uses)}  sources\n"
     library.with_name(library.name + RECORD_SUFFIX).write_text(lines)
 
 
-def sources_digest(sources: Path) -> str:
+def sources_digest(sources: Path, *uses: Path) -> str:
     """The hash of a project's sources, 64 hexadecimal digits: of the list of their hashes and names.
 
     The files beside this module, which the projects share, count as sources of each.
 
-    `runtime/capi/CMakeLists.txt` computes the same.
+    `runtime/capi/CMakeLists.txt` computes the same for libraries without `uses`.
+
+    Args:
+        sources: the project's folder.
+        uses: folders of other projects whose files it compiles.
     """
     files = {file.relative_to(sources).as_posix(): file for file in sources.rglob("*")}
     files |= {f"shared/{file.name}": file for file in Path(__file__).parent.iterdir()}
+    for folder in uses:
+        files |= {f"{folder.parent.name}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*")}
     lines = sorted(
         f"{sha256_file(file)}  {name}\n"
         for name, file in files.items()
@@ -103,7 +109,7 @@ def sources_digest(sources: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def built_here(library: Path, sources: Path, title: str, remedy: str) -> Path:
+def built_here(library: Path, sources: Path, title: str, remedy: str, uses: Sequence[Path] = ()) -> Path:
     """A library in the user's cache, if it is one that this package built of these sources for this user.
 
     Args:
@@ -111,6 +117,7 @@ def built_here(library: Path, sources: Path, title: str, remedy: str) -> Path:
         sources: the folder of its sources in this installation.
         title: what it is in a sentence, such as "the TensorRT plugin".
         remedy: what builds it, as the end of a sentence.
+        uses: see `sources_digest`.
 
     Raises:
         UnavailableError: it is not there, was built of other sources, was changed since, or belongs to somebody else.
@@ -124,7 +131,7 @@ def built_here(library: Path, sources: Path, title: str, remedy: str) -> Path:
         lines = record.read_text().splitlines()
     except (OSError, UnicodeDecodeError):
         lines = []
-    if lines != [f"{sha256_file(library)}  {library.name}", f"{sources_digest(sources)}  sources"]:
+    if lines != [f"{sha256_file(library)}  {library.name}", f"{sources_digest(sources, *uses)}  sources"]:
         raise UnavailableError(f"{library} is not what this version of dtfsal built: {remedy}")
     return library
 

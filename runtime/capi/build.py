@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dtfsal.engines.native.builder import NativeProject
+from dtfsal.engines.native.projects import FRONT_END
 
 C_LIBRARY = NativeProject(
     name="capi",
@@ -12,4 +13,6 @@ C_LIBRARY = NativeProject(
     variable="DTFSAL_LIBRARY",
     tensorrt="optional",
     installs=True,
+    uses=(FRONT_END.sources,),
+    soversion="0",
 )

@@ -3,11 +3,13 @@
 import ctypes
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dtfsal.engines.errors import DtfsalError, EngineError, UnavailableError, UsageError
+from dtfsal.engines.native.packaged import system_name
 from dtfsal.runtime.capi.build import C_LIBRARY
 
 OK, NO_MAP, END, REFUSED = 0, 1, 2, 3
@@ -16,6 +18,9 @@ PIXEL_FORMATS = {"rgb24": 0, "bgr24": 1, "rgba": 2, "bgra": 3, "gray": 4, "nv12"
 MATRICES = {"bt601": 0, "bt709": 1, "bt2020": 4}
 F32, S16 = 0, 1
 
+_ONNXRUNTIME_FILES = {"darwin": "libonnxruntime*.dylib", "win32": "onnxruntime.dll"}.get(
+    sys.platform, "libonnxruntime.so*"
+)
 _ERRORS: dict[int, type[DtfsalError]] = {
     BAD_ARGUMENT: UsageError,
     BUSY: UsageError,
@@ -176,7 +181,7 @@ class NativeLibrary:
 
     Args:
         path: of `libdtfsal.so`; by default the one that the environment variable DTFSAL_LIBRARY names, else the one in
-            the user's cache, else the system's.
+            the user's cache, else the wheel's, else the system's.
 
     Raises:
         UnavailableError: it is not there, is not this library, or is one in the cache that somebody else could have
@@ -209,14 +214,12 @@ def onnxruntime_library() -> str | None:
     """The library inside the Python package of ONNX Runtime, found without importing it; None where there is none."""
     spec = importlib.util.find_spec("onnxruntime")
     for folder in spec.submodule_search_locations or () if spec else ():
-        for file in sorted(Path(folder, "capi").glob("libonnxruntime.so*")):
+        for file in sorted(Path(folder, "capi").glob(_ONNXRUNTIME_FILES)):
             return str(file)
     return None
 
 
 def _found() -> str:
-    """The named or the built library, else the system's; a build of other sources or of somebody else is an error."""
-    named = os.environ.get(C_LIBRARY.variable)
-    if named:
-        return named
-    return str(C_LIBRARY.find()) if C_LIBRARY.default_library.is_file() else "libdtfsal.so.0"
+    """The named, built or packaged library, else the system's; one that may not run is an error."""
+    found = C_LIBRARY.locate()
+    return str(found.path) if found else system_name(C_LIBRARY.library, C_LIBRARY.soversion)

@@ -1,4 +1,4 @@
-"""`dtfsal native`: the libraries in C++ and CUDA, which this machine's compilers build from the package's sources."""
+"""`dtfsal native`: the libraries in C++ and CUDA, which the wheel carries or this machine's compilers build."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.runtime.cli import common
@@ -14,6 +14,7 @@ from dtfsal.runtime.cli import common
 if TYPE_CHECKING:
     from dtfsal.engines.native.builder import NativeProject
 
+_ACTIONS = ("list", "build", "prefix")
 HELP = "list and build the native libraries: the C library, CPU operators, TensorRT plugin, GPU front-end"
 
 _EPILOG = """\
@@ -23,24 +24,29 @@ libraries:
   deform-conv  the TensorRT plugin (needs nvcc and TensorRT's headers)
   frontend     the GPU's front-end, which prepares frames and sound (needs nvcc)
 
-`list` shows where each library is, and what a build needs. `build` without a name builds those that this machine can
-build, and says why it skips the others. Libraries go to the user's cache folder, where dtfsal looks for them.
+A wheel may carry capi and cpu-kernels. `list` shows where each library is, and what a build needs. `prefix` prints
+the folder in the wheel that compilers take: its include/ and lib/, with packages for CMake and pkg-config. `build`
+without a name builds those that this machine can build, and says why it skips the others. Libraries go to the user's
+cache folder, where dtfsal looks for them first.
 
 examples:
   dtfsal native
+  cmake -B build -DCMAKE_PREFIX_PATH="$(dtfsal native prefix)"
   dtfsal native build
   dtfsal native build deform-conv frontend --architecture 89
   dtfsal native build deform-conv --tensorrt-include /opt/tensorrt/include --output lib
   dtfsal native build capi --prefix /usr/local
 
-exit codes: 0 built, 2 wrong usage, 4 the compilation failed, 5 something needed is absent, 6 cannot write
+exit codes: 0 done, 2 wrong usage, 4 the compilation failed, 5 something needed is absent, 6 cannot write
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("action", nargs="?", choices=("list", "build"), default="list", help="(default: list)")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "build", "prefix"), default="list", help="(default: list)"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="libraries (default: all)")
     building = parser.add_argument_group("of build")
     where = building.add_mutually_exclusive_group()
@@ -67,9 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List or build."""
+    """List, build, or say where the wheel's are."""
     projects = _chosen(args.names)
-    if args.action == "list":
+    if args.action == "prefix":
+        _print_prefix(args)
+    elif args.action == "list":
         _list(projects, as_json=args.json)
     else:
         _check_options(args, projects)
@@ -88,29 +96,56 @@ def _chosen(names: Sequence[str]) -> list[NativeProject]:
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
+def _print_prefix(args: argparse.Namespace) -> None:
+    from dtfsal.engines.native.packaged import PREFIX
+    from dtfsal.runtime.capi.build import C_LIBRARY
+
+    if args.names:
+        raise UsageError("`dtfsal native prefix` takes no names: one folder serves all libraries of the wheel")
+    if not PREFIX.is_dir():
+        raise UnavailableError(
+            "this installation came without built libraries: "
+            f"`dtfsal native build {C_LIBRARY.name} --prefix DIR` builds and installs the C library"
+        )
+    if args.json:
+        common.print_json({"prefix": str(PREFIX)})
+    else:
+        print(PREFIX)
+
+
 def _list(projects: Sequence[NativeProject], *, as_json: bool) -> None:
-    absent = {project.name: _absent(project) for project in projects}
+    found = [_listed(project) for project in projects]
     if as_json:
-        found = [
-            {
-                "name": project.name,
-                "title": project.title,
-                "built": project.place.is_file(),
-                "library": str(project.place),
-                "needs": project.needs,
-                "absent": absent[project.name] or None,
-            }
-            for project in projects
-        ]
         common.print_json({"libraries": found})
         return
-    for project in projects:
+    for project, one in zip(projects, found, strict=True):
         rows: list[tuple[str, object]] = [
             (f"{project.name}: {project.title}", None),
-            ("built" if project.place.is_file() else "not built", project.place),
-            ("needs", ", ".join(project.needs)),
+            (one["origin"] or "not built", one["library"]),
+            ("build needs", ", ".join(project.needs)),
         ]
-        common.print_table([*rows, ("absent", absent[project.name])] if absent[project.name] else rows)
+        if not one["built"]:
+            rows += [(key, one[key]) for key in ("refused", "absent") if one[key]]
+        common.print_table(rows)
+
+
+def _listed(project: NativeProject) -> dict[str, Any]:
+    """A library's place and state, and what a build needs."""
+    refused = None
+    try:
+        found = project.locate()
+    except UnavailableError as error:
+        found, refused = None, str(error)
+    return {
+        "name": project.name,
+        "title": project.title,
+        "built": found is not None,
+        "origin": found and found.origin,
+        "library": str(found.path if found else project.place),
+        "refused": refused,
+        "needs": project.needs,
+        "absent": _absent(project) or None,
+    }
 
 
 def _absent(project: NativeProject) -> str:

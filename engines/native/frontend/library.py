@@ -113,7 +113,7 @@ def installed_front_end() -> FrontEndLibrary | None:
     Raises:
         UnavailableError: DTFSAL_FRONT_END_LIBRARY names one that is not there or cannot be loaded.
     """
-    named = os.environ.get(FRONT_END.variable)
-    if named == NO_LIBRARY or (not named and not FRONT_END.default_library.is_file()):
+    if os.environ.get(FRONT_END.variable) == NO_LIBRARY:
         return None
-    return FrontEndLibrary(FRONT_END.find())
+    found = FRONT_END.locate()
+    return FrontEndLibrary(found.path) if found else None

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dtfsal.engines.native import builder
+from dtfsal.engines.native import builder, packaged
+from dtfsal.engines.native.trust import record_build
+from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.cli import main
 
 NAMES = ["capi", "cpu-kernels", "deform-conv", "frontend"]
@@ -25,8 +27,8 @@ MOVED = {
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty; no variable names a library."""
-    for name in ("DTFSAL_LIBRARY", "DTFSAL_PLUGIN_LIBRARY", "DTFSAL_FRONT_END_LIBRARY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("LIBRARY", "CPU_KERNELS_LIBRARY", "PLUGIN_LIBRARY", "FRONT_END_LIBRARY"):
+        monkeypatch.delenv(f"DTFSAL_{name}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "dtfsal"
 
@@ -47,7 +49,7 @@ def compiled(monkeypatch):
     """Build nothing: an empty file stands for each library. Gives the options of CMake by the library's name."""
     calls = {}
 
-    def build_library(_sources, target, options, _report):
+    def build_library(_sources, target, options, *_):
         calls[target.name] = list(options)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"")
@@ -67,22 +69,66 @@ def test_the_list_says_what_is_built_and_what_a_build_needs(capsys, cache, witho
     without("nvcc")
     found = listed(capsys)
     assert list(found) == NAMES
-    assert not any(one["built"] for one in found.values())
+    assert {(one["built"], one["origin"], one["refused"]) for one in found.values()} == {(False, None, None)}
     assert "install NVIDIA's CUDA toolkit" in found["frontend"]["absent"]
     assert found["deform-conv"]["needs"] == ["nvcc", "cmake", "c++", "TensorRT's headers"]
     assert found["capi"]["library"] == str(cache / "libdtfsal.so")
     cache.mkdir(parents=True)
     (cache / "libdtfsal.so").write_bytes(b"")
+    record_build(cache / "libdtfsal.so", C_LIBRARY.sources, *C_LIBRARY.uses)
     elsewhere = tmp_path / "plugins.so"
     elsewhere.write_bytes(b"")
     monkeypatch.setenv("DTFSAL_PLUGIN_LIBRARY", str(elsewhere))
     found = listed(capsys, "deform-conv", "capi")
-    assert [one["built"] for one in found.values()] == [True, True]
+    assert [one["origin"] for one in found.values()] == ["named", "built"]
     assert found["deform-conv"]["library"] == str(elsewhere)
     assert main(["native"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^  not built +\S+/libdtfsal_frontend\.so$", text, re.MULTILINE)
     assert re.search(r"^  built +\S+/libdtfsal\.so$", text, re.MULTILINE)
+
+
+def test_the_list_says_what_may_not_run(capsys, cache, monkeypatch, tmp_path):
+    """A library of other sources, one of a stranger, and a variable that names nothing are not "built"."""
+    cache.mkdir(parents=True)
+    for name in ("libdtfsal.so", "libdtfsal_plugins.so"):
+        (cache / name).write_bytes(b"")
+        record_build(cache / name, tmp_path)
+    (cache / "libdtfsal_plugins.so").chmod(0o666)
+    monkeypatch.setenv("DTFSAL_CPU_KERNELS_LIBRARY", str(tmp_path / "gone.so"))
+    found = listed(capsys)
+    assert not any(one["built"] for one in found.values())
+    assert "is not what this version of dtfsal built" in found["capi"]["refused"]
+    assert "could have been written by somebody else" in found["deform-conv"]["refused"]
+    assert "DTFSAL_CPU_KERNELS_LIBRARY names" in found["cpu-kernels"]["refused"]
+    assert main(["native"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("  not built ") == len(NAMES)
+    assert text.count("  refused ") == 3
+
+
+def test_the_list_says_what_the_wheel_carries(capsys, monkeypatch, tmp_path):
+    library = tmp_path / "lib" / "libdtfsal.so.0"
+
+    def packaged_library(file_name, _title):
+        return library if file_name == library.name else None
+
+    monkeypatch.setattr(builder, "packaged_library", packaged_library)
+    found = listed(capsys)
+    assert {name: one["origin"] for name, one in found.items() if one["built"]} == {"capi": "packaged"}
+    assert found["capi"]["library"] == str(library)
+    assert main(["native", "list", "capi"]) == 0
+    assert re.search(rf"^  packaged +{re.escape(str(library))}$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_prefix_is_the_wheels(capsys, monkeypatch, tmp_path):
+    assert main(["native", "prefix"]) == 5
+    assert "`dtfsal native build capi --prefix DIR`" in capsys.readouterr().err
+    monkeypatch.setattr(packaged, "PREFIX", tmp_path)
+    assert main(["native", "prefix"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}\n"
+    assert main(["native", "prefix", "capi"]) == 2
+    assert "takes no names" in capsys.readouterr().err
 
 
 def test_a_build(capsys, tmp_path, need_programs):
