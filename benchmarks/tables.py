@@ -1,4 +1,4 @@
-"""Tables of the documents, taken from results: `python -m dtfsal.benchmarks.tables README.md docs/*/*.md`.
+"""Tables as Markdown, and in the documents: `python -m dtfsal.benchmarks.tables README.md docs/*/*.md`.
 
 A document marks a table by `<!-- table: PATH -->` and `<!-- /table -->`; PATH is the Markdown that a benchmark wrote
 beside its JSON, relative to the project's root, which is where the command runs.
@@ -6,10 +6,19 @@ beside its JSON, relative to the project's root, which is where the command runs
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MARK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n)(?P<table>.*?)(<!-- /table -->)", re.DOTALL)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table, whose rows have a cell for each heading."""
+    return [
+        f"| {' | '.join(headings)} |",
+        f"|{'---|' * len(headings)}",
+        *(f"| {' | '.join(cells)} |" for cells in rows),
+    ]
 
 
 def with_tables(text: str, root: Path) -> str:

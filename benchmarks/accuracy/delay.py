@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from dtfsal.benchmarks.accuracy.delay_clips import KINDS, Kind, Span, make_clip, span_of
 from dtfsal.benchmarks.accuracy.delay_curve import Curve, Maps, share_curve, summarise
-from dtfsal.benchmarks.accuracy.delay_report import draw, markdown
 from dtfsal.benchmarks.machine.host import machine
 from dtfsal.engines import Device, Engine, open_engine, read_bundle
 from dtfsal.engines.bundle.specs import ClipSpec
@@ -98,7 +97,6 @@ def measure(
     seed: int = 0,
     device: Device = "auto",
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Show the same clips to each engine, in each form.
@@ -113,7 +111,6 @@ def measure(
         seed: of the clips, at least 0.
         device: what runs the engines.
         threads: of the engines on the CPU; None for the physical cores.
-        command: the command line, to be kept with the result.
         progress: called after each clip with each engine and form.
 
     Returns:
@@ -147,7 +144,6 @@ def measure(
         "times_ms": list(span.times_ms),
         "rows": rows,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -187,17 +183,3 @@ def _reach_seconds(clip: ClipSpec, frame_rate_hz: float) -> float:
     """How far a window's frames lie from its target at most, one more interval for rounding."""
     taps = max(clip.target_index, clip.frames - 1 - clip.target_index) + 1
     return taps * tap_interval(clip, 1 / frame_rate_hz)
-
-
-__all__ = [
-    "FORMS",
-    "KINDS",
-    "Form",
-    "Kind",
-    "check",
-    "draw",
-    "file_maps",
-    "markdown",
-    "measure",
-    "stream_maps",
-]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dtfsal.benchmarks.machine.host import software
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,22 +17,19 @@ def markdown(report: dict[str, Any]) -> str:
     """The report as a table, a line for each engine and form, with the facts it stands on."""
     rows = {(row["engine"], row["form"], row["kind"]): row for row in report["rows"]}
     kinds = list(dict.fromkeys(kind for _, _, kind in rows))
-    lines = [
-        f"| delay of the map after | {' | '.join(kinds)} | comes out after |",
-        f"|{'---|' * (len(kinds) + 2)}",
-    ]
+    table = []
     for engine, form in dict.fromkeys((engine, form) for engine, form, _ in rows):
         of_kinds = [rows[engine, form, kind] for kind in kinds]
         stated = of_kinds[0]["stream_delay_ms"]
         cells = [_cell(row, report["times_ms"]) for row in of_kinds]
-        lines.append(f"| {engine}, {form} | {' | '.join(cells)} | {'' if stated is None else f'{stated:.0f} ms'} |")
-    host = report["machine"]
+        table.append((f"{engine}, {form}", *cells, "" if stated is None else f"{stated:.0f} ms"))
     left_out: dict[str, list[str]] = {}
     for row in rows.values():
         if row["left_out"]:
             left_out.setdefault(f"{row['left_out']} of {row['kind']} by {row['engine']}", []).append(row["form"])
     said = ", ".join(f"{what} ({', '.join(forms)})" for what, forms in left_out.items())
-    lines += [
+    lines = [
+        *markdown_table(("delay of the map after", *kinds, "comes out after"), table),
         "",
         "Milliseconds from the event until half of the map's mass that goes over to the new target has gone: where the "
         "median of the clips' curves crosses one half, and in brackets the quartiles of the clips' own; then the share "
@@ -39,7 +37,7 @@ def markdown(report: dict[str, Any]) -> str:
         "stream's map is compared at its own frame's time, and comes out so much later. "
         f"{report['items']} clips of each kind at {report['frame_rate_hz']:g} Hz, of {report['photographs']} "
         f"photographs; left out for want of contrast: {said or 'none'}. "
-        f"{software(host, None)}. `{shlex.join(report['command'])}`",
+        f"{software(report['machine'], None)}. `{shlex.join(report['command'])}`",
     ]
     return "\n".join(lines) + "\n"
 

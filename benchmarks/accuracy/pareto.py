@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.machine.host import OtherCores, machine, mean_other_cores, measured_on
 from dtfsal.benchmarks.machine.rates import matrix_product_rate
 from dtfsal.benchmarks.measure.intervals import median_interval
 from dtfsal.benchmarks.measure.own_process import in_own_process
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import Manifest, read_bundle
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UsageError
@@ -84,7 +85,6 @@ def pareto(
     strides: Sequence[int] = (1, 2, 4),
     runs: int = 3,
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure engines with strides, and compare their maps with the reference's.
@@ -96,7 +96,6 @@ def pareto(
         strides: a map is computed for every so many frames.
         runs: of each choice.
         threads: of the engines on the CPU; None for the physical cores.
-        command: the command line, to be kept with the result.
         progress: called after each run, and after the reference's.
 
     Returns:
@@ -131,7 +130,6 @@ def pareto(
                     scores[choice] = compare_with(wanted, np.load(maps), fixations)
                 progress()
     rows = [_row(choice, found[choice], scores[choice], manifests[choice.engine]) for choice in choices]
-    others = [run["other_cores"] for measured in found.values() for run in measured if run["other_cores"] is not None]
     return {
         "kind": "pareto",
         "reference": reference.name,
@@ -148,9 +146,8 @@ def pareto(
         "seed": SEED,
         "matrix_product_gflop_per_second": matrix_product_rate(threads),
         "rows": rows,
-        "other_cores": statistics.mean(others) if others else None,
+        "other_cores": mean_other_cores(run["other_cores"] for measured in found.values() for run in measured),
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -241,11 +238,8 @@ def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
-    lines = [
-        f"| {report['video']['name']}, to {report['reference']} | frames/s | CC | worst CC | SIM | KL | NSS | AUC-J |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    best = [row["form"] for row in front(report["rows"])]
+    title = f"{report['video']['name']}, to {report['reference']}"
+    best, rows = [row["form"] for row in front(report["rows"])], []
     for row in sorted(report["rows"], key=lambda row: -row["frames_per_second"]):
         low, high = row["frames_per_second_interval"]
         name = label(row, row["form"])
@@ -260,16 +254,16 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['nss']:.3f}",
             f"{row['auc_judd']:.4f}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    video, host = report["video"], report["machine"]
+        rows.append(cells)
+    video = report["video"]
     height, width = video["size"]
-    lines += [
+    products = f", whose products reach {report['matrix_product_gflop_per_second']:.0f} GFLOP/s"
+    lines = [
+        *markdown_table((title, "frames/s", "CC", "worst CC", "SIM", "KL", "NSS", "AUC-J"), rows),
         "",
         f"Bold: nothing else here is both as fast and as near. {video['frames']} frames of {width}x{height} at "
         f"{video['frame_rate_hz']:.4g} Hz, from the file to its maps; medians of {report['runs']} runs, intervals of "
-        f"order statistics; {report['threads']} threads; {host['cpu']}, {host['cores']} cores, whose products reach "
-        f"{report['matrix_product_gflop_per_second']:.0f} GFLOP/s; {software(host, report['other_cores'])}. "
-        f"`{' '.join(report['command'])}`",
+        f"order statistics; {report['threads']} threads; {measured_on(report, products)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import Device
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.predict.predictor import SaliencyPredictor
@@ -87,15 +88,16 @@ def measure(
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table."""
-    lines = [
-        f"| {report['model']}, {report['weights']} | frames | change | 95 % | flicker | 95 % | peak's step |",
-        "|---|---|---|---|---|---|---|",
+    title, names = (
+        f"{report['model']}, {report['weights']}",
+        ("change", "change_p95", "flicker", "flicker_p95", "peak_step"),
+    )
+    rows = [
+        (video, str(row["frames"]), *(f"{100 * row[name]:.1f} %" for name in names))
+        for video, row in report["videos"].items()
     ]
-    for name, row in report["videos"].items():
-        values = [row[key] for key in ("change", "change_p95", "flicker", "flicker_p95", "peak_step")]
-        shares = " | ".join(f"{100 * value:.1f} %" for value in values)
-        lines.append(f"| {name} | {row['frames']} | {shares} |")
-    return "\n".join(lines) + "\n"
+    headings = (title, "frames", "change", "95 %", "flicker", "95 %", "peak's step")
+    return "\n".join(markdown_table(headings, rows)) + "\n"
 
 
 def _distance(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> float:

@@ -1,33 +1,33 @@
-"""`dtfsal benchmark KIND`: one module of this package for each kind, with HELP, configure(parser) and run(args).
+"""`dtfsal benchmark KIND`.
 
 `parity.py` and `recommend.py` are commands of their own: `dtfsal parity` and `dtfsal recommend`.
 """
 
 import argparse
-import importlib
-from types import ModuleType
+from collections.abc import Mapping
 
-from dtfsal.benchmarks.cli import common
+from dtfsal.benchmarks.cli import budget, common, compare, delay, gpu, kinds, refresh
+from dtfsal.benchmarks.cli.kinds import Kind
 
 HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
-# In the order of the help; importing a kind's module must be quick.
-KINDS = (
-    "flops",
-    "latency",
-    "layers",
-    "scaling",
-    "stages",
-    "live",
-    "stream",
-    "stream-memory",
-    "stability",
-    "delay",
-    "gpu",
-    "pareto",
-    "compare",
-    "budget",
-    "refresh",
-)
+# In the order of the help.
+KINDS: Mapping[str, Kind] = {
+    "flops": kinds.FLOPS,
+    "latency": kinds.LATENCY,
+    "layers": kinds.LAYERS,
+    "scaling": kinds.SCALING,
+    "stages": kinds.STAGES,
+    "live": kinds.LIVE,
+    "stream": kinds.STREAM,
+    "stream-memory": kinds.STREAM_MEMORY,
+    "stability": kinds.STABILITY,
+    "delay": Kind(delay.HELP, delay.configure, delay.run),
+    "gpu": Kind(gpu.HELP, gpu.configure, gpu.run),
+    "pareto": kinds.PARETO,
+    "compare": Kind(compare.HELP, compare.configure, compare.run),
+    "budget": Kind(budget.HELP, budget.configure, budget.run),
+    "refresh": Kind(refresh.HELP, refresh.configure, refresh.run),
+}
 EXAMPLES = """\
 examples:
   dtfsal benchmark flops --preset dtfsal
@@ -56,20 +56,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kinds and their arguments."""
     parser.description = "Measure a model."
     parser.epilog = EXAMPLES
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar=f"{{{','.join(KINDS)}}}")
-    for name in KINDS:
-        module = _module(name)
-        kind = kinds.add_parser(name, help=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
-        kind.description = module.HELP[0].upper() + module.HELP[1:] + "."
-        kind.set_defaults(parser=kind)
-        module.configure(kind)
+    subparsers = parser.add_subparsers(dest="kind", required=True, metavar=f"{{{','.join(KINDS)}}}")
+    for name, kind in KINDS.items():
+        described = f"{kind.help[0].upper()}{kind.help[1:]}."
+        own = subparsers.add_parser(
+            name, help=kind.help, description=described, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        own.set_defaults(parser=own)
+        kind.configure(own)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
     common.check_counts(args)
-    return int(_module(args.kind).run(args))
-
-
-def _module(kind: str) -> ModuleType:
-    return importlib.import_module(f"dtfsal.benchmarks.cli.{kind.replace('-', '_')}")
+    return KINDS[args.kind].run(args)

@@ -43,10 +43,26 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
 
 
+def add_video_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --video, of which `what` is the help."""
+    parser.add_argument("--video", type=Path, required=True, metavar="FILE", help=what)
+
+
+def add_stride_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add --stride, which the kind has a default for."""
+    what = f"predict every N-th frame; repeatable (default: {default})"
+    parser.add_argument("--stride", type=int, action="append", metavar="N", help=what)
+
+
+def add_runs_argument(parser: argparse.ArgumentParser, default: int, what: str) -> None:
+    """Add --runs; `what` says which runs."""
+    parser.add_argument("--runs", type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+
+
 def add_native_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --video and --library, of what is measured in Python and in C."""
     add_engine_argument(parser)
-    parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a clip with sound")
+    add_video_argument(parser, "a clip with sound")
     parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: the one in the cache)")
 
 
@@ -137,7 +153,7 @@ def measure_and_report(
 
     Args:
         args: the kind's arguments.
-        measure: makes the report, and counts its steps on the bar.
+        measure: makes the report, and counts its steps on the bar; a report with its machine gets its command, too.
         markdown: makes the report's table.
         draw: makes its picture; None if it has none.
         steps: how many there are, or None if that is not known.
@@ -150,6 +166,8 @@ def measure_and_report(
     with result_files(args.output, picture=draw is not None) as write:
         with Progress(steps, unit, label=args.kind) as bar:
             report = measure(bar)
+        if "machine" in report:
+            report["command"] = command_line(args)
         write(report, markdown(report), draw(report) if draw and args.output else None)
     if slows is not None:
         _warn_if_busy(report, slows)

@@ -62,7 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; errors are for the caller to print."""
-    from dtfsal.benchmarks.accuracy.delay import FORMS, KINDS, check, draw, markdown, measure
+    from dtfsal.benchmarks.accuracy.delay import FORMS, check, measure
+    from dtfsal.benchmarks.accuracy.delay_clips import KINDS
+    from dtfsal.benchmarks.accuracy.delay_report import draw, markdown
 
     kinds, forms = _chosen("event", args.event, KINDS), _chosen("form", args.form, FORMS)
     check(args.engine, items=args.items, frame_rate_hz=args.fps, seed=args.seed)
@@ -78,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             device=args.device,
             threads=args.threads,
-            command=common.command_line(args),
             progress=bar.step,
         ),
         markdown,

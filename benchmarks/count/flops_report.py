@@ -51,7 +51,6 @@ def flops_report(
     engine: Path | None = None,
     roofline: bool = False,
     threads: int | None = None,
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Count a model, and an engine's graphs beside it.
 
@@ -61,7 +60,6 @@ def flops_report(
         engine: an engine for ONNX Runtime or OpenVINO.
         roofline: measure the machine's rates.
         threads: for that; None for the physical cores.
-        command: the command line, to be kept with the result.
 
     Returns:
         The report as JSON types.
@@ -88,7 +86,6 @@ def flops_report(
         "other_cores": other_cores,
         "threads": threads,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -118,12 +115,8 @@ def _eager(report: FlopReport, held: TorchMemory) -> dict[str, Any]:
     }
 
 
-def paper_report(*, command: Sequence[str] = ()) -> dict[str, Any]:
-    """Both of the paper's models beside its figures, in both forms, as JSON types.
-
-    Args:
-        command: the command line, to be kept with the result.
-    """
+def paper_report() -> dict[str, Any]:
+    """Both of the paper's models beside its figures, in both forms, as JSON types."""
     models = []
     for preset, name in OURS.items():
         forms = count_forms(preset)
@@ -137,7 +130,7 @@ def paper_report(*, command: Sequence[str] = ()) -> dict[str, Any]:
                 "one_token_map": {"gflops": once, "deviation_percent": away},
             }
         )
-    return {"kind": "flops-paper", "models": models, "machine": machine(PACKAGES), "command": list(command)}
+    return {"kind": "flops-paper", "models": models, "machine": machine(PACKAGES)}
 
 
 def paper_markdown(report: dict[str, Any]) -> str:

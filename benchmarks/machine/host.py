@@ -3,9 +3,11 @@
 import datetime
 import os
 import platform
+import shlex
+import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,12 @@ class OtherCores:
         if now is None or self._busy is None:
             return None
         return max(0.0, now - self._busy) / (time.perf_counter() - self._since)
+
+
+def mean_other_cores(found: Iterable[float | None]) -> float | None:
+    """The mean of what `OtherCores` said in several runs; None where the system did not say."""
+    known = [cores for cores in found if cores is not None]
+    return statistics.mean(known) if known else None
 
 
 def other_busy_seconds(stat: Path = Path("/proc/stat"), ours: Sequence[int] = ()) -> float | None:
@@ -76,6 +84,18 @@ def software(host: dict[str, Any], other_cores: float | None) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in host["versions"].items() if number)
     meanwhile = "" if other_cores is None else f"other processes used {other_cores:.2f} cores meanwhile; "
     return f"{meanwhile}{host['system']}, Python {host['python']}, {versions}; {host['date']}"
+
+
+def measured_on(report: Mapping[str, Any], beside: str = "") -> str:
+    """The end of a report's text: its machine, `software`, and the command.
+
+    Args:
+        report: with `machine` and `command`, and `other_cores` where it was measured.
+        beside: more about the processor.
+    """
+    host = report["machine"]
+    meanwhile = software(host, report.get("other_cores"))
+    return f"{host['cpu']}, {host['cores']} cores{beside}; {meanwhile}. `{shlex.join(report['command'])}`"
 
 
 def _busy_ticks(stat: Path) -> int:

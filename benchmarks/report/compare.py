@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dtfsal.benchmarks.measure.intervals import difference_p_value, median_ratio, ratio_interval
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines.errors import MALFORMED, UsageError
 
 SIGNIFICANCE = 0.05
@@ -100,7 +101,7 @@ def other_machine(before: dict[str, Any], after: dict[str, Any]) -> str | None:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The comparison as a table."""
-    lines = ["| form | before | after | after/before | 95 % | p (Holm) | |", "|---|---|---|---|---|---|---|"]
+    table = []
     for row in rows:
         low, high = row["ratio_interval"]
         p_value = "too few runs" if row["p_value"] is None else f"{row['p_value']:.3g}"
@@ -113,5 +114,6 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             p_value,
             row["verdict"],
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        table.append(cells)
+    headings = ("form", "before", "after", "after/before", "95 %", "p (Holm)", "")
+    return "\n".join(markdown_table(headings, table)) + "\n"

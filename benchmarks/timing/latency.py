@@ -33,7 +33,6 @@ from dtfsal.benchmarks.measure.intervals import (
 from dtfsal.benchmarks.measure.stopwatch import quartiles
 from dtfsal.benchmarks.timing.forms import PLAIN, AnyForm, BundleForm, Workload, seeded_weights
 from dtfsal.benchmarks.timing.interleaved import Job, Opened, Progress, cold_start, open_jobs, take_turns
-from dtfsal.benchmarks.timing.latency_report import draw, markdown
 from dtfsal.engines import read_bundle
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UnavailableError, UsageError
@@ -51,7 +50,6 @@ def latency(
     batch_size: int = 1,
     threads: int | None = None,
     baseline: str | None = None,
-    command: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Measure a model with random weights in those forms that can run here.
@@ -63,7 +61,6 @@ def latency(
         batch_size: windows at once.
         threads: of every form alike; None takes the machine's physical cores.
         baseline: the form that ratios are to; None for "eager plain", or else the first that runs.
-        command: the command line, to be kept with the result.
         progress: told of steps, `len(forms) * (runs + 1)` in all.
 
     Returns:
@@ -129,7 +126,6 @@ def latency(
         "rows": rows,
         "left_out": left_out,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -180,6 +176,3 @@ def _has_our_weights(opened: Opened) -> bool:
 
 def _joules(form: Opened, meters: Sequence[Any]) -> dict[str, float]:
     return dict(zip((meter.name for meter in meters), joules_per_run(form.process.run, meters), strict=True))
-
-
-__all__ = ["draw", "latency", "markdown", "matrix_product_rate", "statistics_of"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
-from dtfsal.benchmarks.machine.host import software
+from dtfsal.benchmarks.machine.host import measured_on
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,18 +31,14 @@ def markdown(report: dict[str, Any]) -> str:
     size = f"{clip['frames']} frames of {clip['height']}x{clip['width']}"
     metered = bool(report["meters"])
     headings = [heading.format(level=level) for heading in HEADINGS] + ["energy"] * metered
-    lines = [
-        f"| {report['preset']}, {size}, batch {report['batch_size']} | {' | '.join(headings)} |",
-        f"|{'---|' * (len(headings) + 1)}",
-    ]
-    lines += [f"| {' | '.join(_cells(row, metered))} |" for row in report["rows"]]
-    host = report["machine"]
+    title = f"{report['preset']}, {size}, batch {report['batch_size']}"
     peak = f"{report['matrix_product_gflop_per_second']:.0f} GFLOP/s"
-    lines += [
+    products = f", whose FP32 matrix products reach {peak} (machine {report['machine']['fingerprint']})"
+    lines = [
+        *markdown_table((title, *headings), [_cells(row, metered) for row in report["rows"]]),
         "",
         f"{report['runs']} interleaved runs each, {report['threads']} threads, speed-up over {report['baseline']}; "
-        f"{host['cpu']}, {host['cores']} cores, whose FP32 matrix products reach {peak} (machine "
-        f"{host['fingerprint']}); {software(host, report['other_cores'])}. `{shlex.join(report['command'])}`",
+        f"{measured_on(report, products)}",
     ]
     notes = []
     if report["interval_coverage"] < report["confidence"]:

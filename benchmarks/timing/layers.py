@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.machine.host import OtherCores, machine, measured_on
 from dtfsal.benchmarks.machine.rates import matrix_product_rate
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import Bundle, GraphSpec, read_bundle
 from dtfsal.engines.arrays import zeros
 from dtfsal.engines.cpu.threads import default_threads
@@ -69,7 +70,6 @@ def layers(
     *,
     runs: int = 3,
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Profile every graph of an engine on the CPU.
@@ -78,7 +78,6 @@ def layers(
         engine: an engine for ONNX Runtime.
         runs: profiled runs of each graph, after two to warm up.
         threads: None for the physical cores.
-        command: the command line, to be kept with the result.
         progress: called after each run of a graph.
 
     Returns:
@@ -110,7 +109,6 @@ def layers(
         "matrix_product_gflop_per_second": matrix_product_rate(threads),
         "other_cores": others.mean(),
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -223,53 +221,38 @@ def products(operator: str, inputs: Sequence[Shape], outputs: Sequence[Shape]) -
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables with the facts they stand on."""
     peak = report["matrix_product_gflop_per_second"]
-    lines = []
+    headings, lines = ("time", "share", "GFLOP", "GFLOP/s", "of peak", "GB/s"), list[str]()
     for name, graph in report["graphs"].items():
-        total, title = graph["kernel_seconds"], f"{report['engine']}, graph {name}"
-        lines += [
-            f"| {title} | time | share | GFLOP | GFLOP/s | of peak | GB/s |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for label, row in graph["operators"].items():
-            if row["seconds"] >= 0.004 * total:
-                lines.append(f"| {label} | {_cells(row, total, peak)} |")
-        flops = {"seconds": total, "flops": 0.0, "bytes_moved": 0.0}
-        for row in graph["operators"].values():
-            flops["flops"] += row["flops"]
-            flops["bytes_moved"] += row["bytes_moved"]
-        lines += [f"| **all** | {_cells(flops, total, peak)} |", ""]
-        lines += [
-            f"| its {TOP} slowest layers | time | share | GFLOP | GFLOP/s | of peak | GB/s |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [f"| {row['name']} | {_cells(row, total, peak)} |" for row in graph["layers"][:TOP]]
+        total, operators = graph["kernel_seconds"], graph["operators"]
+        kept = {label: row for label, row in operators.items() if row["seconds"] >= 0.004 * total}
+        sums = {of: sum(row[of] for row in operators.values()) for of in ("flops", "bytes_moved")}
+        rows = [*kept.items(), ("**all**", {"seconds": total, **sums})]
+        slowest = [(row["name"], row) for row in graph["layers"][:TOP]]
+        for title, shown in ((f"{report['engine']}, graph {name}", rows), (f"its {TOP} slowest layers", slowest)):
+            lines += ["", *markdown_table((title, *headings), [(at, *_cells(row, total, peak)) for at, row in shown])]
         explained = 100 * total / graph["wall_seconds"]
         lines += [
             "",
             f"Kernels explain {explained:.0f} % of the {1000 * graph['wall_seconds']:.0f} ms of a profiled run.",
             "",
         ]
-    host = report["machine"]
     lines.append(
         f"Medians of {report['runs']} runs, {report['threads']} threads; peak is the machine's matrix-product rate, "
-        f"{peak:.0f} GFLOP/s; {host['cpu']}, {host['cores']} cores; {software(host, report['other_cores'])}. "
-        f"`{' '.join(report['command'])}`"
+        f"{peak:.0f} GFLOP/s; {measured_on(report)}"
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines[1:]) + "\n"
 
 
-def _cells(row: Mapping[str, Any], total: float, peak: float) -> str:
+def _cells(row: Mapping[str, Any], total: float, peak: float) -> tuple[str, ...]:
     seconds, flops = max(row["seconds"], 1e-9), row["flops"]
     rate = flops / seconds / 1e9
-    return " | ".join(
-        (
-            f"{1000 * seconds:.1f} ms",
-            f"{100 * seconds / total:.1f} %",
-            f"{flops / 1e9:.1f}" if flops else "",
-            f"{rate:.0f}" if flops else "",
-            f"{100 * rate / peak:.0f} %" if flops else "",
-            f"{row['bytes_moved'] / seconds / 1e9:.1f}",
-        )
+    return (
+        f"{1000 * seconds:.1f} ms",
+        f"{100 * seconds / total:.1f} %",
+        f"{flops / 1e9:.1f}" if flops else "",
+        f"{rate:.0f}" if flops else "",
+        f"{100 * rate / peak:.0f} %" if flops else "",
+        f"{row['bytes_moved'] / seconds / 1e9:.1f}",
     )
 
 

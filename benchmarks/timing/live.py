@@ -10,12 +10,13 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.machine.host import OtherCores, machine, mean_other_cores, measured_on
 from dtfsal.benchmarks.measure.own_process import in_own_process
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import Device, Manifest, read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.runtime.cli.common import format_bytes, peak_memory_bytes
@@ -92,7 +93,6 @@ def live(
     runs: int = 3,
     device: Device = "auto",
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine, and one of the same model whose windows share nothing, in turn.
@@ -104,7 +104,6 @@ def live(
         runs: over the video, with each engine.
         device: what runs the engines.
         threads: of the engines on the CPU; None for the physical cores.
-        command: the command line, to be kept with the result.
         progress: called after each run.
 
     Returns:
@@ -122,10 +121,9 @@ def live(
     results: list[list[LiveRun]] = [[] for _ in paths]
     for _ in range(runs):
         for path, measured in zip(paths, results, strict=True):
-            measured.append(_in_a_process(path, video, device, threads))
+            measured.append(in_own_process(run_once, path, video, device, threads))
             progress()
     rows = [_row(read_bundle(path).manifest, measured, info) for path, measured in zip(paths, results, strict=True)]
-    others = [run.other_cores for measured in results for run in measured if run.other_cores is not None]
     return {
         "model": manifest.model_name,
         "precision": manifest.precision,
@@ -140,10 +138,9 @@ def live(
         },
         "runs": runs,
         "backend": results[0][0].backend,
-        "other_cores": statistics.mean(others) if others else None,
+        "other_cores": mean_other_cores(run.other_cores for measured in results for run in measured),
         "rows": rows,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -158,10 +155,6 @@ def _check_same_model(manifest: Manifest, without_reuse: Path) -> None:
             f"{without_reuse} is {other.model_name!r} of {other.weights['source']} and not {manifest.model_name!r} of "
             f"{manifest.weights['source']}: build both of the same weights"
         )
-
-
-def _in_a_process(engine: Path, video: Path, device: Device, threads: int | None) -> LiveRun:
-    return in_own_process(run_once, engine, video, device, threads)
 
 
 def _row(manifest: Manifest, runs: list[LiveRun], info: VideoInfo) -> dict[str, Any]:
@@ -186,12 +179,10 @@ def _row(manifest: Manifest, runs: list[LiveRun], info: VideoInfo) -> dict[str, 
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
-    video, host, backend = report["video"], report["machine"], report["backend"]
-    lines = [
-        f"| {report['model']}, {report['precision']}, live | maps/s | ms per map | quartiles | "
-        f"{' | '.join(STAGES)} | other | beside it: {BESIDE} | first map | memory |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    video, backend = report["video"], report["backend"]
+    title = f"{report['model']}, {report['precision']}, live"
+    headings = (title, "maps/s", "ms per map", "quartiles", *STAGES, "other", f"beside it: {BESIDE}")
+    rows = []
     for row in report["rows"]:
         low, high = row["quartiles_ms"]
         peak = row["peak_memory_bytes"]
@@ -204,16 +195,16 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['first_map_ms']:.3g} ms",
             "unknown" if peak is None else format_bytes(peak),
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     (height, width), (source_height, source_width) = report["size"], video["size"]
     sound = "with sound" if video["has_audio"] else "without sound"
     maps = ", ".join(f"{row['maps']}" for row in report["rows"])
-    lines += [
+    lines = [
+        *markdown_table((*headings, "first map", "memory"), rows),
         "",
         f"Milliseconds per map of the steady state, stages as means; maps of {width}x{height} from {video['name']} "
         f"({source_width}x{source_height}, {video['frame_rate_hz']:.4g} Hz, {sound}), {maps} maps in {report['runs']} "
         f"interleaved runs; weights: {report['weights']}; {backend['name']} on {backend['device']}, "
-        f"{backend['threads']} threads; {host['cpu']}, {host['cores']} cores; {software(host, report['other_cores'])}. "
-        f"`{' '.join(report['command'])}`",
+        f"{backend['threads']} threads; {measured_on(report)}",
     ]
     return "\n".join(lines) + "\n"

@@ -19,7 +19,6 @@ from dtfsal.benchmarks.measure.intervals import CONFIDENCE, median_coverage, med
 from dtfsal.benchmarks.timing.forms import AnyForm, Workload, seeded_weights
 from dtfsal.benchmarks.timing.interleaved import Job, Progress, cold_start, open_jobs, take_turns
 from dtfsal.benchmarks.timing.latency import PACKAGES
-from dtfsal.benchmarks.timing.scaling_report import draw, markdown
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.training.model.config import PYRAMID_STRIDES, ModelConfig, resolve_config
@@ -114,7 +113,6 @@ def scaling(
     runs: int,
     batch_size: int = 1,
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Measure one form of a model with random weights over a grid, and fit its law of growth.
@@ -127,7 +125,6 @@ def scaling(
         runs: timed runs at each point.
         batch_size: where it does not grow.
         threads: where they do not grow, and the most where they do; None takes the machine's physical cores.
-        command: the command line, to be kept with the result.
         progress: told of steps done and of all there are.
 
     Returns:
@@ -182,7 +179,6 @@ def scaling(
         "other_cores": other_cores,
         "rows": rows,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -218,6 +214,3 @@ def law_of(vary: Vary, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {"name": "amdahl", **dataclasses.asdict(fit_amdahl(x, seconds))}
     operations = exponent(x, [row["true_gflop"] for row in rows])
     return {"name": "power", **dataclasses.asdict(fit_power_law(x, seconds)), "flops_exponent": operations}
-
-
-__all__ = ["Point", "draw", "grid", "law_of", "markdown", "scaling"]

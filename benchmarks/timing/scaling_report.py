@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
-from dtfsal.benchmarks.machine.host import software
+from dtfsal.benchmarks.machine.host import measured_on
 from dtfsal.benchmarks.measure.growth import AmdahlLaw, PowerLaw
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.benchmarks.timing.latency_report import logarithmic
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the law below it."""
     first, level = report["rows"][0], f"{100 * report['confidence']:g} %"
     headings = (report["vary"], "median", f"{level} interval", "beside the first", "GFLOP (true)", "GFLOP/s", "memory")
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    rows = []
     for row in report["rows"]:
         (low, high), memory = row["median_interval_seconds"], row["cold"]["peak_memory_bytes"]
         cells = (
@@ -37,15 +37,17 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['true_gflop_per_second']:.0f}",
             "-" if memory is None else f"{memory / 2**20:.0f} MiB",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    host, held = report["machine"], ", ".join(f"{name} {value}" for name, value in report["fixed"].items())
-    lines += [
+        rows.append(cells)
+    fingerprint = f" (machine {report['machine']['fingerprint']})"
+    held = ", ".join(f"{name} {value}" for name, value in report["fixed"].items())
+    lines = [
+        *markdown_table(headings, rows),
         "",
         f"{report['preset']} by {report['form']} ({held}): {law_in_words(report)}.",
         "",
         f"{report['runs']} interleaved runs at each point, whose intervals cover the true median with "
-        f"{100 * report['interval_coverage']:.0f} %; {host['cpu']}, {host['cores']} cores (machine "
-        f"{host['fingerprint']}); {software(host, report['other_cores'])}. `{shlex.join(report['command'])}`",
+        f"{100 * report['interval_coverage']:.0f} %; "
+        f"{measured_on(report, fingerprint)}",
     ]
     return "\n".join(lines) + "\n"
 

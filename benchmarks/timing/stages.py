@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.machine.host import OtherCores, machine, mean_other_cores, measured_on
 from dtfsal.benchmarks.measure.intervals import median_interval
 from dtfsal.benchmarks.measure.own_process import in_own_process
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import read_bundle
 from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.runtime.media.video import VideoReader, probe
@@ -94,7 +95,6 @@ def stages(
     strides: Sequence[int] = (1,),
     runs: int = 3,
     threads: int | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine over a video, with strides that take turns.
@@ -105,7 +105,6 @@ def stages(
         strides: a map is computed for every so many frames; the others lie between.
         runs: over the video, with each stride; as many of the engine alone.
         threads: of the engine on the CPU; None for the physical cores.
-        command: the command line, to be kept with the result.
         progress: called after each run.
 
     Returns:
@@ -122,7 +121,6 @@ def stages(
             found[stride].append(in_own_process(run_once, engine, video, stride, threads))
             alone[stride].append(in_own_process(run_alone, engine, video, stride, threads))
             progress()
-    others = [run["other_cores"] for measured in found.values() for run in measured if run["other_cores"] is not None]
     return {
         "kind": "stages",
         "model": manifest.model_name,
@@ -138,9 +136,8 @@ def stages(
         "runs": runs,
         "backend": found[strides[0]][0]["backend"],
         "rows": [_row(stride, measured, alone[stride]) for stride, measured in found.items()],
-        "other_cores": statistics.mean(others) if others else None,
+        "other_cores": mean_other_cores(run["other_cores"] for measured in found.values() for run in measured),
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -169,11 +166,10 @@ def _row(stride: int, runs: Sequence[dict[str, Any]], alone: Sequence[float]) ->
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
-    lines = [
-        f"| {report['engine']}, {report['precision']}, to overlays | frames/s | engine only | of it | ms per frame | "
-        f"{' | '.join((*ENGINE_THREAD, OTHER))} | beside it: {' | '.join(OTHER_THREADS)} | CPU ms |",
-        f"|{'---|' * (len(STAGES) + 7)}",
-    ]
+    title = f"{report['engine']}, {report['precision']}, to overlays"
+    headings = (title, "frames/s", "engine only", "of it", "ms per frame", *ENGINE_THREAD, OTHER)
+    beside = (f"beside it: {OTHER_THREADS[0]}", *OTHER_THREADS[1:])
+    rows = []
     for row in report["rows"]:
         low, high = row["frames_per_second_interval"]
         cells = (
@@ -185,17 +181,17 @@ def markdown(report: dict[str, Any]) -> str:
             *(f"{row['stages_ms'][stage]:.1f}" for stage in (*ENGINE_THREAD, OTHER, *OTHER_THREADS)),
             f"{row['cpu_ms']:.0f}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    video, host, backend = report["video"], report["machine"], report["backend"]
+        rows.append(cells)
+    video, backend = report["video"], report["backend"]
     height, width = video["size"]
-    lines += [
+    lines = [
+        *markdown_table((*headings, *beside, "CPU ms"), rows),
         "",
         f"Milliseconds per frame of the median run of {report['runs']}; the engine's thread waits for frames to come "
         f"and to be written, which other threads do beside it; engine only: frames in memory, nothing beside it. "
         f"{video['name']} ({width}x{height}, "
         f"{video['frame_rate_hz']:.4g} Hz), overlays of the same size; {backend['name']} on {backend['device']}, "
-        f"{backend['threads']} threads; {host['cpu']}, {host['cores']} cores; {software(host, report['other_cores'])}. "
-        f"`{' '.join(report['command'])}`",
+        f"{backend['threads']} threads; {measured_on(report)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,14 +13,15 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.benchmarks.machine.host import OtherCores, machine, software
+from dtfsal.benchmarks.machine.host import OtherCores, machine, measured_on
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines import Engine, open_engine
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.capi import NativePredictor
@@ -152,7 +153,6 @@ def stream(
     runs: int = 3,
     threads: int | None = None,
     library: NativeLibrary | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine with each of the four ways to run it.
@@ -164,7 +164,6 @@ def stream(
         runs: of each form.
         threads: of the engine; None for the physical cores.
         library: libdtfsal; see `NativePredictor`.
-        command: the command line, to be kept with the result.
         progress: called after each run of a form.
 
     Returns:
@@ -210,7 +209,6 @@ def stream(
         "rows": [_row(name, measured) for name, measured in costs.items()],
         "other_cores": others.mean(),
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
@@ -227,12 +225,9 @@ def _row(form: str, costs: list[Cost]) -> dict[str, Any]:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
-    lines = [
-        f"| {report['model']}, {report['precision']} | engine | all else | its 95th percentile | push_frame "
-        "| push_audio | engine, to Python's |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = {row["form"]: row for row in report["rows"]}
+    title = f"{report['model']}, {report['precision']}"
+    headings = (title, "engine", "all else", "its 95th percentile", "push_frame", "push_audio", "engine, to Python's")
+    table, rows = [], {row["form"]: row for row in report["rows"]}
 
     def cell(row: dict[str, Any], name: str, figure: str = "median_ms") -> str:
         return "" if row[name] is None else f"{row[name][figure]:.3g} ms"
@@ -242,17 +237,17 @@ def markdown(report: dict[str, Any]) -> str:
         share = row["engine"]["median_ms"] / base["engine"]["median_ms"]
         high = cell(row, "outside", "p95_ms") if row["push_frame"] else ""
         cells = (cell(row, "engine"), cell(row, "outside"), high, cell(row, "push_frame"), cell(row, "push_audio"))
-        lines.append(f"| {form} | {' | '.join(cells)} | {share:.3f} |")
+        table.append((form, *cells, f"{share:.3f}"))
     video = report["video"]
     height, width = video["size"]
-    host, backend = report["machine"], report["backend"]
-    lines += [
+    backend = report["backend"]
+    lines = [
+        *markdown_table(headings, table),
         "",
         f"Medians for a map; of whole files, medians of the runs' means. Frames of {width}x{height} from "
         f"{video['name']}, {video['frame_rate_hz']:.4g} Hz, with sound of {SOUND_RATE_HZ} Hz. Streams "
         "are causal: all else is then the time from a frame's push to its map beyond the engine's own. "
         f"{report['frames']} frames in each of {report['runs']} interleaved runs; {backend['name']} (in C: "
-        f"{report['native_backend']}), {backend['threads']} threads; {host['cpu']}, {host['cores']} cores; "
-        f"{software(host, report['other_cores'])}. `{' '.join(report['command'])}`",
+        f"{report['native_backend']}), {backend['threads']} threads; {measured_on(report)}",
     ]
     return "\n".join(lines) + "\n"

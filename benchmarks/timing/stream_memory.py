@@ -9,22 +9,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw
-
-from dtfsal.benchmarks.machine.host import machine, software
+from dtfsal.benchmarks.machine.host import machine, measured_on
 from dtfsal.benchmarks.measure.own_process import in_own_process
+from dtfsal.benchmarks.report.figures import new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.benchmarks.timing.stream import PACKAGES, SOUND_RATE_HZ, read_clip
 from dtfsal.engines import read_bundle
 from dtfsal.runtime.capi import NativePredictor
 from dtfsal.runtime.capi.library import NativeLibrary
 from dtfsal.runtime.predict.stream import StreamPredictor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 READINGS = 400
 SETTLED = 0.1  # of the frames: by then all buffers have their sizes
+HELD = ("settled_bytes", "most_bytes", "last_bytes")
 FORMS: dict[str, Callable[..., StreamPredictor | NativePredictor]] = {"Python": StreamPredictor, "C": NativePredictor}
 
 
@@ -87,7 +91,6 @@ def memory(
     *,
     frames: int = 100_000,
     library: str | None = None,
-    command: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure the stream in Python and in C, one after the other.
@@ -97,7 +100,6 @@ def memory(
         video: a clip.
         frames: to push.
         library: of libdtfsal; see `NativeLibrary`.
-        command: the command line, to be kept with the result.
         progress: called after each form.
 
     Returns:
@@ -119,51 +121,33 @@ def memory(
         "frames": frames,
         "rows": rows,
         "machine": machine(PACKAGES),
-        "command": list(command),
     }
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table with the facts it stands on."""
-    lines = [
-        f"| {report['frames']} frames | memory after {SETTLED:.0%} | most after that | at the end | maps |",
-        "|---|---|---|---|---|",
+    headings = (f"{report['frames']} frames", f"memory after {SETTLED:.0%}", "most after that", "at the end", "maps")
+    rows = [
+        (row["form"], *(f"{row[name] / 2**20:.1f} MiB" for name in HELD), str(row["maps"])) for row in report["rows"]
     ]
-    for row in report["rows"]:
-        sizes = (f"{row[name] / 2**20:.1f} MiB" for name in ("settled_bytes", "most_bytes", "last_bytes"))
-        lines.append(f"| {row['form']} | {' | '.join(sizes)} | {row['maps']} |")
-    host = report["machine"]
-    lines += [
+    lines = [
+        *markdown_table(headings, rows),
         "",
         f"Resident memory of a process that pushes frames of {report['video']} and their sound to "
         f"{report['model']}, {report['precision']}, as fast as they are taken, while a second thread polls; what the "
-        f"engine has no time for is dropped. {host['cpu']}, {host['cores']} cores; {software(host, None)}. "
-        f"`{' '.join(report['command'])}`",
+        f"engine has no time for is dropped. {measured_on(report)}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def draw(report: dict[str, Any]) -> Image.Image:
+def draw(report: dict[str, Any]) -> Figure:
     """Memory over frames, a line for each form, from 0."""
-    width, height, left, top, right, bottom = 900, 360, 70, 40, 20, 40
-    page = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(page)
-    most = 1.15 * max(held for row in report["rows"] for _, held in row["readings"]) / 2**20
-
-    def place(index: float, mebibytes: float) -> tuple[float, float]:
-        across, up = index / report["frames"], mebibytes / most
-        return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
-
-    step = next(size for size in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**9) if most / size <= 8)
-    for level in range(0, int(most) + 1, step):
-        pen.line((*place(0, level), *place(report["frames"], level)), fill=(225, 225, 225))
-        pen.text((10, place(0, level)[1] - 6), f"{level} MiB", fill=(60, 60, 60))
-    for fifth in range(6):
-        index = report["frames"] * fifth // 5
-        pen.text((place(index, 0)[0] - 20, height - bottom + 8), f"{index}", fill=(60, 60, 60))
-    pen.text((width // 2 - 20, height - 18), "frames", fill=(60, 60, 60))
-    for number, row in enumerate(report["rows"]):
-        colour = ((66, 120, 172), (240, 126, 50))[number]
-        pen.line([place(index, held / 2**20) for index, held in row["readings"]], fill=colour, width=2)
-        pen.text((left + 10 + 260 * number, 12), f"{row['form']}: {row['maps']} maps", fill=colour)
-    return page
+    with new_figure(width=9, height=3.6) as (figure, (axes,)):
+        for row in report["rows"]:
+            index, held = zip(*row["readings"], strict=True)
+            axes.plot(index, [size / 2**20 for size in held], label=f"{row['form']}: {row['maps']} maps")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("frames")
+        axes.set_ylabel("resident memory, MiB")
+        axes.legend(loc="lower right")
+    return figure

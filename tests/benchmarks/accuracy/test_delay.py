@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dtfsal.benchmarks.accuracy.delay import FORMS, draw, file_maps, form_maps, markdown, measure, stream_maps
+from dtfsal.benchmarks.accuracy.delay import FORMS, file_maps, form_maps, measure, stream_maps
 from dtfsal.benchmarks.accuracy.delay_clips import KINDS, make_clip, span_of
 from dtfsal.benchmarks.accuracy.delay_curve import half_crossing, share_curve, summarise
+from dtfsal.benchmarks.accuracy.delay_report import draw, markdown
 from dtfsal.engines import ClipSpec, UsageError, open_engine
 from dtfsal.runtime.cli import main
 from dtfsal.training.synthetic import Sources, photograph

@@ -15,7 +15,8 @@ from dtfsal.benchmarks.measure.stopwatch import Timing
 from dtfsal.benchmarks.timing import latency as module
 from dtfsal.benchmarks.timing.forms import choose_forms
 from dtfsal.benchmarks.timing.interleaved import take_turns, without_folders
-from dtfsal.benchmarks.timing.latency import draw, latency, markdown, statistics_of
+from dtfsal.benchmarks.timing.latency import latency, statistics_of
+from dtfsal.benchmarks.timing.latency_report import draw, markdown
 from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.export.request import parse_size
 from dtfsal.runtime.cli import main

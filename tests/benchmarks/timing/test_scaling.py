@@ -7,7 +7,8 @@ import pytest
 
 from dtfsal.benchmarks.count.flops import count
 from dtfsal.benchmarks.timing.forms import choose_forms
-from dtfsal.benchmarks.timing.scaling import draw, grid, law_of, markdown, scaling
+from dtfsal.benchmarks.timing.scaling import grid, law_of, scaling
+from dtfsal.benchmarks.timing.scaling_report import draw, markdown
 from dtfsal.engines.errors import UnavailableError, UsageError
 from dtfsal.runtime.cli import main
 from dtfsal.training.model.config import PRESETS
