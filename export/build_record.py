@@ -122,5 +122,3 @@ _WEIGHT_TYPES = {
     onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.DOUBLE,
 }
-
-__all__ = ["RECORD_FILE", "BuildRecord", "QuantisationRecord", "graph_signature"]

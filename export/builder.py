@@ -27,7 +27,7 @@ from dtfsal.export.precision.calibration import part_inputs
 from dtfsal.export.precision.half import to_reduced
 from dtfsal.export.precision.int8 import layer_types, to_int8
 from dtfsal.export.report.layers import Evidence, layer_report
-from dtfsal.export.request import FORMS, BuildRequest, graph_forms
+from dtfsal.export.request import BuildRequest, graph_forms
 from dtfsal.export.tensor_rt.builder import build_tensorrt
 from dtfsal.export.tensor_rt.flavours import Version, check_machine, tensorrt_target, version_of
 from dtfsal.export.tensor_rt.schedule import Step
@@ -353,14 +353,3 @@ def scratch_folder(output: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise OutputError(f"cannot build at {output}: {error.strerror or error}; choose another place") from error
-
-
-__all__ = [
-    "FORMS",
-    "BuildRequest",
-    "build_engine",
-    "export_graph",
-    "layers_file",
-    "report_files",
-    "save_onnx",
-]

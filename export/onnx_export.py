@@ -164,6 +164,3 @@ def _check_replaceable(final: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{final} exists and holds something other than exported graphs; name another folder")
     if not overwrite:
         raise UsageError(f"{final} already holds exported graphs; name another folder, or replace them with --force")
-
-
-__all__ = ["EXPORT_FILE", "export_onnx"]

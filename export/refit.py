@@ -168,6 +168,3 @@ def _refit_part(
             keep_refittable=record.refittable,
         ),
     )
-
-
-__all__ = ["RefitRequest", "refit_engine"]

@@ -223,6 +223,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise UsageError(f"--size must be HxW, e.g. 96x160, not {text!r}")
     return int(height), int(width)
-
-
-__all__ = ["FORMS", "BuildRequest", "graph_forms"]

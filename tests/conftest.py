@@ -283,7 +283,8 @@ def lite_window_engine(lite_weights: Path) -> Path:
 
 
 def _build_lite(weights: Path, graphs: str) -> Path:
-    from dtfsal.export.builder import BuildRequest, build_engine
+    from dtfsal.export.builder import build_engine
+    from dtfsal.export.request import BuildRequest
 
     output = weights.with_name(f"{graphs}.engine")
     build_engine(BuildRequest(weights=weights, output=output, target="onnxruntime", precision="fp32", graphs=graphs))

@@ -160,7 +160,8 @@ def _engine_phase(name: str) -> Phase:
 def _video_phase(target: str) -> Phase:
     def phase(settings: Settings) -> dict[str, Any]:
         from dtfsal.benchmarks.timing.live import live
-        from dtfsal.export.builder import BuildRequest, build_engine
+        from dtfsal.export.builder import build_engine
+        from dtfsal.export.request import BuildRequest
 
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

@@ -14,7 +14,8 @@ from dtfsal.benchmarks.gpu.forms import timing_row
 from dtfsal.benchmarks.measure.stopwatch import HostStopwatch, Timing, measure_forms
 from dtfsal.engines import Device, open_engine
 from dtfsal.engines.bundle.manifest import EngineTarget, Precision
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
+from dtfsal.export.request import BuildRequest
 from dtfsal.training.model.config import resolve_config
 from dtfsal.training.model.inputs import synthetic_windows
 

@@ -22,8 +22,9 @@ from dtfsal.engines.bundle.manifest import EngineTarget, Precision
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.gpu.driver import find_gpu_driver
 from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.request import FORMS as ENGINE_FORMS
+from dtfsal.export.request import BuildRequest
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.inputs import synthetic_windows
 from dtfsal.training.model.seeded import seeded_model

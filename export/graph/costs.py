@@ -231,6 +231,3 @@ def totals(costs: list[NodeCost]) -> dict[str, dict[CostKind, int]]:
 
 def _of(costs: list[NodeCost], part: str, kind: CostKind) -> Iterator[NodeCost]:
     return (cost for cost in costs if cost.part == part and cost.kind == kind)
-
-
-__all__ = ["KINDS", "CostKind", "NodeCost", "node_costs", "totals", "value_types"]

@@ -76,6 +76,3 @@ def _norm(pool: HeadPool) -> nn.LayerNorm:
 def _scale_and_shift(pool: HeadPool) -> Tensor:
     norm = _norm(pool)
     return torch.stack((norm.weight, norm.bias)).detach()
-
-
-__all__ = ["FusedAttention", "can_fuse"]

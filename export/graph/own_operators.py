@@ -149,6 +149,3 @@ def _keep_type(graph: onnx.GraphProto, name: str, types: dict[str, onnx.TypeProt
     kind = types[name]
     sizes = [size.dim_param or size.dim_value for size in kind.shape.dim]
     graph.value_info.append(helper.make_tensor_value_info(name, kind.elem_type, sizes))
-
-
-__all__ = ["with_own_operators"]

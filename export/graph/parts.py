@@ -251,6 +251,3 @@ class _HeadGraph(nn.Module):
         # The decoders' first convolutions take the taps of a level in the place of its features.
         saliency_map, _ = self.model.decode([*cast(list[Tensor], convolved), fused], times)
         return saliency_map
-
-
-__all__ = ["OUTPUT_NAME", "GraphPart", "Graphs", "graph_parts", "window_part"]

@@ -51,6 +51,3 @@ class PlanarPool(nn.Module):
         )  # each (N, T, C, H', W')
         y = same + F.pad(before[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0)) + F.pad(after[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
         return y.transpose(1, 2)  # (N, T, C, H', W') -> (N, C, T, H', W')
-
-
-__all__ = ["PlanarPool"]

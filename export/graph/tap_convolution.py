@@ -65,6 +65,3 @@ def sum_convolved_taps(conv: TemporalConv, taps: Sequence[Tensor], times: int) -
 def take_convolved_taps(decoder: nn.Module) -> None:
     """Have a decoder's first convolution take what `ConvolvedTaps` gave in place of features."""
     first_convolution(decoder).operator = sum_convolved_taps
-
-
-__all__ = ["TAP_NAMES", "ConvolvedTaps", "first_convolution", "sum_convolved_taps", "take_convolved_taps"]

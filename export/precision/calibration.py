@@ -194,6 +194,3 @@ def value_ranges(
 def _sizes(kind: onnx.TypeProto.Tensor) -> list[int]:
     """A tensor's sizes; an open one counts once."""
     return [size.dim_value or 1 for size in kind.shape.dim]
-
-
-__all__ = ["NO_CALIBRATION", "SYNTHETIC", "Calibration", "ValueRange", "part_inputs", "value_ranges"]

@@ -54,6 +54,3 @@ def _rounded(name: str, result: str, reduced: int) -> list[NodeProto]:
         helper.make_node("Cast", [name], [narrow], name=f"round/{result}", to=reduced),
         helper.make_node("Cast", [narrow], [result], name=f"widen/{result}", to=TensorProto.FLOAT),
     ]
-
-
-__all__ = ["emulated"]

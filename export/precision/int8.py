@@ -177,6 +177,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(level)
-
-
-__all__ = ["layer_types", "quantised_layers", "to_int8", "with_quantisation"]

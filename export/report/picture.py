@@ -259,6 +259,3 @@ def _count(value: float, unit: str) -> str:
             number: Any = value / power
             return f"{number:.0f} {prefix}{unit}" if number >= 100 else f"{number:.1f} {prefix}{unit}"
     return f"{value:.0f} {unit}".rstrip()
-
-
-__all__ = ["draw_report"]

@@ -281,13 +281,3 @@ def _engine_layers(trt: Any, log: Any, path: Path) -> list[dict[str, Any]]:
         raise EngineBuildError(f"the built engine cannot be read back on this GPU: {log.last_error}")
     report = json.loads(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
     return [layer if isinstance(layer, dict) else {"name": layer} for layer in report.get("Layers", [])]
-
-
-__all__ = [
-    "STRIPPED_SUFFIX",
-    "BatchProfile",
-    "BuiltEngine",
-    "EngineBuildError",
-    "EngineOptions",
-    "build_tensorrt",
-]

@@ -93,6 +93,3 @@ def refit_tensorrt(
     with path.open("wb") as file:
         file.write(memoryview(serialized))
     return path
-
-
-__all__ = ["RefitError", "check_refit", "refit_tensorrt"]

@@ -136,5 +136,3 @@ _LAYER_WORDS: Mapping[str, StepKind] = {
     "kgen": "generated",
     "pointwise": "generated",
 }
-
-__all__ = ["Step", "StepKind", "steps_of_inspector", "steps_of_plan", "with_times"]

@@ -4,9 +4,9 @@ import functools
 
 import pytest
 
-from dtfsal.export.builder import FORMS
 from dtfsal.export.graph.conversion import to_onnx
 from dtfsal.export.precision.half import to_reduced
+from dtfsal.export.request import FORMS
 from dtfsal.training.model.precision import declared_precisions
 from dtfsal.training.model.seeded import seeded_model
 

@@ -18,9 +18,10 @@ from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
 from dtfsal.export import builder
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.cli.build import main as build
 from dtfsal.export.refit import RefitRequest, refit_engine
+from dtfsal.export.request import BuildRequest
 from dtfsal.export.tensor_rt import builder as tensorrt_builder
 from dtfsal.export.tensor_rt import flavours as tensorrt_flavours
 from dtfsal.runtime.cli import main

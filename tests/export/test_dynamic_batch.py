@@ -8,9 +8,10 @@ import pytest
 
 from dtfsal.engines import open_engine
 from dtfsal.engines.errors import UsageError
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.graph.conversion import ExportError, check, count_operators
 from dtfsal.export.graph.parts import graph_parts, window_part
+from dtfsal.export.request import BuildRequest
 from dtfsal.export.tensor_rt.builder import BatchProfile, EngineBuildError, _add_batch_profile
 from dtfsal.training import PRESETS
 from dtfsal.training.model.inputs import synthetic_windows

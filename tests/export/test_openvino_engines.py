@@ -10,8 +10,9 @@ from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, worst
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.export import builder, refit
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.refit import RefitRequest, refit_engine
+from dtfsal.export.request import BuildRequest
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.cli import main
 from dtfsal.training.model.inputs import synthetic_windows

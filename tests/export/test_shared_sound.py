@@ -6,8 +6,9 @@ import pytest
 from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
 from dtfsal.engines import open_engine
 from dtfsal.engines.errors import UsageError
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.graph.parts import graph_parts
+from dtfsal.export.request import BuildRequest
 from dtfsal.runtime import SaliencyPredictor
 from dtfsal.runtime.cli import main
 from dtfsal.training.model.inputs import synthetic_windows

@@ -148,7 +148,8 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import torch
 
     from dtfsal.engines.errors import UnavailableError
-    from dtfsal.training.data.datasets import DataError, open_dataset
+    from dtfsal.training.data.datasets import open_dataset
+    from dtfsal.training.data.stills import DataError
     from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
     from dtfsal.training.model.weights import load_weights
 
@@ -313,6 +314,3 @@ def _print(scores: dict[str, Any]) -> None:
         print(f"{group:<{width + 2}}" + "".join(f"{metric.upper().replace('_', '-'):>10}" for metric in SHOWN))
         for name, values in predictors.items():
             print(f"  {name:<{width}}" + "".join(f"{_number(values[metric]):>10}" for metric in SHOWN))
-
-
-__all__ = ["HELP", "configure", "run"]

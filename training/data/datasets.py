@@ -5,10 +5,10 @@ from pathlib import Path
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.frame_folders import FrameFolders
-from dtfsal.training.data.layouts import SPLITS, FolderVideos, Layout, NumberedVideos, Split, VideoLists
+from dtfsal.training.data.layouts import FolderVideos, Layout, NumberedVideos, Split, VideoLists
 from dtfsal.training.data.prepared_videos import PreparedVideos
 from dtfsal.training.data.stills import DataError
-from dtfsal.training.data.video_item import VideoItem, frame_times
+from dtfsal.training.data.video_item import VideoItem
 
 Dataset = FrameFolders | PreparedVideos
 
@@ -121,16 +121,3 @@ def open_dataset(name: str, root: Path, split: Split, *, fold: int | None = None
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the folder that holds {dataset.title}")
     return dataset.open(root, split, fold)
-
-
-__all__ = [
-    "DATASETS",
-    "SPLITS",
-    "DataError",
-    "Dataset",
-    "Split",
-    "VideoItem",
-    "dataset_named",
-    "frame_times",
-    "open_dataset",
-]

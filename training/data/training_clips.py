@@ -246,13 +246,3 @@ def _choose_target(item: VideoItem, rng: np.random.Generator) -> tuple[int, Floa
 def _small_frames(item: VideoItem, times: Times, clip: ClipSpec) -> Iterator[_Frame]:
     for index, time in enumerate(times.tolist()):
         yield _Frame(index, time, resize_frame(item.frame(index), clip.height, clip.width))
-
-
-__all__ = [
-    "NO_AUGMENTATION",
-    "Augmentation",
-    "TrainingClips",
-    "evaluation_windows",
-    "fixation_map",
-    "resized_density",
-]

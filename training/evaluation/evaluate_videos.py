@@ -168,6 +168,3 @@ def _of_one_size(example: Example) -> Example:
         density=resized_map(example.density, height, width),
         maps={name: resized_map(saliency_map, height, width) for name, saliency_map in example.maps.items()},
     )
-
-
-__all__ = ["evaluate_videos"]

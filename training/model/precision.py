@@ -48,6 +48,3 @@ def declared_precisions(model: nn.Module) -> dict[str, EnginePrecision]:
         if precision != EnginePrecision():
             found[place] = precision
     return found
-
-
-__all__ = ["EnginePrecision", "declared_precisions", "with_precision"]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.training.data.camera import Shot, random_shot, vary_colour
+from dtfsal.training.data.camera import random_shot, vary_colour
 from dtfsal.training.data.stills import Points, Rgb
 from dtfsal.training.synthetic.gaze import GazeModel, GazeTrack, lagged, remembered
 from dtfsal.training.synthetic.rendering import render
@@ -29,7 +29,7 @@ from dtfsal.training.synthetic.sounds import (
     random_sound,
     sound,
 )
-from dtfsal.training.synthetic.sources import Photograph, Sources
+from dtfsal.training.synthetic.sources import Sources
 from dtfsal.training.synthetic.things import Manner, Thing, face, random_thing
 
 Kind = Literal["sound_decides", "speakers", "motion", "onset", "still"]
@@ -357,6 +357,3 @@ def _at_level(samples: Floats, peak: float) -> Floats:
 def _padded(values: Floats, things: int) -> Floats:
     width = [(0, 0), (0, things - values.shape[1])] + [(0, 0)] * (values.ndim - 2)
     return np.pad(values, width, constant_values=np.nan)
-
-
-__all__ = ["KINDS", "Kind", "Photograph", "Scene", "SceneConfig", "Shot", "check_kind", "generate_scene"]

@@ -171,6 +171,3 @@ def _colour(rng: Rng) -> tuple[int, int, int]:
 
 def _darker(colour: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(0.7 * c) for c in colour)
-
-
-__all__ = ["STATES", "Manner", "Thing", "ball", "blurred", "face", "loudspeaker", "piece", "random_thing", "sign"]

@@ -342,6 +342,3 @@ def _board(run: Path, steps: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(run / "tensorboard"), purge_step=steps + 1)
-
-
-__all__ = ["BEST", "train"]

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from dtfsal.engines.errors import MALFORMED, UsageError
-from dtfsal.training.data.datasets import DATASETS, Split, open_dataset
+from dtfsal.training.data.datasets import DATASETS, open_dataset
+from dtfsal.training.data.layouts import Split
 from dtfsal.training.evaluation.evaluate import MODEL
 from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
 from dtfsal.training.model.network import build_model

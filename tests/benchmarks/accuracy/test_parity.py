@@ -23,7 +23,8 @@ from dtfsal.benchmarks.accuracy.parity import (
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
+from dtfsal.export.request import BuildRequest
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS
 from dtfsal.training.model.inputs import synthetic_windows, video_windows

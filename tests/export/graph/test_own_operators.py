@@ -11,9 +11,10 @@ from dtfsal.engines import open_engine
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.native.cpu_kernels import register_cpu_kernels
 from dtfsal.engines.native.projects import CPU_KERNELS
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.graph.conversion import count_operators
 from dtfsal.export.graph.own_operators import with_own_operators
+from dtfsal.export.request import BuildRequest
 from dtfsal.training.model.inputs import synthetic_windows
 
 RNG = np.random.default_rng(0)

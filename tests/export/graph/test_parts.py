@@ -15,10 +15,11 @@ from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import UsageError
 from dtfsal.export import builder
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.graph.parts import graph_parts, window_part
 from dtfsal.export.graph.tap_convolution import ConvolvedTaps, sum_convolved_taps
 from dtfsal.export.precision.half import to_reduced
+from dtfsal.export.request import BuildRequest
 from dtfsal.runtime.cli import main
 from dtfsal.training import PRESETS
 from dtfsal.training.model.blocks import TemporalConv

@@ -9,11 +9,12 @@ from PIL import Image
 
 from dtfsal.benchmarks.count.flops import count
 from dtfsal.engines.errors import UsageError
-from dtfsal.export.builder import BuildRequest, build_engine
+from dtfsal.export.builder import build_engine
 from dtfsal.export.graph.costs import node_costs, totals, value_types
 from dtfsal.export.report import __main__ as command
 from dtfsal.export.report.layers import layer_report, read_report, with_profile
 from dtfsal.export.report.picture import FUSED, KIND_COLOURS, NOT_FUSED, NOT_KNOWN, draw_report
+from dtfsal.export.request import BuildRequest
 from dtfsal.export.tensor_rt.schedule import Step
 
 

@@ -55,7 +55,8 @@ def library(tmp_path_factory, need_programs):
 
 @pytest.fixture(scope="module", params=["reuse", "window"])
 def engine(request, rtx, lite_weights, tmp_path_factory):
-    from dtfsal.export.builder import BuildRequest, build_engine
+    from dtfsal.export.builder import build_engine
+    from dtfsal.export.request import BuildRequest
 
     output = tmp_path_factory.mktemp("gpu") / "lite.engine"
     target = "tensorrt-rtx" if rtx else "tensorrt"

@@ -229,7 +229,8 @@ def read_clip(path, count, rate=48000):
 @pytest.mark.parametrize("preset", ["tiny", "tiny-v", "lite"])
 def test_the_presets_see_the_same_in_a_real_clip(library, sample_clips, tmp_path, preset):
     """Engines of full size: of the paper's architecture with and without sound, and the shipped model."""
-    from dtfsal.export.builder import BuildRequest, build_engine
+    from dtfsal.export.builder import build_engine
+    from dtfsal.export.request import BuildRequest
 
     seed = None if preset == "lite" else 0
     engine = tmp_path / "preset.engine"
