@@ -4,10 +4,10 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
 from pathlib import Path
 
 from dtfsal.runtime.cli.common import add_trust_option
+from dtfsal.runtime.cli.progress import Progress
 
 HELP = "compare an engine with the PyTorch model it was built from"
 EXAMPLES = """\
@@ -61,13 +61,11 @@ def run(args: argparse.Namespace) -> int:
         else:
             windows = synthetic_windows(model.config, args.windows)
         results = []
-        for number, result in enumerate(compare_engine(model, engine, windows), 1):
-            results.append(result)
-            if sys.stderr.isatty():
-                print(f"\rwindow {number} of {args.windows}", end="", file=sys.stderr)
+        with Progress(args.windows, "windows") as bar:
+            for result in compare_engine(model, engine, windows):
+                results.append(result)
+                bar.step()
         precision, target = engine.manifest.precision, engine.manifest.target
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
     bars = dataclasses.replace(BARS[precision], **given)
     summary = worst(results)
     misses = bars.misses(summary)

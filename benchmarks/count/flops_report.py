@@ -25,6 +25,7 @@ from dtfsal.benchmarks.machine.host import OtherCores, machine, software
 from dtfsal.benchmarks.machine.processor_peak import processor_peak
 from dtfsal.benchmarks.machine.rates import copy_rate, matrix_product_rate
 from dtfsal.benchmarks.report.figures import COLOURS, new_figure
+from dtfsal.benchmarks.tables import markdown_table
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.training.model.config import PRESETS
 
@@ -183,20 +184,18 @@ def _ours(counted: Mapping[str, Mapping[Form, FlopReport]]) -> list[dict[str, An
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables with the facts they stand on."""
-    lines = [
-        f"| {report['model']}, {report['form']} form | parameters, M | GMAC as the paper | attention GMAC | GFLOP | "
-        "other GFLOP | GB moved, eager | operations per byte |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    eager = report["eager"]
+    title = f"{report['model']}, {report['form']} form"
+    headings = (title, "parameters, M", "GMAC as the paper", "attention GMAC", "GFLOP", "other GFLOP")
+    eager, rows = report["eager"], []
     for name, cost in report["parts"].items():
         attention = (cost["attention_macs"] + cost["position_macs"]) / 1e9
         cells = [name, f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}", f"{attention:.2f}"]
         other = report["other_operations"] if name == "total" else cost["other_operations"]
         moved = eager["parts"][name]
         cells += [f"{cost['true_flops'] / 1e9:.2f}", f"{other / 1e9:.2f}", f"{moved['bytes_moved'] / 1e9:.2f}"]
-        lines.append(f"| {' | '.join(cells)} | {moved['intensity']:.1f} |")
-    lines += [
+        rows.append([*cells, f"{moved['intensity']:.1f}"])
+    lines = [
+        *markdown_table((*headings, "GB moved, eager", "operations per byte"), rows),
         "",
         "Other arithmetic is normalisation, activations, softmax, resizing and sampling. Eager PyTorch holds at most "
         f"{eager['activation_peak_bytes'] / 2**20:.0f} MiB of activations at once "

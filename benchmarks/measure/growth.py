@@ -95,10 +95,8 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 def _power(x: Sequence[float], times: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Coefficient and exponent for times (..., points): arrays of the leading shape."""
-    abscissa, ordinate = np.log(x), np.log(times)
-    centred = abscissa - abscissa.mean()
-    slope = ordinate @ centred / (centred @ centred)
-    return np.exp(ordinate.mean(axis=-1) - slope * abscissa.mean()), slope
+    slope, intercept = np.polyfit(np.log(x), np.log(times).T, 1)
+    return np.exp(intercept), slope
 
 
 def _amdahl(threads: Sequence[float], times: FloatArray) -> tuple[FloatArray, FloatArray]:
