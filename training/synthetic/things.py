@@ -8,7 +8,7 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from dtfsal.training.data.stills import Points, Rgb
 from dtfsal.training.synthetic.sources import Photograph, Sources
@@ -157,11 +157,6 @@ def _finished(image: Image.Image, width: int, height: int) -> Rgb:
     light = np.linspace(1.1, 0.75, height)[:, None, None]  # from above
     shaded[:, :, :3] = np.clip(shaded[:, :, :3] * light, 0, 255)
     return shaded
-
-
-def blurred(sprite: Rgb, radius: float) -> Rgb:
-    """A sprite out of focus."""
-    return np.asarray(Image.fromarray(sprite).filter(ImageFilter.GaussianBlur(radius)), np.uint8)
 
 
 def _colour(rng: Rng) -> tuple[int, int, int]:
