@@ -5,7 +5,7 @@ import copy
 import ctypes
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import torch
@@ -83,15 +83,21 @@ class Optimiser(Generic[ModelT]):
         self._adam.step()
         self._schedule.step()
         self._done += 1
-        # Young averages forget faster, or the first weights would stay in them.
-        decay = min(self.config.average, self._done / (self._done + 9))
-        with torch.no_grad():
-            mine = self._model.state_dict()
-            for name, value in self.averaged.state_dict().items():
-                if value.is_floating_point():
-                    value.lerp_(mine[name], 1 - decay)
-                else:
-                    value.copy_(mine[name])
+        update_average(self.averaged.state_dict(), self._model.state_dict(), self.config.average, self._done)
+
+
+@torch.no_grad()
+def update_average(average: Mapping[str, Tensor], state: Mapping[str, Tensor], decay: float, step: int) -> None:
+    """Move the average of a model's weights towards its state after a step, counted from 1; the rest is copied.
+
+    Young averages forget faster, or the first weights would stay in them.
+    """
+    decay = min(decay, step / (step + 9))
+    for name, value in average.items():
+        if value.is_floating_point():
+            value.lerp_(state[name], 1 - decay)
+        else:
+            value.copy_(state[name])
 
 
 def cosine_rate(step: int, steps: int, warmup: int) -> float:

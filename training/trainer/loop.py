@@ -26,6 +26,7 @@ from dtfsal.training.data.video_item import VideoItem
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal, build_model
 from dtfsal.training.model.weights import save_weights
+from dtfsal.training.recipe.optimisation import update_average
 from dtfsal.training.trainer.batches import Share, epoch_batches, loaded
 from dtfsal.training.trainer.checkpoint import FILE, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from dtfsal.training.trainer.cross_process_norm import across_processes
@@ -191,7 +192,8 @@ class _Trainer:
             self._fabric.clip_gradients(self._wrapped, self._optimiser, max_norm=schedule.clip_norm)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        self._update_average()
+        if self._average is not None:
+            update_average(self._average, self._model.state_dict(), schedule.average, self._progress.steps + 1)
         mean = float(self._fabric.all_reduce(total, reduce_op="mean"))
         if not np.isfinite(mean) and self._experiment.precision == "fp32":
             raise UsageError(
@@ -199,17 +201,6 @@ class _Trainer:
                 "schedule.clip_norm to 1"
             )
         return mean
-
-    def _update_average(self) -> None:
-        if self._average is None:
-            return
-        # Young averages forget faster, or the first weights would stay in them.
-        decay = min(self._experiment.schedule.average, (self._progress.steps + 1) / (self._progress.steps + 10))
-        for name, tensor in self._model.state_dict().items():
-            if tensor.is_floating_point():
-                self._average[name].lerp_(tensor, 1 - decay)
-            else:
-                self._average[name].copy_(tensor)
 
     def _validate(self) -> None:
         progress, experiment, schedule = self._progress, self._experiment, self._experiment.schedule
