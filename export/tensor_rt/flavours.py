@@ -13,7 +13,6 @@ is able to do, and by which of its names.
 | timing cache | yes | yes | none |
 """
 
-import ctypes
 import dataclasses
 import importlib
 import re
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 from dtfsal.engines.bundle.manifest import EngineTarget
 from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.engines.gpu.driver import find_gpu_driver
 
 TensorRtTarget = Literal["tensorrt-rtx", "tensorrt"]
 
@@ -282,24 +282,12 @@ def allow_decomposed_attention(trt: Any, network: Any) -> int:
 
 def driver_present() -> bool:
     """Whether an NVIDIA driver with a GPU answers."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return bool(find_gpu_driver().gpus)
 
 
 def current_capability() -> tuple[str, ...]:
     """The compute capability of the first GPU, alone."""
-    driver = ctypes.CDLL("libcuda.so.1")
-    device, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
-    driver.cuInit(0)
-    driver.cuDeviceGet(ctypes.byref(device), 0)
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-    return (f"{major.value}.{minor.value}",)
+    return find_gpu_driver().gpus[0][1:]
 
 
 def _sort_key(capability: str) -> tuple[int, ...]:
