@@ -1,4 +1,9 @@
-"""The emulation of reduced graphs: where it rounds, and what BF16 costs the maps."""
+"""A reduced graph's rounding on a machine without kernels of its type: where it is, and what BF16 costs the maps.
+
+ONNX Runtime's CPU provider has no BF16 kernels and computes FP16 in steps of its own. In the emulation every weight
+and every value of the reduced type is rounded to it once, at the node that gives it, and each node computes in float32.
+That is what a GPU's kernels do that accumulate in float32; fused ones round less often.
+"""
 
 import ml_dtypes
 import numpy as np
@@ -9,8 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.benchmarks.accuracy.parity import Bars, compare, worst
-from dtfsal.export.precision.emulation import emulated
-from dtfsal.export.precision.half import to_reduced
+from dtfsal.export.precision.half import REDUCED_TYPES, to_reduced
 from dtfsal.training.model.inputs import synthetic_windows
 
 # Measured with seeded weights (docs/explanation/precision.md): CC 0.9982 and 1.4 px for `tiny`, 0.9982 and 0 px for
@@ -26,6 +30,45 @@ def run(graph, inputs):
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)[0]
+
+
+def emulated(model, precision):
+    """A float32 graph that gives the values of what `to_reduced` gave."""
+    reduced = REDUCED_TYPES[precision].onnx_type
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in [*inferred.value_info, *inferred.output]}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    nodes = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == reduced:
+                attribute.i = TensorProto.FLOAT
+        nodes.append(node)
+        for position, name in enumerate(node.output):
+            if kinds.get(name) == reduced:
+                node.output[position] = f"{name}/exact"
+                nodes += rounding(f"{name}/exact", name, reduced)
+    weights = [
+        numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+        if tensor.data_type == reduced
+        else tensor
+        for tensor in graph.initializer
+    ]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+    return copy
+
+
+def rounding(name, result, reduced):
+    """Casts to the reduced type and back."""
+    narrow = f"{result}/narrow"
+    return [
+        helper.make_node("Cast", [name], [narrow], name=f"round/{result}", to=reduced),
+        helper.make_node("Cast", [narrow], [result], name=f"widen/{result}", to=TensorProto.FLOAT),
+    ]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
