@@ -12,7 +12,6 @@ import numpy.typing as npt
 from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.runtime.frontend.log_mel import MelSlices
 from dtfsal.runtime.frontend.windows import (
-    Padding,
     fold_times,
     iter_windows,
     nearest_frames,
@@ -170,7 +169,6 @@ def window_of(
     audio: AudioSpec | None,
     *,
     stride: int = 1,
-    padding: Padding = "reverse",
 ) -> WindowIndices:
     """The window of one frame, as the runtime cuts it, without those before it.
 
@@ -181,10 +179,9 @@ def window_of(
         clip: length, nominal rate and target.
         audio: the sound's slices, or None for a visual model.
         stride: taps lie so many times further apart than the runtime's; the sound stays around their centre.
-        padding: what replaces frames outside the video.
     """
     time, interval = float(times_seconds[target]), stride * tap_interval(clip, source_interval_seconds)
-    taps = fold_times(tap_times(clip, time, interval), float(times_seconds[0]), float(times_seconds[-1]), padding)
+    taps = fold_times(tap_times(clip, time, interval), float(times_seconds[0]), float(times_seconds[-1]))
     return WindowIndices(
         target,
         nearest_frames(times_seconds, taps),

@@ -15,7 +15,6 @@ def fixation_density(
     height: int,
     width: int,
     sigma: float | tuple[float, float],
-    weights: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.float64]:
     """The ground-truth density: a Gaussian around every fixation, at its exact position, the sum scaled to 1.
 
@@ -27,7 +26,6 @@ def fixation_density(
         width: of the map, in pixels.
         sigma: standard deviation in pixels, at least 0.5: a narrower Gaussian falls between the pixels. Two values are
             those down and across, for a map that has been squashed.
-        weights: (n,) non-negative, such as durations; all 1 by default.
 
     Returns:
         (height, width) float64; zeros if no fixation is in the frame.
@@ -38,16 +36,12 @@ def fixation_density(
     if not (math.isfinite(sigma_y + sigma_x) and min(sigma_y, sigma_x) >= 0.5):
         raise UsageError(f"sigma must be at least 0.5 pixels, got {sigma}")
     points = fixation_points(fixations)
-    inside = inside_frame(points, (height, width))
-    scale = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if scale.shape != (len(points),) or not np.isfinite(scale).all() or (scale < 0).any():
-        raise UsageError(f"weights must be {len(points)} finite numbers that are not negative, one per fixation")
-    points, scale = points[inside], scale[inside]
-    if not scale.any():
+    points = points[inside_frame(points, (height, width))]
+    if not len(points):
         return np.zeros((height, width))
     across = np.exp(-0.5 * ((np.arange(width) - points[:, :1]) / sigma_x) ** 2)  # (n, W)
     down = np.exp(-0.5 * ((np.arange(height) - points[:, 1:]) / sigma_y) ** 2)  # (n, H)
-    density: _Array = down.T @ (across * (scale / scale.max())[:, None])  # (H, n) @ (n, W) -> (H, W)
+    density: _Array = down.T @ across  # (H, n) @ (n, W) -> (H, W)
     return density / density.sum()
 
 

@@ -20,7 +20,7 @@ from dtfsal.engines.bundle.specs import AudioSpec, ClipSpec
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import MelSlices
 from dtfsal.runtime.frontend.preprocess import normalise_clip, resize_frame
-from dtfsal.runtime.frontend.windows import Padding, iter_windows
+from dtfsal.runtime.frontend.windows import iter_windows
 from dtfsal.training.data.camera import vary_colour
 from dtfsal.training.data.clips import mel_slices, window_of
 from dtfsal.training.data.stills import DataError, Points, Rgb
@@ -72,7 +72,6 @@ class TrainingClips:
         augmentation: how windows are varied.
         seed: of everything random.
         windows_per_video: in an epoch; item i is a window of the video i % len(items).
-        padding: what replaces frames outside a video.
 
     Raises:
         UsageError: an argument can't be.
@@ -87,7 +86,6 @@ class TrainingClips:
         *,
         seed: int,
         windows_per_video: int = 1,
-        padding: Padding = "reverse",
     ) -> None:
         if not items:
             raise UsageError("there is no video to train on")
@@ -96,7 +94,7 @@ class TrainingClips:
         if type(seed) is not int or seed < 0:
             raise UsageError(f"seed must be an integer of at least 0, not {seed!r}")
         self.items, self.clip, self.audio, self.augmentation = items, clip, audio, augmentation
-        self.seed, self.windows_per_video, self.padding = seed, windows_per_video, padding
+        self.seed, self.windows_per_video = seed, windows_per_video
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -135,7 +133,6 @@ class TrainingClips:
             self.clip,
             self.audio,
             stride=stride,
-            padding=self.padding,
         )
         height, width = self.clip.height, self.clip.width
         numbers, taps = np.unique(window.frames, return_inverse=True)
@@ -172,7 +169,6 @@ def evaluation_windows(
     audio: AudioSpec | None,
     *,
     stride: int = 1,
-    padding: Padding = "reverse",
 ) -> Iterator[tuple[int, Sample]]:
     """The windows of a video's frames in order, each once, exactly as the runtime cuts them.
 
@@ -183,7 +179,6 @@ def evaluation_windows(
         clip: the model's clip.
         audio: its sound slices, or None for a visual model.
         stride: only every stride-th frame has a window, and the last one.
-        padding: what replaces frames outside the video.
 
     Yields:
         The target frame's number, and what the model takes: "video" (3, T, H, W), and "audio" (S, 1, h, w) if it hears.
@@ -192,7 +187,6 @@ def evaluation_windows(
         _small_frames(item, frame_times(item), clip),
         clip,
         source_interval_seconds=1 / item.frame_rate_hz,
-        padding=padding,
         stride=stride,
     )
     slices: MelSlices | None = None

@@ -184,9 +184,6 @@ def test_half_precision_maps_are_computed_in_double():
         lambda: fixation_density(FIXATIONS, 0, 3, 1.0),
         lambda: fixation_density(FIXATIONS, 3, 3, 0.4),
         lambda: fixation_density(FIXATIONS, 3, 3, math.nan),
-        lambda: fixation_density(FIXATIONS, 3, 3, 1.0, weights=[1, 1]),
-        lambda: fixation_density(FIXATIONS, 3, 3, 1.0, weights=[1, 1, -1]),
-        lambda: fixation_density(FIXATIONS, 3, 3, 1.0, weights=[1, 1, math.inf]),
     ],
 )
 def test_wrong_input_is_a_usage_error(call):
@@ -319,13 +316,13 @@ def test_a_fixation_lies_in_the_nearest_pixel_or_outside(x, y, height, width):
 
 
 def test_density_is_the_sum_of_gaussians_at_exact_positions():
-    fixations, weights, sigma = [(3.25, 2.0), (7.9, 4.5), (-0.4, 0.1)], [1.0, 2.5, 0.5], 1.7
+    fixations, sigma = [(3.25, 2.0), (7.9, 4.5), (-0.4, 0.1), (7.9, 4.5)], 1.7
     expected = np.zeros((9, 13))
     for (y, x), _ in np.ndenumerate(expected):
-        for (fx, fy), weight in zip(fixations, weights, strict=True):
-            expected[y, x] += weight * math.exp(-((x - fx) ** 2 + (y - fy) ** 2) / (2 * sigma**2))
+        for fx, fy in fixations:
+            expected[y, x] += math.exp(-((x - fx) ** 2 + (y - fy) ** 2) / (2 * sigma**2))
     expected /= expected.sum()
-    density = fixation_density(fixations, 9, 13, sigma, weights)
+    density = fixation_density(fixations, 9, 13, sigma)
     assert density.dtype == np.float64
     np.testing.assert_allclose(density, expected, rtol=ORDER_OF_SUMS)
 
@@ -348,22 +345,9 @@ def test_density_drops_fixations_outside_the_frame():
     )
 
 
-def test_density_counts_weights_as_repetitions():
-    points = [(3, 2), (8, 5)]
-    np.testing.assert_allclose(
-        fixation_density(points, 9, 13, 1.5, weights=[1, 3]),
-        fixation_density([points[0], *[points[1]] * 3], 9, 13, 1.5),
-        rtol=ORDER_OF_SUMS,
-    )
-
-
 @pytest.mark.parametrize("fixations", [[], [(-5, 0)]])
 def test_density_of_no_fixations_is_zero(fixations):
     np.testing.assert_array_equal(fixation_density(fixations, 4, 5, 1.5), np.zeros((4, 5)))
-
-
-def test_density_of_no_weight_is_zero():
-    np.testing.assert_array_equal(fixation_density([(1, 1)], 4, 5, 1.5, weights=[0]), np.zeros((4, 5)))
 
 
 # Scores.
