@@ -201,17 +201,8 @@ def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tupl
     return path, data
 
 
-def layers_file(stem: str) -> str:
-    """The name of the layer list beside a graph's files: `layers.json`, or `layers_frame.json` of `model_frame`."""
-    return f"{_beside(stem, 'layers')}.json"
-
-
-def report_files(stem: str) -> tuple[str, str]:
-    """Names of the layer report and its picture: `report.json` and `report.png`, as for `layers_file`."""
-    return f"{_beside(stem, 'report')}.json", f"{_beside(stem, 'report')}.png"
-
-
-def _beside(stem: str, name: str) -> str:
+def beside_graph(stem: str, name: str) -> str:
+    """The name of a file beside a graph's: of `layers` for `model`, or `layers_frame` for `model_frame`."""
     return stem.split(".")[0].replace("model", name, 1)
 
 
@@ -254,7 +245,7 @@ def _build_part(
     built = build_tensorrt(
         graph, tensorrt, folder, stem=part.stem, options=request.engine_options(plugins), progress=report
     )
-    layers = folder / layers_file(part.stem)
+    layers = folder / f"{beside_graph(part.stem, 'layers')}.json"
     layers.write_text(json.dumps(built.layers, indent=1) + "\n")
     files = (built.path, layers)
     if request.report:
@@ -288,7 +279,7 @@ def _write_report(
         evidence=evidence,
         windows=request.tuned_batch,
     )
-    text, picture = (folder / name for name in report_files(part.stem))
+    text, picture = (folder / f"{beside_graph(part.stem, 'report')}.{kind}" for kind in ("json", "png"))
     text.write_text(json.dumps(report.to_dict(), indent=1, default=dataclasses.asdict) + "\n")
     draw_report(report).save(picture)
     return text, picture

@@ -62,11 +62,11 @@ def _layers(output: Path, manifest: "Manifest") -> list[dict[str, Any]]:
     """The layers of what was built, graph by graph: the builder's report, or the graph's nodes."""
     import onnx
 
-    from dtfsal.export.builder import layers_file
+    from dtfsal.export.builder import beside_graph
 
     layers: list[dict[str, Any]] = []
     for graph in manifest.graphs.values():
-        report = output / layers_file(Path(graph.file).stem)
+        report = output / f"{beside_graph(Path(graph.file).stem, 'layers')}.json"
         if report.name in manifest.files:
             layers += json.loads(report.read_text())
         else:

@@ -87,6 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; errors are for the caller to print."""
     from dtfsal.engines.errors import UsageError
+    from dtfsal.training.data.prepare_videos import sha256_of
     from dtfsal.training.evaluation.page import draw_page
     from dtfsal.training.recipe.optimisation import keep_freed_memory
     from dtfsal.training.synthetic import check_kind
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     report = {
         "command": _command(args),
         **what,
-        "weights": _record(args.weights),
+        "weights": {"file": args.weights.name, "sha256": sha256_of(args.weights)},
         "scores": _plain(evaluation.summary()),
     }
     args.output.mkdir(parents=True, exist_ok=True)
@@ -287,12 +288,6 @@ def _markdown(report: dict[str, Any]) -> str:
         lines.append("")
     lines.append(f"{report['items']} items; `{report['command']}`")
     return "\n".join(lines) + "\n"
-
-
-def _record(weights: Path) -> dict[str, Any]:
-    import hashlib
-
-    return {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
 
 
 def _plain(value: Any) -> Any:
