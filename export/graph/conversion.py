@@ -47,7 +47,7 @@ def to_onnx(model: DTFSal, forms: Forms, part: GraphPart | None = None) -> onnx.
         ExportError: the graph is not clean.
     """
     part = part or window_part(model.config)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             part.module(lowered(model, forms)).eval(),
             part.example_inputs(),
@@ -131,16 +131,13 @@ def _strip_metadata(model: onnx.ModelProto, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and version notes off the terminal; its errors still raise."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Keep a library's progress and its notes off the terminal; its errors still raise."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(level)

@@ -6,6 +6,7 @@ operator of our own counts what it stands for, not what it spares. Bytes are tho
 and written once each, so a kernel that fuses nodes moves fewer.
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ def node_costs(model: onnx.ModelProto, *, windows: int = 1) -> list[NodeCost]:
 
 def _values(model: onnx.ModelProto, windows: int) -> dict[str, tuple[Shape, int]]:
     """Shape and bytes per element of each value."""
-    closed = _copy(model)
+    closed = copy.deepcopy(model)
     # Symbols stand in the way of the number; what no schema tells, our own operators' outputs, must stay.
     known = [v for v in closed.graph.value_info if not any(s.dim_param for s in v.type.tensor_type.shape.dim)]
     del closed.graph.value_info[:]
@@ -133,7 +134,7 @@ def value_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
 
     No schema describes the custom operator's output: it has its weight's type and channels, and its offsets' sizes.
     """
-    model = _copy(model)
+    model = copy.deepcopy(model)
     while True:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         found = {value.name: value.type.tensor_type for value in [*graph.value_info, *graph.input, *graph.output]}
@@ -146,12 +147,6 @@ def value_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
         batch, *sizes = [size.dim_param or size.dim_value for size in offsets]
         shape = [batch or None, weight.dims[0], *sizes[1:]]
         model.graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], weight.data_type, shape))
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def _cost(node: NodeProto, values: Mapping[str, tuple[Shape, int]]) -> NodeCost:

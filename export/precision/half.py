@@ -13,6 +13,7 @@ declare the first and the last; see `dtfsal.training.model.precision`.
 Layer normalisation needs no island: ONNX computes its statistics in FP32 whatever its input (`stash_type` 1).
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -76,8 +77,7 @@ def to_reduced(
         )
     reduced = REDUCED_TYPES[precision]
     islands = fp32_nodes(model, declared)
-    converted = onnx.ModelProto()
-    converted.CopyFrom(model)
+    converted = copy.deepcopy(model)
     graph = converted.graph
     typing = _Typing(model, reduced)
     nodes: list[NodeProto] = []

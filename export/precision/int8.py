@@ -18,8 +18,6 @@ MLPs and 2-D convolutions of 96 channels or more, depthwise ones included, becom
 - the tail of FP32 of every precision; attention's products and its pooling.
 """
 
-import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -27,6 +25,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto
 
+from dtfsal.export.graph.conversion import quiet
 from dtfsal.export.precision.calibration import ValueRange, value_ranges
 from dtfsal.export.precision.half import fp32_nodes
 from dtfsal.training.model.inputs import Inputs
@@ -87,7 +86,7 @@ def with_quantisation(model: onnx.ModelProto, nodes: list[str], ranges: dict[str
         name: TensorData(lowest=np.float32(found.lowest), highest=np.float32(found.highest))
         for name, found in ranges.items()
     }
-    with _quiet():
+    with quiet():  # the library's notes are about graphs of other makers
         quantiser = QDQQuantizer(
             onnx.shape_inference.infer_shapes(model),
             per_channel=True,
@@ -166,14 +165,3 @@ def _name_by_place(model: onnx.ModelProto) -> None:
         beside = users.get(node.output[0]) or producers[node.input[0]]
         number += 1
         node.name = f"{beside.name.split('/')[0]}/{node.op_type}.{number}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's notes, which are about graphs of other makers, off the terminal; its errors still raise."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(level)
