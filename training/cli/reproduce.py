@@ -21,21 +21,7 @@ The data sets lie below --data as dhf1k, ucf-sports and audio-visual (the six se
 of these names. The same command continues where it was stopped. docs/explanation/ablations.md says what each
 row is and how long it takes.
 """
-TABLE_NAMES = (
-    *(
-        "table1",
-        "table3",
-        "table4",
-        "table5",
-        "table7",
-        "table9",
-        "table10",
-        "table11",
-        "table12",
-        "table13",
-        "table14",
-    ),
-)
+TABLE_NAMES = tuple(f"table{number}" for number in (1, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14))
 AUDIO_VISUAL = ("diem", "avad", "coutrot1", "coutrot2", "summe", "etmd")
 
 

@@ -269,7 +269,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types."""
-        return _jsonable(dataclasses.asdict(self))
+        return jsonable(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
@@ -302,10 +302,11 @@ class ModelConfig:
             raise UsageError(f"this is not the configuration of a dtfsal model: {error}") from error
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def jsonable(value: Any) -> Any:
+    """A value of dictionaries and sequences in the types that JSON and YAML give back: tuples are lists."""
+    if isinstance(value, Mapping):
+        return {key: jsonable(item) for key, item in value.items()}
+    return [jsonable(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _tupled(fields: Mapping[str, Any]) -> dict[str, Any]:

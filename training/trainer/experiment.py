@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from dtfsal.engines.errors import MALFORMED, UnavailableError, UsageError
 from dtfsal.engines.limits import EXPERIMENT_BYTES, EXPERIMENT_NUMBER, checked_argument, shown
 from dtfsal.training.data.training_clips import Augmentation
-from dtfsal.training.model.config import ModelConfig, resolve_config
+from dtfsal.training.model.config import ModelConfig, jsonable, resolve_config
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Trained = Literal["all", "fusion"]
@@ -216,7 +216,7 @@ class Experiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON and YAML types."""
-        return typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
+        return typing.cast(dict[str, Any], jsonable(dataclasses.asdict(self)))
 
 
 def read_experiment(path: Path, *, changes: Sequence[str] = ()) -> Experiment:
@@ -326,12 +326,6 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         kinds = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
         raise UsageError(f"{place} must be {kinds[hint]}, not {shown(value)}")
     return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _at_least(least: int, **values: float) -> None:
