@@ -26,11 +26,6 @@ SHAPES = (
     ((16, 384, 7, 12), 192),
     ((32, 256, 56, 96), 256),
 )
-DTYPES: dict[DataType, torch.dtype] = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 NAMES: dict[DataType, str] = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 CHECKED_IMAGES = 2  # of the batch, against float64
 
@@ -60,8 +55,8 @@ def kernels(*, runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         library = DeformConvLibrary(DEFORM_CONV.build(Path(folder), architectures=(f"{major}{minor}",)))
         for shape, out_channels in SHAPES:
-            for dtype in DTYPES:
-                inputs = _inputs(shape, out_channels, DTYPES[dtype])
+            for dtype in NAMES:
+                inputs = _inputs(shape, out_channels, getattr(torch, dtype))
                 expected = _expected(inputs)
                 found: list[dict[str, Any]] = []
                 for name, make in _candidates(library, inputs, dtype):

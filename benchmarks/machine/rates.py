@@ -1,22 +1,22 @@
 """What a machine's processor and memory reach: FP32 products and copies, measured with all threads."""
 
 import concurrent.futures
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+
+from dtfsal.benchmarks.measure.stopwatch import HostStopwatch
 
 COPY_BYTES = 2**28  # of each of two arrays: far more than any cache holds
 
 
 def matrix_product_rate(threads: int, size: int = 2048, repeats: int = 7) -> float:
     """The machine's FP32 matrix product rate in GFLOP/s: the best of some products in PyTorch."""
-    before = torch.get_num_threads()
+    before, stopwatch = torch.get_num_threads(), HostStopwatch()
     torch.set_num_threads(threads)
     try:
         a, b = torch.randn(size, size), torch.randn(size, size)
-        best = min(_seconds(lambda: torch.mm(a, b)) for _ in range(repeats))
+        best = min(stopwatch(lambda: torch.mm(a, b)) for _ in range(repeats))
     finally:
         torch.set_num_threads(before)
     return 2 * size**3 / best / 1e9
@@ -35,11 +35,5 @@ def copy_rate(threads: int, repeats: int = 5) -> float:
         def copy() -> None:
             list(pool.map(lambda part: np.copyto(part[1], part[0]), parts))
 
-        best = min(_seconds(copy) for _ in range(repeats))
+        best = min(HostStopwatch()(copy) for _ in range(repeats))
     return 2 * COPY_BYTES / best / 1e9
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
