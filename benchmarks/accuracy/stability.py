@@ -88,15 +88,12 @@ def measure(
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table."""
-    title, names = (
-        f"{report['model']}, {report['weights']}",
-        ("change", "change_p95", "flicker", "flicker_p95", "peak_step"),
-    )
+    names = ("change", "change_p95", "flicker", "flicker_p95", "peak_step")
     rows = [
         (video, str(row["frames"]), *(f"{100 * row[name]:.1f} %" for name in names))
         for video, row in report["videos"].items()
     ]
-    headings = (title, "frames", "change", "95 %", "flicker", "95 %", "peak's step")
+    headings = (f"{report['model']}, {report['weights']}", "frames", "change", "95 %", "flicker", "95 %", "peak's step")
     return "\n".join(markdown_table(headings, rows)) + "\n"
 
 

@@ -46,8 +46,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['preset']} by {report['form']} ({held}): {law_in_words(report)}.",
         "",
         f"{report['runs']} interleaved runs at each point, whose intervals cover the true median with "
-        f"{100 * report['interval_coverage']:.0f} %; "
-        f"{measured_on(report, fingerprint)}",
+        f"{100 * report['interval_coverage']:.0f} %; {measured_on(report, fingerprint)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,7 @@ def given_seconds(monkeypatch):
             work()
             return next(taken)
 
-        monkeypatch.setattr(machine_rates, "_seconds", timed)
+        monkeypatch.setattr(machine_rates, "HostStopwatch", lambda: timed)
         return taken
 
     return give
