@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -15,26 +16,44 @@ from dtfsal.engines.errors import UsageError
 Array: TypeAlias = npt.NDArray[Any]
 
 
+# DLPack's numbers of memory that the CPU reads: its own, and what CUDA and ROCm pin or manage.
+_HOST_DEVICES = (1, 3, 11, 13)
+
+
 class CudaArray(Protocol):
-    """An array in a GPU's memory, as PyTorch, CuPy and Numba have it (CUDA array interface, version 2 or 3)."""
+    """An array in a GPU's memory, as PyTorch, CuPy, Numba and PyCUDA have it (CUDA array interface, version 2 or 3)."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]: ...
 
 
+class DLPackArray(Protocol):
+    """An array that DLPack shares, as those of PyTorch, JAX and most other libraries."""
+
+    def __dlpack__(self, *, stream: int | None = None) -> object: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+# What an engine takes.
+AnyArray: TypeAlias = Array | CudaArray | DLPackArray
+
+
 @dataclasses.dataclass(frozen=True)
 class DeviceArray:
-    """What a back end needs to read a `CudaArray` in place.
+    """What a back end needs to read an array on a GPU in place.
 
     Attributes:
         pointer: device address of the first element.
         shape: sizes, outermost axis first; C-contiguous.
         dtype: NumPy's element type.
+        owner: what keeps the memory.
     """
 
     pointer: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    owner: object = None
 
     @property
     def ndim(self) -> int:
@@ -42,7 +61,25 @@ class DeviceArray:
         return len(self.shape)
 
 
-def checked_inputs(spec: GraphSpec, inputs: Mapping[str, Array | CudaArray]) -> dict[str, Array | DeviceArray]:
+def host_array(value: object, what: str) -> Array:
+    """An array of any library as NumPy's, in the same memory; lists and the like are copied.
+
+    Args:
+        value: a NumPy array, a tensor that DLPack or `__array__` shares, or numbers in lists.
+        what: its name for an error.
+
+    Raises:
+        UsageError: it lies on a GPU, or its library does not give it away.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    with _sharing(what):
+        if not _is_on_device(value):
+            return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+    raise UsageError(f"{what} must lie in the host's memory, not on a GPU: copy it first (a PyTorch tensor by .cpu())")
+
+
+def checked_inputs(spec: GraphSpec, inputs: Mapping[str, AnyArray]) -> dict[str, Array | DeviceArray]:
     """Check a graph's inputs and make them contiguous; a contiguous array passes without a copy.
 
     Raises:
@@ -95,25 +132,61 @@ def show_shape(shape: tuple[int, ...]) -> str:
 
 
 def _checked(tensor: TensorSpec, array: object) -> Array | DeviceArray:
+    what = f"input {tensor.name!r}"
     checked: Array | DeviceArray
-    if isinstance(array, np.ndarray):
-        checked = array
-    elif hasattr(array, "__cuda_array_interface__"):
-        checked = _device_array(tensor.name, array.__cuda_array_interface__)
-    else:
-        raise UsageError(
-            f"input {tensor.name!r} must be a NumPy array or an array on the GPU, not a {type(array).__name__}"
-        )
+    with _sharing(what):
+        if isinstance(array, np.ndarray):
+            checked = array
+        elif hasattr(array, "__cuda_array_interface__"):
+            checked = _cuda_array(what, array.__cuda_array_interface__, array)
+        elif not hasattr(array, "__dlpack__"):
+            raise UsageError(f"{what} must be a NumPy array, or one that DLPack shares, not a {type(array).__name__}")
+        elif _is_on_device(array):
+            checked = _dlpack_on_device(what, array)
+        else:
+            checked = host_array(array, what)
     if problem := mismatch(tensor, checked):
-        raise UsageError(f"input {tensor.name!r} {problem}")
+        raise UsageError(f"{what} {problem}")
     return np.ascontiguousarray(checked) if isinstance(checked, np.ndarray) else checked
 
 
-def _device_array(name: str, interface: Mapping[str, Any]) -> DeviceArray:
-    shape = tuple(interface["shape"])
-    dtype = np.dtype(interface["typestr"])
-    strides = interface.get("strides")
-    contiguous = tuple(dtype.itemsize * int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
-    if strides is not None and tuple(strides) != contiguous:
-        raise UsageError(f"input {name!r} on the GPU must be C-contiguous; copy it to a contiguous array first")
-    return DeviceArray(int(interface["data"][0]), shape, dtype)
+@contextlib.contextmanager
+def _sharing(what: str) -> Iterator[None]:
+    """What another library says where it does not give an array away, as an error of ours."""
+    try:
+        yield
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"{what} cannot be read as an array: {problem}") from error
+
+
+def _is_on_device(array: object) -> bool:
+    """Whether the CPU cannot read an array where it lies."""
+    if hasattr(array, "__dlpack_device__"):
+        return int(array.__dlpack_device__()[0]) not in _HOST_DEVICES
+    return hasattr(array, "__cuda_array_interface__")
+
+
+def _cuda_array(what: str, interface: Mapping[str, Any], owner: object) -> DeviceArray:
+    array = DeviceArray(int(interface["data"][0]), tuple(interface["shape"]), np.dtype(interface["typestr"]), owner)
+    return _contiguous(what, array, interface.get("strides"))
+
+
+def _dlpack_on_device(what: str, tensor: object) -> DeviceArray:
+    """What DLPack tells of a tensor on a GPU, read by cuda-core, with which every engine on a GPU comes."""
+    try:
+        from cuda.core.utils import StridedMemoryView
+    except ImportError as error:
+        raise UsageError(f"{what} lies on a GPU and the engine runs on the CPU; copy it first") from error
+    view = StridedMemoryView.from_dlpack(tensor, stream_ptr=-1)  # no wait: the work that writes it is complete
+    if view.dtype is None:
+        raise TypeError("NumPy has no such element type")
+    array = DeviceArray(int(view.ptr), tuple(view.shape), np.dtype(view.dtype), view)
+    return _contiguous(what, array, view.strides and [step * array.dtype.itemsize for step in view.strides])
+
+
+def _contiguous(what: str, array: DeviceArray, strides: Sequence[int] | None) -> DeviceArray:
+    contiguous = [array.dtype.itemsize * int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
+    if strides is not None and list(strides) != contiguous:
+        raise UsageError(f"{what} on the GPU must be C-contiguous; copy it to a contiguous array first")
+    return array

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, mismatch, zeros
+from dtfsal.engines.arrays import AnyArray, Array, DeviceArray, checked_inputs, mismatch, zeros
 from dtfsal.engines.bundle.folder import Bundle
 from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
 from dtfsal.engines.errors import EngineMismatchError, UsageError
@@ -60,15 +60,16 @@ class Engine(abc.ABC):
         """The manifest of the bundle."""
         return self.bundle.manifest
 
-    def run(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, AnyArray], *, graph: str = "window") -> dict[str, Array]:
         """Compute a graph.
 
         Args:
             inputs: one C-contiguous array for each input in the manifest, of exactly its type and shape; sizes given
-                as -1 are free, but dynamic first axes (the batch) must agree. An array that is not contiguous is
-                copied first. Nothing is converted: a float64 array is an error, not a slow path. An engine on
-                the GPU also takes arrays in its memory (`__cuda_array_interface__`) and reads them in place; work
-                that still writes them must be complete.
+                as -1 are free, but dynamic first axes (the batch) must agree. An array is NumPy's, or of a library that
+                shares its memory by DLPack. One that is not contiguous is copied first. Nothing is converted: a
+                float64 array is an error, not a slow path. An engine on the GPU also takes arrays in its memory
+                (DLPack or `__cuda_array_interface__`) and reads them in place; work that still writes them must be
+                complete.
             graph: which of the manifest's graphs.
 
         Returns:
@@ -89,7 +90,7 @@ class Engine(abc.ABC):
                 )
         return outputs
 
-    def run_kept(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Any]:
+    def run_kept(self, inputs: Mapping[str, AnyArray], *, graph: str = "window") -> dict[str, Any]:
         """As `run`, with outputs left in the memory where the engine works: for what later runs are fed.
 
         Returns:

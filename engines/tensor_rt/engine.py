@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.engines.arrays import Array, CudaArray, DeviceArray, checked_inputs, output_shape
+from dtfsal.engines.arrays import AnyArray, Array, DeviceArray, checked_inputs, output_shape
 from dtfsal.engines.bundle.folder import Bundle
 from dtfsal.engines.bundle.manifest import GraphSpec
 from dtfsal.engines.engine import Engine
@@ -179,16 +179,14 @@ class TensorRtEngine(Engine):
         other._open = True
         return other
 
-    def submit(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> Pending:
+    def submit(self, inputs: Mapping[str, AnyArray], *, graph: str = "window") -> Pending:
         """Start a run and return at once; as `run` otherwise. Two may be under way, a third waits for the first.
 
         Arrays in the host's memory may be changed when this returns; arrays on the GPU when the run is done.
         """
         return self._submit(graph, checked_inputs(self._graph(graph), inputs))
 
-    def run_on_device(
-        self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window"
-    ) -> dict[str, DeviceOutput]:
+    def run_on_device(self, inputs: Mapping[str, AnyArray], *, graph: str = "window") -> dict[str, DeviceOutput]:
         """As `run`, with outputs that stay on the GPU and belong to the caller."""
         spec = self._graph(graph)
         arrays = checked_inputs(spec, inputs)
@@ -207,7 +205,7 @@ class TensorRtEngine(Engine):
         self._device.synchronise(self._device.record(self._streams[1]))
         return outputs
 
-    def run_kept(self, inputs: Mapping[str, Array | CudaArray], *, graph: str = "window") -> dict[str, Any]:
+    def run_kept(self, inputs: Mapping[str, AnyArray], *, graph: str = "window") -> dict[str, Any]:
         """See `Engine.run_kept`."""
         return dict(self.run_on_device(inputs, graph=graph))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.arrays import DLPackArray, host_array
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE, engine_folder
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.capi.library import (
@@ -184,7 +185,7 @@ class NativePredictor:
 
     def push_frame(
         self,
-        picture: npt.NDArray[np.uint8],
+        picture: npt.NDArray[np.uint8] | DLPackArray,
         pts_seconds: float,
         *,
         pixel_format: PixelFormat = "rgb24",
@@ -210,7 +211,7 @@ class NativePredictor:
         frame, _alive = _frame_of(picture, pts_seconds, pixel_format, matrix, full_range)
         return self._check(self.library.push_frame(self._handle, ctypes.byref(frame))) != REFUSED
 
-    def push_audio(self, samples: npt.ArrayLike, pts_seconds: float, sample_rate_hz: int) -> bool:
+    def push_audio(self, samples: npt.ArrayLike | DLPackArray, pts_seconds: float, sample_rate_hz: int) -> bool:
         """Add sound.
 
         Args:
@@ -256,7 +257,7 @@ class NativePredictor:
         frames: Iterable[npt.NDArray[np.uint8]],
         times_seconds: Iterable[float],
         *,
-        samples: npt.ArrayLike | None = None,
+        samples: npt.ArrayLike | DLPackArray | None = None,
         sample_rate_hz: int = 0,
         progress: Callable[[int], bool] | None = None,
     ) -> npt.NDArray[np.float32]:
@@ -348,7 +349,7 @@ def _int32(name: str, value: int) -> int:
 
 
 def _frame_of(
-    picture: npt.NDArray[np.uint8], pts_seconds: float, pixel_format: str, matrix: str, full_range: bool
+    given: object, pts_seconds: float, pixel_format: str, matrix: str, full_range: bool
 ) -> tuple[Frame, object]:
     """The struct, and what must live as long as it."""
     if pixel_format not in PIXEL_FORMATS:
@@ -357,8 +358,9 @@ def _frame_of(
         raise UsageError(f"matrix must be one of {', '.join(MATRICES)}, not {matrix!r}")
     channels = _CHANNELS.get(pixel_format)
     wanted = "(H, W)" if channels is None else f"(H, W, {channels})"
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        raise UsageError(f"a frame must be {wanted} uint8, not {getattr(picture, 'dtype', type(picture).__name__)}")
+    picture = host_array(given, "a frame")
+    if picture.dtype != np.uint8:
+        raise UsageError(f"a frame must be {wanted} uint8, not {picture.dtype}")
     if picture.ndim != (2 if channels is None else 3) or (channels is not None and picture.shape[2] != channels):
         raise UsageError(f"a frame must be {wanted} {pixel_format}, not {picture.shape}")
     rows, width = picture.shape[:2]
@@ -384,8 +386,8 @@ def _frame_of(
     return frame, picture
 
 
-def _audio_of(samples: npt.ArrayLike, pts_seconds: float, sample_rate_hz: int) -> tuple[Audio, object]:
-    values = np.asarray(samples)
+def _audio_of(samples: object, pts_seconds: float, sample_rate_hz: int) -> tuple[Audio, object]:
+    values = host_array(samples, "samples")
     values = np.ascontiguousarray(values, np.int16 if values.dtype == np.int16 else np.float32)
     if values.ndim not in (1, 2):
         raise UsageError(f"samples must be (n,) or (n, channels), not {values.shape}")

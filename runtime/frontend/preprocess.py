@@ -2,14 +2,35 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.arrays import host_array
 from dtfsal.engines.bundle.specs import ClipSpec
 from dtfsal.engines.errors import UsageError
 
 Rgb = npt.NDArray[np.uint8]
+Color = Literal["rgb", "bgr"]
+
+
+def rgb_frame(frame: object, color: Color = "rgb") -> Rgb:
+    """A frame of any library as a view of its RGB, in the same memory.
+
+    Args:
+        frame: (H, W, 3) uint8; NumPy's, or what `dtfsal.engines.arrays.host_array` takes.
+        color: the order of its channels; OpenCV's is "bgr".
+
+    Raises:
+        UsageError: it is not such a frame, or lies on a GPU, or there is no such order.
+    """
+    if color not in get_args(Color):
+        raise UsageError(f"color must be one of {', '.join(get_args(Color))}, not {color!r}")
+    array = host_array(frame, "a frame")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise UsageError(f"a frame must be (H, W, 3) uint8 {color.upper()}, not {array.shape} {array.dtype}")
+    return array if color == "rgb" else array[:, :, ::-1]
 
 
 def resize_frame(rgb: Rgb, height: int, width: int) -> Rgb:
@@ -21,7 +42,7 @@ def resize_frame(rgb: Rgb, height: int, width: int) -> Rgb:
         width: of the result, in pixels.
 
     Returns:
-        (height, width, 3) uint8.
+        (height, width, 3) uint8, a new array: the caller may use the frame's memory for the next one.
 
     Raises:
         UsageError: the frame is not HWC RGB uint8.
@@ -31,7 +52,7 @@ def resize_frame(rgb: Rgb, height: int, width: int) -> Rgb:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise UsageError(f"a frame must be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}")
     if rgb.shape[:2] == (height, width):
-        return np.ascontiguousarray(rgb)
+        return np.array(rgb, order="C")
     image = Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8)
 

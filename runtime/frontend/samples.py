@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dtfsal.engines.arrays import host_array
 from dtfsal.engines.errors import UsageError
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def mono_samples(samples: npt.ArrayLike) -> FloatArray:
+def mono_samples(samples: object) -> FloatArray:
     """Samples mixed to one channel.
 
     Args:
         samples: (n,) or (n, channels); floating point in [-1, 1], or signed integers, whose full range becomes
-            [-1, 1].
+            [-1, 1]. Of any library: what `dtfsal.engines.arrays.host_array` takes is read where it lies.
 
     Returns:
         (n,) float32, the mean of the channels.
@@ -24,9 +25,10 @@ def mono_samples(samples: npt.ArrayLike) -> FloatArray:
     Raises:
         UsageError: another shape or type, or a value that isn't finite.
     """
-    array = np.asarray(samples)
+    array = host_array(samples, "samples")
     if array.ndim not in (1, 2) or (array.ndim == 2 and not 1 <= array.shape[1] <= 64):
-        raise UsageError(f"samples must be (n,) or (n, channels), not {array.shape}")
+        turned = "; turn (channels, n), as torchaudio has it, by .T" if array.ndim == 2 and len(array) <= 64 else ""
+        raise UsageError(f"samples must be (n,) or (n, channels), not {array.shape}{turned}")
     if array.dtype.kind == "i":
         scale = 1.0 / -float(np.iinfo(array.dtype).min)
     elif array.dtype.kind == "f":

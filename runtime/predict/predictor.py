@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Device, Engine, open_engine
+from dtfsal.engines.arrays import DLPackArray, host_array
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.log_mel import MelSlices
-from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
+from dtfsal.runtime.frontend.preprocess import Color, Rgb, resize_frame, rgb_frame
 from dtfsal.runtime.frontend.samples import mono_samples, resampled_chunks
 from dtfsal.runtime.frontend.windows import ClipWindow, Padding, check_padding, check_stride, iter_windows
 from dtfsal.runtime.media.audio_reader import AudioReader
@@ -153,12 +154,13 @@ class SaliencyPredictor(Pretrained):
 
     def predict_frames(
         self,
-        frames: Iterable[Rgb],
+        frames: Iterable[Rgb | DLPackArray],
         *,
         frame_rate_hz: float | None = None,
         timestamps: Sequence[float] | npt.NDArray[np.float64] | None = None,
-        samples: npt.ArrayLike | None = None,
+        samples: npt.ArrayLike | DLPackArray | None = None,
         sample_rate_hz: float | None = None,
+        color: Color = "rgb",
     ) -> Prediction:
         """Predict frames that come one after another, e.g. from a camera or another decoder.
 
@@ -166,11 +168,12 @@ class SaliencyPredictor(Pretrained):
         clip later for a model that predicts its clip's centre.
 
         Args:
-            frames: (H, W, 3) uint8 RGB each, of any size.
+            frames: (H, W, 3) uint8 each, of any size; NumPy's, or tensors in the host's memory.
             frame_rate_hz: frames per second; frame i is at i / frame_rate_hz.
             timestamps: instead of it, each frame's time in seconds, increasing.
             samples: the sound, (n,) or (n, channels), in [-1, 1] or signed integers; its first sample is at time 0.
             sample_rate_hz: samples per second of the sound.
+            color: the order of the frames' channels, "rgb" or, as OpenCV has it, "bgr".
 
         Raises:
             UsageError: an argument doesn't fit; for a frame, while iterating.
@@ -193,23 +196,27 @@ class SaliencyPredictor(Pretrained):
         chunks, sound = self._chunks(samples, sample_rate_hz)
         resources = contextlib.ExitStack()
         runner = self._runner_type(self.engine)
-        timed = clock.timed("decode", self._timed(frames, stamps, shrink=not runner.takes_pictures))
+        pictures = (rgb_frame(frame, color) for frame in frames)
+        timed = clock.timed("decode", self._timed(pictures, stamps, shrink=not runner.takes_pictures))
         return Prediction(self._predict(runner, timed, interval, chunks, clock, resources), resources, clock, sound)
 
     def predict_arrays(
         self,
-        video: Rgb,
+        video: Rgb | DLPackArray,
         frame_rate_hz: float,
-        samples: npt.ArrayLike | None = None,
+        samples: npt.ArrayLike | DLPackArray | None = None,
         sample_rate_hz: float | None = None,
+        *,
+        color: Color = "rgb",
     ) -> SaliencyMap:
         """Predict a whole video in memory.
 
         Args:
-            video: (N, H, W, 3) uint8 RGB.
+            video: (N, H, W, 3) uint8; NumPy's, or a tensor in the host's memory.
             frame_rate_hz: frames per second.
             samples: the sound, (n,) or (n, channels), in [-1, 1] or signed integers, or None for silence.
             sample_rate_hz: samples per second of the sound.
+            color: the order of the video's channels, "rgb" or, as OpenCV has it, "bgr".
 
         Returns:
             (N, H, W) float32 at the video's resolution, in the predictor's normalisation.
@@ -217,13 +224,13 @@ class SaliencyPredictor(Pretrained):
         Raises:
             UsageError: an argument doesn't fit.
         """
-        if not isinstance(video, np.ndarray) or video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3:
-            shown = f"{video.shape} {video.dtype}" if isinstance(video, np.ndarray) else type(video).__name__
-            raise UsageError(f"video must be (N, H, W, 3) uint8 RGB, not {shown}")
-        count, height, width = video.shape[:3]
+        frames = host_array(video, "video")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            raise UsageError(f"video must be (N, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
+        count, height, width = frames.shape[:3]
         maps = np.empty((count, height, width), np.float32)
         with self.predict_frames(
-            video, frame_rate_hz=frame_rate_hz, samples=samples, sample_rate_hz=sample_rate_hz
+            frames, frame_rate_hz=frame_rate_hz, samples=samples, sample_rate_hz=sample_rate_hz, color=color
         ) as prediction:
             for frame in prediction:
                 maps[frame.index] = normalise_map(resize_map(frame.saliency_map, height, width), self.normalisation)
@@ -241,7 +248,7 @@ class SaliencyPredictor(Pretrained):
         self.close()
 
     def _chunks(
-        self, samples: npt.ArrayLike | None, sample_rate_hz: float | None
+        self, samples: npt.ArrayLike | DLPackArray | None, sample_rate_hz: float | None
     ) -> tuple[Iterator[npt.NDArray[np.float32]], Sound]:
         if samples is None:
             if sample_rate_hz is not None:
@@ -259,10 +266,8 @@ class SaliencyPredictor(Pretrained):
             time_seconds = next(times, None)
             if time_seconds is None:
                 raise UsageError(f"there are only {index} timestamps, and frame {index} needs one")
-            picture = np.asarray(rgb)
-            yield Frame(
-                index, time_seconds, resize_frame(picture, self.clip.height, self.clip.width) if shrink else picture
-            )
+            picture = resize_frame(rgb, self.clip.height, self.clip.width) if shrink else rgb
+            yield Frame(index, time_seconds, picture)
 
     def _predict(
         self,

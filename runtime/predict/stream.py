@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Device, Engine, open_engine
+from dtfsal.engines.arrays import DLPackArray
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.limits import checked_argument
 from dtfsal.runtime.frontend.log_mel import PushedSlices
-from dtfsal.runtime.frontend.preprocess import Rgb, resize_frame
+from dtfsal.runtime.frontend.preprocess import Color, Rgb, resize_frame, rgb_frame
 from dtfsal.runtime.frontend.samples import mono_samples
 from dtfsal.runtime.frontend.windows import EQUAL_SECONDS, ClipWindow, Padding, WindowQueue, slice_indices
 from dtfsal.runtime.media.sound_line import Backlog, SoundLine
@@ -194,12 +195,13 @@ class StreamPredictor(Pretrained):
                 late_sound_seconds=self._counts.late_sound_seconds + line.cut / audio.sample_rate_hz,
             )
 
-    def push_frame(self, rgb: Rgb, pts_seconds: float) -> bool:
+    def push_frame(self, frame: Rgb | DLPackArray, pts_seconds: float, *, color: Color = "rgb") -> bool:
         """Add a frame; it is brought to the model's size here, and the array is not kept.
 
         Args:
-            rgb: (H, W, 3) uint8 RGB of any size.
+            frame: (H, W, 3) uint8 of any size; NumPy's, or a tensor in the host's memory.
             pts_seconds: its time on the stream's clock, from any zero on.
+            color: the order of its channels, "rgb" or, as OpenCV has it, "bgr".
 
         Returns:
             Whether it was taken. A frame that is not later than the last, or far too many, is refused and counted.
@@ -220,10 +222,8 @@ class StreamPredictor(Pretrained):
                     self._count(refused_frames=1)
                     return False
                 index = self._counts.frames
-            if not isinstance(rgb, np.ndarray):
-                raise UsageError(f"a frame must be (H, W, 3) uint8 RGB, not {type(rgb).__name__}")
-            small = resize_frame(rgb, self.clip.height, self.clip.width)
-            ready = self._runner.ready(Frame(index, seconds, small.copy() if small is rgb else small))
+            small = resize_frame(rgb_frame(frame, color), self.clip.height, self.clip.width)
+            ready = self._runner.ready(Frame(index, seconds, small))
             with self._changed:
                 self._check_open()
                 if self._start is None:
@@ -237,13 +237,13 @@ class StreamPredictor(Pretrained):
             self._take_early()
         return True
 
-    def push_audio(self, samples: npt.ArrayLike, pts_seconds: float, sample_rate_hz: int) -> bool:
+    def push_audio(self, samples: npt.ArrayLike | DLPackArray, pts_seconds: float, sample_rate_hz: int) -> bool:
         """Add sound.
 
         Pieces that follow each other within 20 ms are joined; a longer gap is filled with silence, an overlap cut.
 
         Args:
-            samples: (n,) or (n, channels), in [-1, 1] or signed integers.
+            samples: (n,) or (n, channels), in [-1, 1] or signed integers; NumPy's, or a tensor in the host's memory.
             pts_seconds: the first sample's time, on the same clock as the frames'.
             sample_rate_hz: samples per second, a whole number.
 

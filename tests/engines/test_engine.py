@@ -93,7 +93,7 @@ def test_inputs_are_neither_kept_nor_changed(engine, inputs):
         ({"video": lambda x: x[..., :5]}, r"'video' must have shape \(any, 3, 2, 4, 6\), not \(2, 3, 2, 4, 5\)"),
         ({"video": lambda x: x[:0]}, r"'video' must have shape \(any, 3, 2, 4, 6\), not \(0, 3, 2, 4, 6\)"),
         ({"video": lambda x: x[:1]}, r"the batch\) must agree, not video 1, audio 2"),
-        ({"video": lambda x: x.tolist()}, r"'video' must be a NumPy array or an array on the GPU, not a list"),
+        ({"video": lambda x: x.tolist()}, r"'video' must be a NumPy array, or one that DLPack shares, not a list"),
     ],
 )
 def test_wrong_inputs_are_one_sentence(engine, inputs, change, message):

@@ -291,3 +291,22 @@ def test_other_parameters():
     assert audio.slice_samples == 63 * 80 + 200
     assert log_mel_slice(np.zeros(audio.slice_samples), audio).shape == (64, 64)
     assert audio.slice_hop_seconds == pytest.approx(0.11)
+
+
+def test_torchaudio_computes_the_same():
+    """Its short-time spectrum, and its filters of Kaldi's form: triangles along mel, as VGGish has them."""
+    torchaudio = pytest.importorskip(
+        "torchaudio", reason="needs a torchaudio that loads", exc_type=(ImportError, OSError)
+    )
+    import torch
+
+    kaldi = pytest.importorskip("torchaudio.compliance.kaldi")
+    samples = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    # Its window of 400 stands in the middle of the transform's 512 samples, ours at their beginning.
+    shifted = torch.nn.functional.pad(torch.from_numpy(samples), (56, 56))
+    spectrum = torchaudio.transforms.Spectrogram(n_fft=512, win_length=400, hop_length=160, power=1, center=False)
+    filters, _ = kaldi.get_mel_banks(64, 512, 16000.0, 125.0, 7500.0, 100.0, -500.0, 1.0)
+    mel = filters @ spectrum(shifted)[:256]  # without the last bin, at 8 kHz, which no filter takes
+    expected = torch.log(mel + 0.01).T.numpy()
+    # Its filters are made of float32 frequencies.
+    np.testing.assert_allclose(log_mel(samples, AUDIO), expected, atol=5e-5)

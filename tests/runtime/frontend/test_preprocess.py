@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from dtfsal.engines.bundle.specs import ClipSpec
 from dtfsal.engines.errors import UsageError
-from dtfsal.runtime.frontend.preprocess import normalise_clip, resize_frame
+from dtfsal.runtime.frontend.preprocess import normalise_clip, resize_frame, rgb_frame
+
+try:
+    import cv2
+except ImportError:
+    cv2 = None
 
 CLIP = ClipSpec(frames=3, height=6, width=10)
 SKEWED = ClipSpec(frames=2, height=4, width=5, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -138,3 +143,26 @@ def test_frames_that_are_no_clip_are_said(frames):
 def test_out_of_another_kind_is_said(out):
     with pytest.raises(UsageError, match="out must be"):
         normalise_clip([random_frame(6, 10)] * 3, CLIP, out=out)
+
+
+def test_bgr_is_a_view_of_the_same_frame():
+    bgr = random_frame(6, 10)
+    rgb = rgb_frame(bgr, "bgr")
+    np.testing.assert_array_equal(rgb, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if cv2 else bgr[:, :, [2, 1, 0]])
+    assert np.shares_memory(rgb, bgr)
+    assert rgb_frame(bgr) is bgr
+    np.testing.assert_array_equal(resize_frame(rgb, 4, 5), resize_frame(rgb.copy(), 4, 5))
+
+
+def test_a_resized_frame_is_a_new_array():
+    """A camera's next frame may lie in the same memory."""
+    rgb = random_frame(6, 10)
+    assert not np.shares_memory(resize_frame(rgb, 6, 10), rgb)
+
+
+@pytest.mark.parametrize("color", ["BGR", "rgba", None])
+def test_another_order_of_channels_is_refused(color):
+    with pytest.raises(UsageError, match="color must be one of rgb, bgr, not"):
+        rgb_frame(random_frame(6, 10), color)
+    with pytest.raises(UsageError, match=r"a frame must be \(H, W, 3\) uint8 BGR"):
+        rgb_frame(random_frame(6, 10)[:, :, :2], "bgr")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.frontend.samples import mono_samples, resampled_chunks
@@ -50,3 +51,14 @@ def test_the_wanted_rate_passes_unchanged_and_no_samples_give_none():
 def test_impossible_rates_are_refused(rate):
     with pytest.raises(UsageError, match="sample_rate_hz"):
         resampled_chunks(np.zeros(4, np.float32), rate, 16000)
+
+
+def test_tensors_are_samples():
+    """Of any library, by DLPack; torchaudio's order of axes is named."""
+    stereo = np.random.default_rng(0).uniform(-1, 1, (1000, 2)).astype(np.float32)
+    tensor = torch.from_numpy(stereo)
+    np.testing.assert_array_equal(mono_samples(tensor), mono_samples(stereo))
+    turned = tensor.T.contiguous()  # (channels, n)
+    with pytest.raises(UsageError, match=r"not \(2, 1000\); turn \(channels, n\), as torchaudio has it, by \.T"):
+        mono_samples(turned)
+    np.testing.assert_array_equal(mono_samples(turned.T), mono_samples(stereo))

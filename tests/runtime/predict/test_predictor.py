@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from dtfsal.engines import AudioSpec, ClipSpec, EngineError, EngineMismatchError, open_engine
 from dtfsal.engines.errors import UsageError
@@ -271,7 +272,7 @@ def test_too_few_timestamps_are_told(visual_engine):
 
 @pytest.mark.parametrize("video", [np.zeros((2, 4, 4, 3)), np.zeros((4, 4, 3), np.uint8), [1, 2]])
 def test_other_arrays_are_refused(visual_engine, video):
-    with pytest.raises(UsageError, match="uint8 RGB"):
+    with pytest.raises(UsageError, match="uint8, not"):
         SaliencyPredictor(visual_engine).predict_arrays(video, 25)
 
 
@@ -339,3 +340,31 @@ def test_public_names_exist():
         assert name in dir(package)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # noqa: B018
+
+
+def test_frames_and_sound_of_other_libraries(engine):
+    """OpenCV's order of channels, and PyTorch's tensors."""
+    video, sound = make_video(6), tone(0.3)
+    with SaliencyPredictor(engine) as predictor:
+        expected = predictor.predict_arrays(video, 25, sound, 16000)
+        bgr = np.ascontiguousarray(video[..., ::-1])
+        np.testing.assert_array_equal(predictor.predict_arrays(bgr, 25, sound, 16000, color="bgr"), expected)
+        tensors = torch.from_numpy(video), torch.from_numpy(sound)
+        np.testing.assert_array_equal(predictor.predict_arrays(tensors[0], 25, tensors[1], 16000), expected)
+        with pytest.raises(UsageError, match="color must be"):
+            predictor.predict_arrays(video, 25, color="yuv")
+
+
+def test_a_source_may_use_its_frames_memory_again(visual_engine):
+    """A frame of the model's own size, too."""
+    video = make_video(6, visual_engine.manifest.clip.height, visual_engine.manifest.clip.width)
+    place = np.empty_like(video[0])
+
+    def camera():
+        for frame in video:
+            place[...] = frame
+            yield place
+
+    with SaliencyPredictor(visual_engine) as predictor:
+        maps = [frame.saliency_map for frame in predictor.predict_frames(camera(), frame_rate_hz=25)]
+        np.testing.assert_array_equal(maps, predictor.predict_arrays(video, 25))

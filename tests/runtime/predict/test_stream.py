@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -432,3 +433,19 @@ def test_pushes_that_cannot_be(engine):
             stream.push_frame(frame, 0.0)
         with pytest.raises(UsageError, match="finished"):
             stream.push_audio(np.zeros(10), 0.0, RATE)
+
+
+def test_frames_and_sound_of_other_libraries(engine):
+    """OpenCV's order of channels, and PyTorch's tensors, whose memory may be used again at once."""
+    video, sound = make_video(8), make_sound(0.32)
+    expected = from_file(engine, video, sound)
+    place = torch.empty(video.shape[1:], dtype=torch.uint8)
+    with StreamPredictor(engine, frame_rate_hz=25) as stream:
+        heard = torch.from_numpy(sound.copy())
+        stream.push_audio(heard, 0, RATE)
+        heard[...] = torch.nan
+        for index, rgb in enumerate(video):
+            place[...] = torch.from_numpy(np.ascontiguousarray(rgb[..., ::-1]))
+            assert stream.push_frame(place, index / 25, color="bgr")
+        stream.finish()
+        assert_same(drain(stream), expected)
