@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +139,38 @@ def test_an_output_on_the_gpu_goes_out_by_cuda_core(monkeypatch):
     taken = np.from_dlpack(output)
     np.testing.assert_array_equal(taken, values.reshape(2, 3))
     assert taken.ctypes.data == values.ctypes.data
+
+
+class GpuArrays:
+    """What stands for `pycuda.gpuarray`, in the memory of the pretended GPU."""
+
+    def __init__(self, gpu):
+        self.gpu = gpu
+
+    def to_gpu(self, values):
+        buffer = self.gpu.allocate(values.nbytes)
+        self.gpu.memory[buffer.address][...] = values.reshape(-1).view(np.uint8)
+        return self.GPUArray(values.shape, values.dtype, gpudata=buffer.address)
+
+    class GPUArray:
+        def __init__(self, shape, dtype, base=None, gpudata=None):
+            self.shape, self.dtype, self.base, self.gpudata = shape, dtype, base, gpudata
+
+        @property
+        def __cuda_array_interface__(self):
+            return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.gpudata, False), "version": 3}
+
+
+def test_the_example_for_pycuda(make_trt_bundle, gpu, trt, inputs):
+    """On a pretended GPU, with what stands for PyCUDA, which imports only where a GPU is."""
+    path = Path(__file__).parents[2] / "examples" / "python" / "pycuda_arrays.py"
+    example = types.ModuleType("pycuda_arrays")
+    exec(compile(path.read_text(), path, "exec"), example.__dict__)
+    with TensorRtEngine(make_trt_bundle(), device=gpu, module=trt) as engine:
+        expected = engine.run(inputs)["saliency_map"]
+        uploads = len(gpu.uploaded)
+        made = example.predict(engine, inputs, GpuArrays(gpu))
+        assert len(gpu.uploaded) == uploads
+        values = gpu.memory[made.gpudata].view(made.dtype).reshape(made.shape)
+        np.testing.assert_array_equal(values, expected)
+        assert made.base.buffer.address == made.gpudata  # the GPUArray keeps the memory
