@@ -15,6 +15,7 @@ examples:
   dtfsal parity lite.engine                                   the engine of the shipped weights
   dtfsal parity dtfsal.engine --weights dtfsal.safetensors    an engine of weights of your own
   dtfsal parity lite.engine --video clip.mp4 --windows 8      on a real clip
+  dtfsal parity lite.engine --polygraphy check                and files for `polygraphy run`
 
 Exit codes: 0 every bar is met, 1 one is missed, 4 bad engine or weights, 5 the engine cannot run here.
 """
@@ -37,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-error", type=float, metavar="X", help="bar for the largest error (fp32: 1e-4)")
     parser.add_argument("--min-cc", type=float, metavar="X", help="bar for the correlation coefficient (fp16: 0.999)")
     parser.add_argument("--max-shift", type=float, metavar="X", help="bar for the peak's shift in pixels (fp16: 1)")
+    parser.add_argument(
+        "--polygraphy",
+        type=Path,
+        metavar="FOLDER",
+        help="also write the windows, PyTorch's maps and a comparison for NVIDIA's Polygraphy into a new folder",
+    )
     add_trust_option(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -44,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare; errors are for the caller to print."""
     from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
+    from dtfsal.benchmarks.accuracy.polygraphy_files import write_polygraphy_files
     from dtfsal.engines import open_engine
     from dtfsal.engines.errors import UsageError
     from dtfsal.engines.limits import checked_argument
@@ -60,13 +68,16 @@ def run(args: argparse.Namespace) -> int:
             windows = video_windows(args.video, model.config, args.windows)
         else:
             windows = synthetic_windows(model.config, args.windows)
+        precision, target = engine.manifest.precision, engine.manifest.target
+        bars = dataclasses.replace(BARS[precision], **given)
+        if args.polygraphy is not None:
+            windows = iter(kept := list(windows))
+            write_polygraphy_files(args.polygraphy, model, kept, bars, precision)
         results = []
         with Progress(args.windows, "windows") as bar:
             for result in compare_engine(model, engine, windows):
                 results.append(result)
                 bar.step()
-        precision, target = engine.manifest.precision, engine.manifest.target
-    bars = dataclasses.replace(BARS[precision], **given)
     summary = worst(results)
     misses = bars.misses(summary)
     if args.json:

@@ -3,6 +3,12 @@
 import dataclasses
 import json
 import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +26,7 @@ from dtfsal.benchmarks.accuracy.parity import (
     model_of,
     worst,
 )
+from dtfsal.benchmarks.accuracy.polygraphy_files import comparison
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import EngineMismatchError, UsageError
@@ -182,3 +189,59 @@ def test_synthetic_windows_repeat():
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a["video"], b["video"])
         np.testing.assert_array_equal(a["audio"], b["audio"])
+
+
+@pytest.fixture(scope="module")
+def polygraphy_files(engine, tmp_path_factory):
+    pytest.importorskip("polygraphy", reason="needs Polygraphy (pip install 'dtfsal[polygraphy]')")
+    folder = tmp_path_factory.mktemp("polygraphy") / "check"
+    assert main(["parity", str(engine), "--windows", "2", "--polygraphy", str(folder)]) == 0
+    return folder
+
+
+def polygraphy_run(model, folder):
+    """The command of docs/how-to/building.md, without TensorRT."""
+    text = Path("docs/how-to/building.md").read_text()
+    (line,) = re.findall(r"^(polygraphy run .*--load-outputs[^#\n]*)", text.replace("\\\n", ""), re.MULTILINE)
+    words = shlex.split(line.replace("check/", f"{folder}/").replace("--trt ", ""))
+    words[2] = str(model)
+    environment = {**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"}
+    command = [sys.executable, "-c", "import sys; from polygraphy.tools import main; sys.exit(main())", *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_polygraphy_holds_onnx_runtime_to_pytorch(engine, polygraphy_files):
+    done = polygraphy_run(engine / "model.onnx", polygraphy_files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("saliency_map: CC 1.000000, KL ") == 2
+    assert "PASSED" in done.stdout
+
+
+def test_polygraphys_comparison_by_the_bars(capsys):
+    """Of batches of maps; the worst of each counts."""
+    first = np.random.default_rng(0).random((2, 1, 5, 6), np.float32)
+    second = first.copy()
+    second[1] = second[1, :, :, ::-1]
+    shift = compare(first[1, 0], second[1, 0]).peak_shift_pixels
+    assert shift > 0
+    equal, turned = {"saliency_map": first}, {"saliency_map": second}
+    strict = comparison(Bars(cc=0.999, peak_shift_pixels=1.0))
+    assert strict(equal, equal) == {"saliency_map": True}
+    assert strict(equal, turned) == {"saliency_map": False}
+    assert comparison(Bars())(equal, turned) == {"saliency_map": True}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("saliency_map: CC 1.000000, KL 0, SIM 1.000000, peak shift 0.00 px, max abs error 0")
+    assert f"peak shift {shift:.2f} px" in lines[1]
+    assert "; CC " in lines[1]
+
+
+def test_polygraphys_files_replace_nothing(engine, polygraphy_files, capsys):
+    assert main(["parity", str(engine), "--windows", "1", "--polygraphy", str(polygraphy_files)]) == 6
+    assert "exists; name a new folder" in capsys.readouterr().err
+    assert main(["parity", str(engine), "--windows", "1", "--polygraphy", str(engine / "check")]) == 2
+
+
+def test_without_polygraphy(engine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "polygraphy.comparator", None)
+    assert main(["parity", str(engine), "--windows", "1", "--polygraphy", str(tmp_path / "check")]) == 5
+    assert "pip install 'dtfsal[polygraphy]'" in capsys.readouterr().err
