@@ -91,14 +91,6 @@ def test_python_compiles_and_imports_what_exists(document):
                 assert all(hasattr(module, alias.name) for alias in node.names)
 
 
-def test_the_readmes_python_runs(toy_engine, make_toy_clip, tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    make_toy_clip(tmp_path / "clip.mp4")
-    exec(code.replace("lite.engine", str(toy_engine)), {})
-    assert capsys.readouterr().out.count("\n") > 1
-
-
 def test_exit_codes_are_documented():
     table = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == set(EXIT_CODES)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dtfsal.runtime.capi.build import C_LIBRARY
 from dtfsal.runtime.capi.library import NativeLibrary, Options, onnxruntime_library
 
 ROOT = Path(__file__).parents[3]
+GUIDE = ROOT / "docs" / "how-to" / "embedding.md"
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
@@ -26,13 +28,31 @@ def run(command, **options):
     return done.stdout
 
 
+def guide_blocks(language):
+    """The code of one language in the guide, in its order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+INSTALL, CMAKE, PKG_CONFIG, RUN = guide_blocks("sh")
+COMPILE = PKG_CONFIG.splitlines()[-1]
+
+
+def shell(script, folder, home, **variables):
+    """What a script prints, in a reader's shell: his home, and `dtfsal` and `python3` of these tests."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DTFSAL_")}
+    return run(["sh", "-ec", script], cwd=folder, env={**kept, "HOME": str(home), "PATH": path, **variables})
+
+
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory, need_programs):
-    """Installed, and then moved: what is installed names no folder."""
+    """Installed in the guide's words, and then moved with the reader's home: what is installed names no folder."""
     need_programs("cmake", "c++")
-    first = tmp_path_factory.mktemp("first") / "usr"
-    C_LIBRARY.install(first)
-    return Path(shutil.move(first, tmp_path_factory.mktemp("moved") / "usr"))
+    first = tmp_path_factory.mktemp("first") / "home"
+    first.mkdir()
+    _, from_python = INSTALL.splitlines()
+    shell(from_python, first, first)
+    return Path(shutil.move(first, tmp_path_factory.mktemp("moved") / "home")) / "dtfsal"
 
 
 @pytest.fixture
@@ -55,9 +75,8 @@ def engine(make_toy_engine):
 @pytest.fixture
 def guide(tmp_path):
     """The guide's code as files."""
-    text = (ROOT / "docs" / "how-to" / "embedding.md").read_text()
-    for language, name in (("cpp", "player.cpp"), ("cmake", "CMakeLists.txt"), ("sh", "build.sh")):
-        (code,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    for language, name in (("cpp", "player.cpp"), ("cmake", "CMakeLists.txt")):
+        (code,) = guide_blocks(language)
         (tmp_path / name).write_text(code)
     return tmp_path
 
@@ -71,6 +90,49 @@ def looked(output):
     assert 0 < float(values.pop()) < 1
 
 
+def test_the_guide_to_the_letter(guide, prefix, need_programs):
+    """All its words, in its order, with nothing but a home: by CMake and by pkg-config, `lite` gives the same maps."""
+    need_programs("pkg-config")
+    home = prefix.parent
+    *settings, player = RUN.splitlines()
+    assert player.startswith("./player lite ")
+    by_cmake = "\n".join([CMAKE, *settings, player.replace("./player", "build/player")])
+    outputs = [shell(by_cmake, guide, home), shell(PKG_CONFIG + RUN, guide, home)]
+    lines = [output.splitlines()[-60:] for output in outputs]  # before them, CMake's own
+    assert lines[0] == lines[1]
+    assert [float(line.split()[0]) for line in lines[0]] == pytest.approx(np.arange(60) / 30, abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_guides_words_in_a_checkout(tmp_path, need_programs):
+    """The other way to install; CMake's build folder stays out of the checkout."""
+    need_programs("cmake", "c++")
+    for room in ("engines", "runtime"):
+        (tmp_path / room).symlink_to(ROOT / room)
+    in_checkout, _ = INSTALL.splitlines()
+    shell(in_checkout, tmp_path, tmp_path)
+    assert (tmp_path / "dtfsal" / "lib" / "libdtfsal.so").is_file()
+
+
+def test_the_readmes_snippet(prefix, environment, tmp_path):
+    """With a frame, a map and what uses it around it."""
+    (snippet,) = re.findall(r"```c\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "reader.c").write_text(
+        "#include <dtfsal.h>\n#include <stdio.h>\n"
+        'static void use(const dtfsal_map *map) { printf("%f\\n", map->pts_seconds); }\n'
+        "int main(void) {\n"
+        "    static unsigned char pixels[3 * 64 * 48];\n    static float values[64 * 48];\n    char message[512];\n"
+        "    dtfsal_frame frame = DTFSAL_FRAME_INIT;\n    dtfsal_map map = DTFSAL_MAP_INIT;\n"
+        "    frame.format = DTFSAL_RGB24, frame.width = 64, frame.height = 48;\n"
+        "    frame.planes[0] = pixels, frame.pitches[0] = 3 * 64;\n"
+        "    map.data = values, map.width = 64, map.height = 48;\n"
+        f"{snippet}    return 0;\n}}\n"
+    )
+    flags = run(["pkg-config", "--cflags", "--libs", "dtfsal"], env=environment).split()
+    run(["cc", "-std=c99", "-Werror", "-o", tmp_path / "reader", tmp_path / "reader.c", *flags])
+    assert run([tmp_path / "reader"], env=environment) == ""  # the first frame's map waits for more frames
+
+
 def test_the_guides_project_by_cmake(guide, prefix, engine, environment):
     del environment["LD_LIBRARY_PATH"]  # CMake's run path finds it
     run(["cmake", "-S", guide, "-B", guide / "build", f"-DCMAKE_PREFIX_PATH={prefix}"])
@@ -80,13 +142,13 @@ def test_the_guides_project_by_cmake(guide, prefix, engine, environment):
 
 def test_the_guides_project_by_pkg_config(guide, engine, environment, need_programs):
     need_programs("pkg-config")
-    run(["sh", "-e", "build.sh"], cwd=guide, env=environment)
+    run(["sh", "-ec", COMPILE], cwd=guide, env=environment)
     looked(run([guide / "player", engine], env=environment))
 
 
 def test_engines_are_installed_with_the_library(guide, environment):
     """By name, and from the folder of ONNX Runtime's Python package, which holds one file with a full version."""
-    run(["sh", "-e", "build.sh"], cwd=guide, env=environment)
+    run(["sh", "-ec", COMPILE], cwd=guide, env=environment)
     folder = str(Path(environment.pop("DTFSAL_ONNXRUNTIME_LIBRARY")).parent)
     named = environment | {"DTFSAL_ONNXRUNTIME_LIBRARY": folder}
     searched = environment | {"LD_LIBRARY_PATH": f"{environment['LD_LIBRARY_PATH']}:{folder}"}
@@ -96,12 +158,12 @@ def test_engines_are_installed_with_the_library(guide, environment):
 
 
 def test_engines_of_a_named_folder(guide, engine, environment):
-    run(["sh", "-e", "build.sh"], cwd=guide, env=environment)
+    run(["sh", "-ec", COMPILE], cwd=guide, env=environment)
     looked(run([guide / "player", engine.name], env=environment | {"DTFSAL_ENGINES": str(engine.parent)}))
 
 
 def test_the_guide_fits_on_a_page():
-    assert len((ROOT / "docs" / "how-to" / "embedding.md").read_text().splitlines()) <= 100
+    assert len(GUIDE.read_text().splitlines()) <= 120
 
 
 def test_the_examples_project(prefix, engine, environment, tmp_path):
