@@ -25,6 +25,8 @@ sources:
   clip.mp4                     a file, at the pace of its timestamps
 
 Frames that the engine has no time for get no map; they are counted. Ctrl-C ends it.
+The figures begin with the source's frames per second and the stride: with 25 and 2, the
+engine predicts 12.5 frames per second, and the maps between are interpolated.
 
 examples:
   dtfsal live 0                               look at the page that it names
@@ -103,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             audio_stream=args.audio_stream,
         )
         stack.callback(source.stop)
+        stride = args.stride or frames_per_tap(engine.manifest.clip, 1 / source.frame_rate_hz)
         stream = stack.enter_context(
             StreamPredictor(
                 engine,
@@ -110,13 +113,14 @@ def run(args: argparse.Namespace) -> int:
                 sound=source.has_sound and not args.no_sound,
                 delay_seconds=args.delay,
                 max_ready=1,  # what is newest matters most
-                stride=args.stride or frames_per_tap(engine.manifest.clip, 1 / source.frame_rate_hz),
+                stride=stride,
             )
         )
         page = None if args.no_page else stack.enter_context(MjpegServer(host, port, token=args.token))
         if page is not None and not args.quiet:
             print(f"look at {page.address}", file=sys.stderr)
-        meter = _Meter(stream, quiet=args.quiet)
+        rate = {"frames_per_second": round(source.frame_rate_hz, 3), "stride": stride}
+        meter = _Meter(stream, rate, quiet=args.quiet)
         source.start(stream)
         with contextlib.suppress(KeyboardInterrupt):
             while not stream.finished and not (args.seconds is not None and meter.seconds >= args.seconds):
@@ -204,8 +208,9 @@ class _View:
 class _Meter:
     """What a live run tells of itself."""
 
-    def __init__(self, stream: Any, *, quiet: bool) -> None:
+    def __init__(self, stream: Any, rate: dict[str, Any], *, quiet: bool) -> None:
         self._stream = stream
+        self._rate = rate
         self._wanted = not quiet and sys.stderr.isatty()
         self._started = time.monotonic()
         self._said = self._started
@@ -238,6 +243,7 @@ class _Meter:
         counts = self._stream.counts
         span = self._recent[-1] - self._recent[0] if len(self._recent) > 1 else 0.0
         return {
+            **self._rate,  # of the source, and every how many frames one is predicted
             "maps_per_second": round((len(self._recent) - 1) / span, 1) if span > 0 else 0.0,
             "frames": counts.frames,
             "maps": counts.maps,

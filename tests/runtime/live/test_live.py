@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dtfsal.engines import ClipSpec
 from dtfsal.runtime import SaliencyPredictor, StreamCounts, StreamPredictor, UnavailableError
 from dtfsal.runtime.cli import main
 from dtfsal.runtime.live.capture import LiveSource
@@ -36,6 +38,7 @@ def test_a_file_runs_at_its_own_pace(capsys, toy_engine, make_toy_clip):
     assert code == 0
     *maps, last = [json.loads(line) for line in printed.out.splitlines()]
     summary = last["summary"]
+    assert (summary["frames_per_second"], summary["stride"]) == (25, 1)  # the toy's own rate
     assert summary["frames"] == 20
     assert summary["sound"] is True
     assert summary["maps"] == len(maps) == 20 - summary["dropped_maps"]
@@ -45,6 +48,15 @@ def test_a_file_runs_at_its_own_pace(capsys, toy_engine, make_toy_clip):
         wanted = {frame.index: frame.saliency_map.max() for frame in prediction}
     for line in maps:
         assert line["peak_value"] == pytest.approx(wanted[line["index"]], abs=2e-4)  # sound in s16 blocks or whole
+
+
+@pytest.mark.parametrize(("options", "stride"), [([], 2), (["--stride", 3], 3)])
+def test_the_stride_and_the_rate_are_told(capsys, make_toy_engine, make_toy_clip, options, stride):
+    """By itself, the step between a model's own frames: every second of 25 for one of 12.5."""
+    engine = make_toy_engine(ClipSpec(frames=4, height=24, width=40, frame_rate_hz=12.5))
+    code, printed = run(capsys, make_toy_clip(count=6), "-e", engine, "--no-page", *options)
+    assert code == 0
+    assert re.search(rf"^  frames per second +25.0\n  stride +{stride}\n", printed.out, re.MULTILINE)
 
 
 def test_a_source_gives_its_frames_and_sound(toy_engine, make_toy_clip):
