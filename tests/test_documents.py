@@ -106,7 +106,7 @@ def command_lines(text):
     for language, block in FENCED.findall(text):
         lines = block.replace("\\\n", " ").splitlines() if language in ("", "sh", "console") else []
         for line in lines:
-            for call in re.split(r"&&|[|<>](?= )", line.removeprefix("$ ")):
+            for call in re.split(r"&&|\|\||[|<>](?= )", line.removeprefix("$ ")):
                 words = shlex.split(call, comments=True) if "dtfsal " in call else []
                 if words[:1] == ["dtfsal"]:
                     yield words

