@@ -79,9 +79,8 @@ def make_environment(folder, extras=()):
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python3*/site-packages")
     for distribution in installed_with(extras).values():
-        tops = {file.parts[0] for file in distribution.files or () if not file.parts[0].startswith((".", "_"))}
-        for top in tops:
-            if not (site / top).exists():
+        for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+            if not top.endswith(".pth") and not (site / top).exists():
                 (site / top).symlink_to(Path(distribution.locate_file(top)).resolve())
     (site / "dtfsal").symlink_to(Path(dtfsal.__file__).parent)
     metadata = next(file for file in importlib.metadata.files("dtfsal") if file.name == "entry_points.txt").parent
