@@ -43,6 +43,7 @@ def write_polygraphy_files(folder: Path, model: DTFSal, windows: list[Inputs], b
     try:
         from polygraphy.comparator import IterationResult, RunResults
         from polygraphy.json import save_json
+        from polygraphy.logger import G_LOGGER
     except ImportError as error:
         raise UnavailableError("--polygraphy needs Polygraphy: pip install 'dtfsal[polygraphy]'") from error
     require_outside_engines(folder)
@@ -54,7 +55,7 @@ def write_polygraphy_files(folder: Path, model: DTFSal, windows: list[Inputs], b
             tensors = [torch.from_numpy(inputs[name]) for name in ("video", "audio") if name in inputs]
             made = {"saliency_map": model(*tensors).numpy()}
         maps.append(IterationResult(outputs=made, runner_name="pytorch"))
-    with partial_folder(folder) as partial:
+    with partial_folder(folder) as partial, G_LOGGER.verbosity(G_LOGGER.ERROR):
         save_json(windows, str(partial / "windows.json"))
         RunResults([("pytorch", maps)]).save(str(partial / "pytorch.json"))
         (partial / "compare.py").write_text(_SCRIPT.format(bars=bars, precision=precision))

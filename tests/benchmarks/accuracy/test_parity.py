@@ -201,7 +201,7 @@ def polygraphy_files(engine, tmp_path_factory):
 
 def polygraphy_run(model, folder):
     """The command of docs/how-to/building.md, without TensorRT."""
-    text = Path("docs/how-to/building.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "building.md").read_text()
     (line,) = re.findall(r"^(polygraphy run .*--load-outputs[^#\n]*)", text.replace("\\\n", ""), re.MULTILINE)
     words = shlex.split(line.replace("check/", f"{folder}/").replace("--trt ", ""))
     words[2] = str(model)
