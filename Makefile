@@ -54,11 +54,12 @@ sanitize: $(VENV)/.dev  ## run the C library's tests under the address, undefine
 FUZZ ?= build/fuzz
 FUZZ_SECONDS ?= 300
 
-# Each of Python's fuzzers gets so many inputs; a million takes a night.
-FUZZ_EXAMPLES ?= 100000
+# Of all kinds together.
+FUZZ_INPUTS ?= 1000000
+FUZZ_SEED ?= 0
 
-fuzz-python: $(VENV)/.dev  ## run the fuzzers of what Python reads, FUZZ_EXAMPLES inputs each
-	@DTFSAL_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/test_fuzz.py --durations=0
+fuzz-python: $(VENV)/.dev  ## run the fuzzer of all that Python reads: FUZZ_INPUTS inputs made from FUZZ_SEED
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/test_fuzz.py --inputs $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
 
 fuzz: fuzz-python  ## run all fuzzers: Python's, and the C library's with clang's libFuzzer, FUZZ_SECONDS each
 	@CC=clang CXX=clang++ cmake -S runtime/capi -B $(FUZZ) -DDTFSAL_FUZZ=ON -DDTFSAL_SANITIZE="address,undefined" > /dev/null

@@ -7,10 +7,32 @@ A message is one sentence (two at most) that names the file or value at fault an
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
+_LONGEST = 1500  # characters of a message
+
+
+def printable(text: str) -> str:
+    """Text for a terminal, whoever wrote it: what would steer the terminal, or cannot be encoded, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
 class DtfsalError(Exception):
-    """Base of all errors that are the input's or the machine's fault rather than a bug. Exit code 1."""
+    """Base of all errors that are the input's or the machine's fault rather than a bug. Exit code 1.
+
+    As text it is printable and of bounded length, however long a name or a value in it is.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 class UsageError(DtfsalError):

@@ -6,13 +6,16 @@ The runtime needs none of it; what it needs is in the manifest.
 import dataclasses
 import hashlib
 import json
-from typing import Any
+import types
+import typing
+from typing import Any, Literal
 
 import onnx
 
 from dtfsal.engines.bundle.folder import Bundle
 from dtfsal.engines.bundle.strict_json import parse_json
 from dtfsal.engines.errors import MALFORMED, EngineError, EngineMismatchError
+from dtfsal.engines.limits import shown
 from dtfsal.export.graph.lowering import Forms
 from dtfsal.export.tensor_rt.flavours import HardwareCompatibility
 
@@ -79,15 +82,36 @@ class BuildRecord:
             )
         path = bundle.file(RECORD_FILE)
         fields = parse_json(path.read_bytes(), str(path)).plain()
-        if fields.pop("version", None) != RECORD_VERSION:
+        if not isinstance(fields, dict) or fields.pop("version", None) != RECORD_VERSION:
             raise EngineMismatchError(f"{path} is of another version of dtfsal: build the engine again with this one")
         try:
             if (quantisation := fields.get("quantisation")) is not None:
                 sources = tuple(quantisation["sources"])
                 fields["quantisation"] = QuantisationRecord(**{**quantisation, "sources": sources})
-            return cls(**{**fields, "forms": Forms(**fields["forms"])})
+            record = cls(**{**fields, "forms": Forms(**fields["forms"])})
+            _check_choices(record.forms)
+            _check_choices(record)
+            return record
         except MALFORMED as error:
             raise EngineError(f"{path} is not a record of a build ({error}): build the engine again") from error
+
+
+def _check_choices(record: object) -> None:
+    """See that fields that are one of a few values are, and that others have a type that they are declared with.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, wanted in typing.get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if typing.get_origin(wanted) is Literal:
+            fits = value in typing.get_args(wanted)
+        else:
+            kinds = [typing.get_origin(kind) or kind for kind in typing.get_args(wanted) or () if kind is not ...]
+            origin = typing.get_origin(wanted)
+            fits = isinstance(value, tuple(kinds) if origin is types.UnionType else origin or wanted)
+        if not fits:
+            raise ValueError(f"{name} can't be {shown(value)}")
 
 
 def graph_signature(model: onnx.ModelProto) -> str:

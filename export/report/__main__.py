@@ -1,13 +1,12 @@
 """`python -m dtfsal.export.report`: draw a layer report again, with the times of a run."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtfsal.engines.errors import DtfsalError
-from dtfsal.export.report.layers import read_report, with_profile
+from dtfsal.export.report.layers import read_profile, read_report, with_profile
 from dtfsal.export.report.picture import draw_report
 
 
@@ -21,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = read_report(args.report)
         if args.times is not None:
-            report = with_profile(report, json.loads(args.times.read_text()))
+            report = with_profile(report, read_profile(args.times))
         draw_report(report).save(args.output or args.report.with_suffix(".png"))
     except (DtfsalError, OSError, ValueError) as error:
         sys.stderr.write(f"dtfsal: error: {error}\n")

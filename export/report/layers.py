@@ -226,6 +226,19 @@ def read_report(path: Path) -> LayerReport:
         raise UsageError(f"{path} is not a layer report: {error}") from error
 
 
+def read_profile(path: Path) -> list[dict[str, Any]]:
+    """The times of an engine's steps, as `trtexec --exportProfile` writes them.
+
+    Raises:
+        UsageError: the file is not a profile.
+    """
+    try:
+        rows = [dict(row) for row in json.loads(path.read_text())]
+        return [{**row, "averageMs": float(row["averageMs"])} for row in rows if {"name", "averageMs"} <= row.keys()]
+    except (OSError, *MALFORMED) as error:
+        raise UsageError(f"{path} is not a profile of `trtexec --exportProfile`: {error}") from error
+
+
 def with_profile(report: LayerReport, profile: Sequence[Mapping[str, Any]]) -> LayerReport:
     """The report with times of a run.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dtfsal.training.data.stills import DataError, Points
+from dtfsal.training.data.stills import FARTHEST, DataError, Points
 from dtfsal.training.data.video_item import Times
 
 COLUMNS = ("time", "x", "y", "observer")
@@ -142,6 +142,6 @@ def _number(text: str | None, where: str, name: str) -> float:
         value = float(text or "")
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= FARTHEST:
         raise DataError(f"{where}: {name} must be a number, not {text!r}")
     return value

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.engines.errors import UsageError
+from dtfsal.training.data.matlab import read_matlab
 from dtfsal.training.data.stills import COLUMNS, DataError
 
 WIDTH, HEIGHT = 640, 480
@@ -77,13 +78,9 @@ def _shrink(source: Path, target: Path) -> tuple[float, float]:
 
 def _records(table: Path) -> Iterator[tuple[str, list[np.ndarray[Any, np.dtype[np.float64]]]]]:
     """Per picture its name and, per observer, (n, 3): x, y and duration."""
+    variables = read_matlab(table, squeeze_me=True, struct_as_record=False)
     try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise UnavailableError("reading a MATLAB file needs SciPy; run `pip install 'dtfsal[train]'`") from error
-    try:
-        pictures = np.atleast_1d(loadmat(table, squeeze_me=True, struct_as_record=False)["fixations"])
+        pictures = np.atleast_1d(variables["fixations"])
         for picture in pictures:
             subjects = [
                 np.stack(
@@ -96,5 +93,5 @@ def _records(table: Path) -> Iterator[tuple[str, list[np.ndarray[Any, np.dtype[n
                 for subject in np.atleast_1d(picture.subjects)
             ]
             yield Path(str(picture.img)).name, subjects
-    except (OSError, KeyError, ValueError, AttributeError, NotImplementedError, MatReadError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(f"{table} is not OSIE's fixations.mat ({error}); restore it from the dataset") from error

@@ -1,21 +1,21 @@
 """Pictures of a dataset: frames, ground-truth maps and fixation maps, whatever they were saved as."""
 
 import contextlib
-import zlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from dtfsal.engines.errors import UnavailableError
+from dtfsal.training.data.matlab import read_matlab
 from dtfsal.training.data.stills import DataError, Points, Rgb
 
 Floats = npt.NDArray[np.float32]
 # The variables of MATLAB's fixation maps: of the audio-visual sets, and of DHF1K and UCF-Sports.
 MAT_KEYS = ("eyeMap", "I")
+MOST_PIXELS = 2**28
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -91,23 +91,16 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def _read_mat(path: Path) -> Floats:
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise UnavailableError(f"reading {path} needs SciPy; run `pip install scipy`") from error
-    try:
-        with path.open("rb") as file:
-            variables: dict[str, Any] = loadmat(file)
-        key = next((key for key in MAT_KEYS if key in variables), None)
-        if key is None:
-            names = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
-            raise DataError(f"{path} holds no variable {' or '.join(MAT_KEYS)}, but {names}; restore it")
-        values = np.asarray(variables[key].toarray() if hasattr(variables[key], "toarray") else variables[key])
-        if values.ndim != 2 or 0 in values.shape:
-            raise DataError(f"{path}: {key} must be a map (h, w), not {values.shape}; restore it from the dataset")
+    variables = read_matlab(path)
+    key = next((key for key in MAT_KEYS if key in variables), None)
+    if key is None:
+        names = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
+        raise DataError(f"{path} holds no variable {' or '.join(MAT_KEYS)}, but {names}; restore it")
+    found = variables[key]
+    if len(found.shape) != 2 or not 0 < math.prod(found.shape) <= MOST_PIXELS or found.dtype.kind not in "buif":
+        raise DataError(
+            f"{path}: {key} must be a map (h, w) of numbers, not {found.shape}; restore it from the dataset"
+        )
+    values = found.toarray() if hasattr(found, "toarray") else found
+    with np.errstate(over="ignore"):
         return np.nan_to_num(np.maximum(values.astype(np.float32), 0))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is not there; restore it from the dataset") from error
-    except (OSError, ValueError, TypeError, IndexError, NotImplementedError, zlib.error, MatReadError) as error:
-        raise DataError(f"{path} cannot be read as a MATLAB file ({error}); restore it from the dataset") from error

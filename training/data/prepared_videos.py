@@ -162,7 +162,7 @@ def read_index(path: Path) -> tuple[FrameIndex, FrameGaze]:
         DataError: it is missing or not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             height, width, rotation = (int(value) for value in data["geometry"])
             times, pts, keyframes = data["times_seconds"], data["pts"], data["keyframes"]
             index = FrameIndex(times, pts, keyframes, (height, width), rotation)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.limits import shown
 
 Points = npt.NDArray[np.float32]
 Rgb = npt.NDArray[np.uint8]
@@ -28,6 +29,7 @@ COLUMNS = ("image", "observer", "order", "x", "y", "duration_ms")
 # OSIE's viewing distance: a degree is 19 pixels of a picture 640 wide.
 DEGREE_OF_WIDTH = 19 / 640
 SPLITS = ("train", "validation")
+FARTHEST = 1e9  # pixels from the origin: positions stay finite as float32
 
 
 class DataError(DtfsalError):
@@ -99,8 +101,8 @@ def read_stills(folder: Path) -> list[Still]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} cannot be read as a table ({error}); make it again") from error
     for name in points:
-        if not (images / name).is_file():
-            raise DataError(f"{table} names {name!r}, which is not in {images}; restore it from the dataset")
+        if not _is_in(images, name):
+            raise DataError(f"{table} names {shown(name)}, which is not in {images}; restore it from the dataset")
     return [Still(name, images / name, np.array(points[name], np.float32)) for name in sorted(points)]
 
 
@@ -120,11 +122,19 @@ def split_stills(stills: list[Still]) -> dict[str, list[Still]]:
     return {split: [by_name[name] for name in names[split]] for split in SPLITS}
 
 
+def _is_in(folder: Path, name: str) -> bool:
+    """Whether a folder itself holds a file of this name."""
+    try:
+        return Path(name).name == name and (folder / name).is_file()
+    except OSError:  # the name is too long
+        return False
+
+
 def _point(row: dict[str, str | None], where: str) -> tuple[float, float]:
     try:
         x, y = float(row["x"] or ""), float(row["y"] or "")
     except (TypeError, ValueError):
         x = y = math.nan
-    if not math.isfinite(x + y):
+    if not (abs(x) <= FARTHEST and abs(y) <= FARTHEST):  # also where one is NaN
         raise DataError(f"{where}: x and y must be numbers, not {row['x']!r} and {row['y']!r}")
     return x, y

@@ -106,7 +106,7 @@ def test_prepare_refuses_what_is_not_osie_and_leaves_nothing(public_osie, tmp_pa
         prepare_osie(public_osie, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["osie"]
     (public_osie / "data" / "eye" / "fixations.mat").write_bytes(b"MATLAB 5.0 no")
-    with pytest.raises(DataError, match=r"is not OSIE's fixations.mat"):
+    with pytest.raises(DataError, match=r"fixations.mat cannot be read as a MATLAB file"):
         prepare_osie(public_osie, tmp_path / "out")
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="exists already"):
