@@ -45,7 +45,7 @@ def partial_file(final: Path) -> Iterator[Path]:
         OSError: the place cannot be written to.
     """
     partial = beside(final)
-    lock = _hold(final, partial, lambda: os.open(partial, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666), stat.S_ISREG)
+    lock = _hold(final, partial, lambda: os.open(partial, _NEW_FILE, 0o666), stat.S_ISREG)
     try:
         os.ftruncate(lock, 0)  # what a killed run left
         try:
@@ -56,6 +56,28 @@ def partial_file(final: Path) -> Iterator[Path]:
                 partial.unlink()
             raise
     finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def held(final: Path, *, waits: bool = False) -> Iterator[None]:
+    """A lock on an output for as long as the block, for those who work long before they write it, or write it often.
+
+    Args:
+        final: the output; its folder exists.
+        waits: whether to wait for another run that holds it, instead of being refused.
+
+    Raises:
+        OutputError: another run holds it.
+        OSError: the place cannot be written to.
+    """
+    mark = beside(final, "lock")
+    lock = _hold(final, mark, lambda: os.open(mark, _NEW_FILE, 0o666), stat.S_ISREG, waits=waits)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            mark.unlink()
         os.close(lock)
 
 
@@ -108,9 +130,12 @@ def replace_folder(partial: Path, final: Path) -> None:
 
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW_FILE = os.O_RDWR | os.O_CREAT | _NO_FOLLOW
 
 
-def _hold(final: Path, partial: Path, opened: Callable[[], int], is_kind: Callable[[int], bool]) -> int:
+def _hold(
+    final: Path, partial: Path, opened: Callable[[], int], is_kind: Callable[[int], bool], *, waits: bool = False
+) -> int:
     """A descriptor of the partial file or folder, with its lock; whoever made it, it lies at its name."""
     for _ in range(100):
         lock = opened()
@@ -120,7 +145,7 @@ def _hold(final: Path, partial: Path, opened: Callable[[], int], is_kind: Callab
             if not is_kind(found.st_mode) or foreign or (stat.S_ISREG(found.st_mode) and found.st_nlink > 1):
                 raise OutputError(f"cannot write {final}: {partial} is in the way and is not ours; remove it")
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(lock)
             raise OutputError(f"{final} is being written by another run; wait for it, or name another output") from None

@@ -12,7 +12,7 @@ from dtfsal.engines.bundle.folder import Bundle, bundle_place, read_bundle, sha2
 from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
 from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV
-from dtfsal.engines.native.trust import NativeLibrary, engine_libraries, libraries_of
+from dtfsal.engines.native.trust import KnownLibrary, engine_libraries, libraries_of
 from dtfsal.export.build_record import RECORD_FILE, BuildRecord, graph_signature
 from dtfsal.export.builder import (
     Progress,
@@ -141,7 +141,7 @@ def _batch(manifest: Manifest) -> int:
     return graph.inputs[0].shape[0]
 
 
-def _known_library(manifest: Manifest) -> NativeLibrary:
+def _known_library(manifest: Manifest) -> KnownLibrary:
     return CPU_KERNELS if manifest.target == "onnxruntime" else DEFORM_CONV
 
 

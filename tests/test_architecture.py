@@ -35,6 +35,7 @@ ROOMS = {
         (
             "engines.errors",
             "engines.limits",
+            "engines.partial",
             "engines.bundle.specs",
             "runtime.frontend",
             "runtime.media",

@@ -18,6 +18,7 @@ from dtfsal.engines.cache import cache_folder
 from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError
 from dtfsal.engines.native.packaged import packaged_library, system_name
 from dtfsal.engines.native.trust import built_here, own_folder, record_build, sources_digest
+from dtfsal.engines.partial import held, partial_file
 
 TENSORRT_VARIABLE = "TENSORRT_INCLUDE_DIR"
 _TENSORRT_HEADER = "NvInfer.h"
@@ -288,18 +289,16 @@ def build_library(
         EngineError: the compilation failed.
         OutputError: the library cannot be put in its place.
     """
-    with _built(sources, options, report) as folder:
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        try:
-            own_folder(target.parent)
-            shutil.copyfile(folder / target.name, partial)
-            partial.chmod(0o644)
-            partial.replace(target)
+    try:
+        own_folder(target.parent)
+        # A library and its record belong together, so who builds the same one waits.
+        with held(target, waits=True), _built(sources, options, report) as folder:
+            with partial_file(target) as partial:
+                shutil.copyfile(folder / target.name, partial)
+                partial.chmod(0o644)
             record_build(target, sources, *uses)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
-        finally:
-            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another folder") from error
     return target
 
 

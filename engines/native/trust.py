@@ -21,7 +21,7 @@ RECORD_SUFFIX = ".built"
 _SOURCE_SUFFIXES = frozenset({".c", ".cpp", ".cu", ".cuh", ".h", ".in", ".map", ".txt", ".cmake"})
 
 
-class NativeLibrary(Protocol):
+class KnownLibrary(Protocol):
     """A library of this package that engines ask for: a `NativeProject`."""
 
     @property
@@ -36,7 +36,7 @@ class NativeLibrary(Protocol):
         """The installed one, or an `UnavailableError`."""
 
 
-def engine_libraries(bundle: Bundle, known: NativeLibrary | None, *, trust: bool) -> list[Path]:
+def engine_libraries(bundle: Bundle, known: KnownLibrary | None, *, trust: bool) -> list[Path]:
     """The libraries to load for an engine.
 
     Args:
@@ -69,7 +69,7 @@ def engine_libraries(bundle: Bundle, known: NativeLibrary | None, *, trust: bool
     return libraries
 
 
-def _equal_to_installed(bundle: Bundle, name: str, known: NativeLibrary | None) -> Path | None:
+def _equal_to_installed(bundle: Bundle, name: str, known: KnownLibrary | None) -> Path | None:
     """The installed library if the engine's is the same; the engine's own file is not loaded even then."""
     if known is None or name != known.library:
         return None
@@ -166,6 +166,6 @@ def own_folder(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
 
 
-def libraries_of(*known: NativeLibrary) -> Mapping[str, int]:
+def libraries_of(*known: KnownLibrary) -> Mapping[str, int]:
     """What a manifest says of the libraries that its engine needs: their names and versions."""
     return {library.library: library.version for library in known}

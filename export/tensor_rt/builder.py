@@ -10,6 +10,7 @@ from typing import Any, Literal
 import onnx
 
 from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.partial import held, partial_file
 from dtfsal.engines.tensor_rt.log import make_logger
 from dtfsal.export.graph.conversion import count_operators
 from dtfsal.export.graph.lowering import PLUGIN_DOMAIN
@@ -257,9 +258,8 @@ def _timing_cache(config: Any, path: Path | None) -> Iterator[None]:
         config.set_timing_cache(cache, ignore_mismatch=False)
     yield
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(memoryview(config.get_timing_cache().serialize()))
-    partial.replace(path)
+    with held(path, waits=True), partial_file(path) as partial:  # another build may use the same cache
+        partial.write_bytes(memoryview(config.get_timing_cache().serialize()))
 
 
 def _network_layers(trt: Any, network: Any) -> list[dict[str, Any]]:

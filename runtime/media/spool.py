@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from dtfsal.runtime.media.errors import MediaError
 
@@ -19,16 +19,19 @@ MOST_BYTES: Final = 8 * 2**30
 OPEN_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 60.0
 _BLOCK: Final = 2**20
+_DESCRIPTORS: Final = Path("/proc/self/fd")
 
 _lock = threading.Lock()
 _spools: dict[str, "Spool"] = {}
 
 
 class Spool:
-    """What came through a pipe, in a temporary file that is removed when its last reader lets go of it.
+    """What came through a pipe, in a temporary file that is gone when its last reader lets go of it.
+
+    Where the system opens files by their descriptors, it never has a name: nothing stays of a process that is killed.
 
     Attributes:
-        path: the file.
+        path: to open it by.
         size_bytes: of what came.
     """
 
@@ -39,18 +42,23 @@ class Spool:
             MediaError: nothing comes, too much comes, or there is no place for it.
         """
         self.readers = 1
-        handle, name = tempfile.mkstemp(prefix="dtfsal-", suffix=".spool")
-        self.path = Path(name)
+        made = tempfile.TemporaryFile if _DESCRIPTORS.is_dir() else tempfile.NamedTemporaryFile
         try:
-            with os.fdopen(handle, "wb") as file:
-                self.size_bytes = _drain(source, file)
-        except BaseException as error:
-            self.path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise MediaError(
-                    f"{source} cannot be read ({error.strerror or error}); save it as a file first"
-                ) from error
-            raise
+            self._file = made(prefix="dtfsal-", suffix=".spool")
+            self.path = _DESCRIPTORS / str(self._file.fileno()) if _DESCRIPTORS.is_dir() else Path(self._file.name)
+            try:
+                self.size_bytes = _drain(source, self._file)
+                self._file.flush()
+            except BaseException:
+                self.close()
+                raise
+        except OSError as error:
+            raise _unreadable(source, error) from error
+
+    def close(self) -> None:
+        """Let the file go."""
+        with contextlib.suppress(OSError):  # what was not written, on a full disk
+            self._file.close()
 
 
 def is_pipe(path: Path) -> bool:
@@ -81,8 +89,7 @@ def release(path: Path) -> None:
         spool.readers -= 1
         if not spool.readers:
             del _spools[str(path)]
-            with contextlib.suppress(OSError):
-                spool.path.unlink(missing_ok=True)
+            spool.close()
 
 
 @contextlib.contextmanager
@@ -96,6 +103,15 @@ def connected(path: Path) -> Iterator[None]:
         if not select.select([descriptor], [], [], OPEN_SECONDS)[0]:
             raise MediaError(_nothing_came(path))
         yield
+
+
+def _unreadable(source: Path, error: OSError) -> MediaError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MediaError(
+            f"{source} must be kept in a temporary file, and no space is left for it in {tempfile.gettempdir()}; set "
+            "TMPDIR to another folder"
+        )
+    return MediaError(f"{source} cannot be read ({error.strerror or error}); save it as a file first")
 
 
 def _nothing_came(path: Path) -> str:
@@ -113,12 +129,12 @@ def _open(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _drain(source: Path, file: BinaryIO) -> int:
+def _drain(source: Path, file: IO[bytes]) -> int:
     with _open(source) as descriptor:
         return _copy(source, descriptor, file)
 
 
-def _copy(source: Path, descriptor: int, file: BinaryIO) -> int:
+def _copy(source: Path, descriptor: int, file: IO[bytes]) -> int:
     size, connected, since = 0, False, time.monotonic()
     while True:
         try:
@@ -138,15 +154,7 @@ def _copy(source: Path, descriptor: int, file: BinaryIO) -> int:
                     f"more than {MOST_BYTES // 2**30} GiB came through {source}, and all of it must be kept; save it "
                     "as a file first"
                 )
-            try:
-                file.write(block)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise
-                raise MediaError(
-                    f"{source} must be kept in a temporary file, and no space is left for it in "
-                    f"{tempfile.gettempdir()}; set TMPDIR to another folder"
-                ) from error
+            file.write(block)
         elif connected:
             return size
         elif time.monotonic() - since > OPEN_SECONDS:

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from dtfsal.engines.bundle.places import require_file_place, require_outside_engines
 from dtfsal.engines.errors import OutputError, UsageError
-from dtfsal.engines.partial import beside, partial_file, partial_folder, replace_folder
+from dtfsal.engines.partial import beside, held, partial_file, partial_folder, replace_folder
 
 HOLDER = """
 import sys, time
@@ -142,3 +143,32 @@ def test_nothing_is_put_into_an_engine(toy_engine, tmp_path):
             require_outside_engines(path)
     require_outside_engines(toy_engine)
     require_outside_engines(toy_engine.parent / "x.csv")
+
+
+def test_a_lock_is_for_one_run_at_a_time_and_leaves_nothing(tmp_path):
+    final = tmp_path / "out.bin"
+    with held(final):
+        with pytest.raises(OutputError, match=r"out\.bin is being written by another run"), held(final):
+            pass
+        with partial_file(final) as partial:  # the run itself may write
+            partial.write_text("whole")
+    with held(final):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out.bin"]
+
+
+def test_who_waits_for_a_lock_gets_it(tmp_path):
+    done = []
+
+    def wait():
+        with held(tmp_path / "out.bin", waits=True):
+            done.append(True)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    with held(tmp_path / "out.bin"):
+        thread.start()
+        thread.join(0.2)
+        assert not done
+    thread.join(10)
+    assert done
+    assert not list(tmp_path.iterdir())

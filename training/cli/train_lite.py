@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
 
     from dtfsal.engines.errors import UsageError
+    from dtfsal.engines.partial import held
     from dtfsal.training.data.stills import read_stills, split_stills
     from dtfsal.training.model.weights import save_weights
     from dtfsal.training.recipe.recipe import RECIPE_KEY, Recipe, run_recipe
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     curve: list[dict[str, float | str]] = []
     recent: list[float] = []
-    with Progress(recipe.total_steps(len(stills)), "steps") as bar:
+    with held(args.output), Progress(recipe.total_steps(len(stills)), "steps") as bar:
 
         def report(stage: str, step: int, steps: int, loss: float) -> None:
             recent.append(loss)
@@ -79,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
                 recent.clear()
 
         model = run_recipe(recipe, stills, encoder_weights, work, report)
-    recorded = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
-    save_weights(model, args.output, metadata={RECIPE_KEY: recorded}, half=True)
+        recorded = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
+        save_weights(model, args.output, metadata={RECIPE_KEY: recorded}, half=True)
     seconds = time.perf_counter() - started
     curve_file = args.output.with_suffix(".curve.json")
     curve_file.write_text(json.dumps({"recipe": dataclasses.asdict(recipe), "curve": curve}, indent=1) + "\n")

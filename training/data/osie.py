@@ -6,8 +6,6 @@ layout is `data/stimuli/*.jpg` (700 pictures, 800x600) and `data/eye/fixations.m
 """
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.partial import partial_folder
 from dtfsal.training.data.matlab import read_matlab
 from dtfsal.training.data.stills import COLUMNS, DataError
 
@@ -37,6 +36,7 @@ def prepare_osie(source: Path, output: Path, *, progress: Callable[[int, int], N
     Raises:
         DataError: something is missing or not what it should be; nothing is left at `output` then.
         UsageError: `output` exists.
+        OutputError: another run makes it.
         UnavailableError: SciPy, which reads the MATLAB file, is not installed.
     """
     if output.exists():
@@ -47,9 +47,8 @@ def prepare_osie(source: Path, output: Path, *, progress: Callable[[int, int], N
         raise DataError(f"{source} holds no stimuli/ and eye/fixations.mat; give the folder of the OSIE dataset")
     records = list(_records(table))
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
-        partial = Path(folder) / "dataset"
-        (partial / "images").mkdir(parents=True)
+    with partial_folder(output) as partial:
+        (partial / "images").mkdir()
         with (partial / "fixations.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(COLUMNS)
@@ -61,7 +60,7 @@ def prepare_osie(source: Path, output: Path, *, progress: Callable[[int, int], N
                         px, py = (x - 0.5) * scale_x - 0.5, (y - 0.5) * scale_y - 0.5
                         rows.writerow((name, observer, order, f"{px:.1f}", f"{py:.1f}", f"{duration:.0f}"))
                 progress(done, len(records))
-        shutil.move(partial, output)
+        partial.rename(output)
     return len(records)
 
 

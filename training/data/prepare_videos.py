@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import math
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.partial import partial_folder
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.runtime.media.writer import atomic_output
@@ -74,6 +74,7 @@ def prepare_videos(
 
     Raises:
         UsageError: `output` exists and is not `source`.
+        OutputError: another run makes it.
         DataError: a part is missing or wrong; then nothing new is at `output`.
     """
     in_place = output.resolve() == source.resolve()
@@ -81,9 +82,8 @@ def prepare_videos(
         raise UsageError(f"{output} exists already; choose another place, or remove it")
     pairs = source_files(source)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
-        partial = Path(folder) / "dataset"
-        (partial / "index").mkdir(parents=True)
+    with partial_folder(output) as partial:
+        (partial / "index").mkdir()
         splits = choose_splits([video.stem for video, _ in pairs], options)
         entries, problems = [], []
         for video, table in pairs:
@@ -111,7 +111,7 @@ def prepare_videos(
                     target.parent.mkdir(exist_ok=True)
                     shutil.copyfile(file, target)
             (partial / "dataset.json").write_text(result.to_json(), encoding="utf-8")
-            shutil.move(partial, output)
+            partial.rename(output)
     return result
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dtfsal.engines.errors import MALFORMED, DtfsalError
+from dtfsal.engines.partial import partial_file
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.encoders.efficientnet import rename_imagenet_weights
 from dtfsal.training.model.encoders.mvit import resize_table
@@ -44,6 +45,7 @@ def save_weights(
 
     Raises:
         WeightsError: the file cannot be written, or a value is too large for float16.
+        OutputError: another run writes it.
     """
     path = Path(path)
     header = {**(metadata or {}), FORMAT_KEY: FORMAT, CONFIG_KEY: json.dumps(model.config.to_dict())}
@@ -52,14 +54,11 @@ def save_weights(
         tensors |= {name: tensors[name].half() for name, _ in model.named_parameters()}
         if large := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise WeightsError(f"{large[0]} does not fit into float16; save it in full precision")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        save_file(tensors, partial, metadata=header)
-        partial.replace(path)
+        with partial_file(path) as partial:
+            save_file(tensors, partial, metadata=header)
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"cannot write the weights to {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_weights(

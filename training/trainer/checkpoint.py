@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dtfsal.engines.errors import MALFORMED, DtfsalError
+from dtfsal.engines.partial import partial_file
 from dtfsal.training.model.weights import WeightsError
 from dtfsal.training.trainer.experiment import Experiment, experiment_from
 
@@ -58,6 +58,7 @@ def save_checkpoint(
 
     Raises:
         WeightsError: it cannot be written.
+        OutputError: another run writes it.
     """
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
@@ -69,17 +70,14 @@ def save_checkpoint(
     header = {"version": VERSION, "experiment": experiment.to_dict(), "progress": dataclasses.asdict(progress)}
     header["scaler"] = dict(scaler or {})
     path = folder / FILE
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, partial, metadata={KEY: json.dumps(header)})
-        partial.replace(path)
+        with partial_file(path) as partial:
+            save_file(contiguous, partial, metadata={KEY: json.dumps(header)})
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(
             f"cannot write the checkpoint {path}: {error}; free some space, then use --resume"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
+from dtfsal.engines.partial import held
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.training_clips import TrainingClips
 from dtfsal.training.data.video_item import VideoItem
@@ -64,6 +65,7 @@ def train(
 
     Raises:
         UsageError: a setting does not fit the model or the data, or the folder is not as it should be.
+        OutputError: the folder cannot be made, or another process trains there.
         DataError: a file of the data set is missing or damaged.
         WeightsError: weights or a checkpoint cannot be used.
         UnavailableError: Lightning Fabric is not installed, or there is no such accelerator.
@@ -310,7 +312,7 @@ def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _made_folder(run: Path, fabric: Any) -> Iterator[None]:
-    """The run's folder; if it is new and nothing was kept in it, it goes again."""
+    """The run's folder, for this run alone; if it is new and nothing was kept in it, it goes again."""
     new = not run.exists()
     if fabric.global_rank == 0:
         try:
@@ -319,7 +321,8 @@ def _made_folder(run: Path, fabric: Any) -> Iterator[None]:
             raise OutputError(f"cannot make the folder {run}: {error.strerror or error}") from error
     fabric.barrier()
     try:
-        yield
+        with held(run / FILE) if fabric.global_rank == 0 else contextlib.nullcontext():
+            yield
     finally:
         if new and fabric.global_rank == 0:
             with contextlib.suppress(OSError):

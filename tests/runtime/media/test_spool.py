@@ -1,6 +1,7 @@
 """Sources that can be read once."""
 
 import os
+import sys
 import threading
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_a_fifo_is_read_once_for_all_who_read_it(clip, tmp_path, spools):
         assert reader.notes == (
             f"{fifo} can be read once only; its {source.stat().st_size / 2**20:.1f} MiB were kept in a temporary file",
         )
-        assert len(list(spools.iterdir())) == 1
+        assert not list(spools.iterdir()) or sys.platform != "linux"  # nothing that a killed process could leave
     writer.join(5)
     with AudioReader(source, start_seconds=reader.info.start_seconds) as sound:
         assert heard == sum(map(len, sound))
@@ -94,6 +95,14 @@ def test_too_much_is_said(clip, tmp_path, spools, monkeypatch):
     with pytest.raises(MediaError, match="save it as a file first"):
         probe(tmp_path / "fifo")
     assert not list(spools.iterdir())
+
+
+def test_a_full_disk_is_said(clip, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    write_into(tmp_path / "fifo", clip("source.ts", count=10).read_bytes())
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb"))
+    with pytest.raises(MediaError, match=r"no space is left for it in .*; set TMPDIR to another folder"):
+        probe(tmp_path / "fifo")
 
 
 def test_what_comes_through_a_pipe_may_be_no_video(tmp_path, spools):

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import OutputError, UsageError
+from dtfsal.engines.partial import partial_folder
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.prepare_videos import PrepareOptions, choose_splits, prepare_videos
@@ -128,6 +129,8 @@ def test_preparing_names_every_problem_and_leaves_nothing(tmp_path, make_miniatu
     with pytest.raises(DataError, match=r"a\.mp4.*; .*b\.csv: no position lies in a frame of b\.mp4 \(64x36, 4 frames"):
         prepare_videos(root, tmp_path / "out", PrepareOptions())
     assert list(tmp_path.iterdir()) == []
+    with partial_folder(tmp_path / "out"), pytest.raises(OutputError, match="being written by another run"):
+        prepare_videos(root, tmp_path / "out", PrepareOptions())
     with pytest.raises(UsageError, match="exists already"):
         prepare_videos(root, tmp_path, PrepareOptions())
 

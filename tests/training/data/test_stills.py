@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dtfsal.engines.errors import UsageError
+from dtfsal.engines.errors import OutputError, UsageError
+from dtfsal.engines.partial import partial_folder
 from dtfsal.training.data.osie import prepare_osie
 from dtfsal.training.data.stills import DataError, Still, read_stills, split_stills
 
@@ -99,6 +100,8 @@ def test_osies_public_layout_becomes_ours(public_osie, tmp_path):
 
 
 def test_prepare_refuses_what_is_not_osie_and_leaves_nothing(public_osie, tmp_path):
+    with partial_folder(tmp_path / "out"), pytest.raises(OutputError, match="being written by another run"):
+        prepare_osie(public_osie, tmp_path / "out")
     with pytest.raises(DataError, match="holds no stimuli/"):
         prepare_osie(tmp_path / "osie" / "data" / "eye", tmp_path / "out")
     (public_osie / "data" / "stimuli" / "1001.jpg").unlink()

@@ -9,6 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from dtfsal.engines.errors import OutputError
+from dtfsal.engines.partial import partial_file
 from dtfsal.training import PRESETS, build_model
 from dtfsal.training.model.config import AudioBranchConfig, ModelConfig
 from dtfsal.training.model.seeded import seeded_model, synthetic_window
@@ -144,6 +146,11 @@ def test_a_missing_a_misshapen_and_a_broken_tensor(saved):
 def test_saving_where_nothing_can_be_written(tiny, tmp_path):
     with pytest.raises(WeightsError, match="cannot write"):
         save_weights(tiny, tmp_path / "no" / "such" / "folder.safetensors")
+
+
+def test_a_second_run_does_not_write_the_same_file(tiny, tmp_path):
+    with partial_file(tmp_path / "x.safetensors"), pytest.raises(OutputError, match="being written by another run"):
+        save_weights(tiny, tmp_path / "x.safetensors")
 
 
 class Exploit:

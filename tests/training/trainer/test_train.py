@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.engines.partial import held
 from dtfsal.runtime.cli import main
 from dtfsal.training import build_model
 from dtfsal.training.model.weights import WeightsError, load_weights, save_weights
@@ -276,7 +277,12 @@ def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(make_miniature, t
         assert message in capsys.readouterr().err
         assert not (run / "last.safetensors").exists()
     assert main(["train", "-o", str(run)]) == 2
+    run.mkdir(exist_ok=True)
+    with held(run / "last.safetensors"):
+        assert main(train_it) == 6
+    assert "last.safetensors is being written by another run" in capsys.readouterr().err
     assert main(train_it) == 0
+    assert not [path for path in run.iterdir() if "dtfsal" in path.name]
     assert main(train_it) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert main([*train_it, "--resume", "--set", "seed=3"]) == 2
