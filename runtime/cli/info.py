@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
         else:
             common.print_table(_engine_rows(bundle))
         return 0
-    from dtfsal.runtime.media.video import probe
+    from dtfsal.runtime.media.video import VideoReader
 
-    info = probe(args.path, video_stream=args.video_stream, audio_stream=args.audio_stream)
+    with VideoReader(args.path, video_stream=args.video_stream, audio_stream=args.audio_stream) as reader:
+        info, jumps = reader.info, reader.count_clock_jumps()
     if args.json:
-        common.print_json({"kind": "video", **_plain(dataclasses.asdict(info))})
+        common.print_json({"kind": "video", **_plain(dataclasses.asdict(info)), "clock_jumps": jumps})
     else:
-        common.print_table(_video_rows(info))
+        common.print_table(_video_rows(info, jumps or 0))
     return 0
 
 
@@ -116,7 +117,7 @@ def _engine_rows(bundle: Bundle) -> list[tuple[str, object]]:
     return rows
 
 
-def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
+def _video_rows(info: VideoInfo, clock_jumps: int) -> list[tuple[str, object]]:
     size = f"{info.width}x{info.height}"
     if info.rotation_degrees:
         size += f", turned by {info.rotation_degrees} degrees"
@@ -138,6 +139,9 @@ def _video_rows(info: VideoInfo) -> list[tuple[str, object]]:
             "not stated by the file" if info.duration_seconds is None else f"{info.duration_seconds:.3f} s",
         ),
     ]
+    if clock_jumps:
+        times = "once" if clock_jumps == 1 else f"{clock_jumps} times"
+        rows.append(("clock", f"restarts or jumps {times}; picture and sound go on there without a gap"))
     if info.has_audio:
         channels = {1: "mono", 2: "stereo"}.get(info.audio_channels or 0, f"{info.audio_channels} channels")
         rows.append(("sound", f"{info.audio_codec}, {info.audio_sample_rate_hz} Hz, {channels}"))

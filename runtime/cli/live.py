@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         )
         source = LiveSource(
             args.source,
-            view.keep if not args.no_page else view.ignore,
+            lambda rgb, index, _seconds: None if args.no_page else view.keep(rgb, index, source.pixel_aspect),
             video_stream=args.video_stream,
             audio_stream=args.audio_stream,
         )
@@ -183,16 +183,14 @@ class _View:
     def __init__(self) -> None:
         self._pictures: deque[tuple[int, Rgb]] = deque(maxlen=_VIEW_FRAMES)
 
-    def keep(self, rgb: Rgb, index: int, _seconds: float) -> None:
+    def keep(self, rgb: Rgb, index: int, pixel_aspect: tuple[int, int]) -> None:
+        """Keep a picture, its pixels made square, until its map comes."""
         from dtfsal.runtime.frontend.preprocess import resize_frame
 
-        height, width = rgb.shape[:2]
-        if width > _VIEW_WIDTH:
-            rgb = resize_frame(rgb, max(1, round(height * _VIEW_WIDTH / width)), _VIEW_WIDTH)
-        self._pictures.append((index, rgb))
-
-    def ignore(self, rgb: Rgb, index: int, seconds: float) -> None:
-        """Keep nothing."""
+        height, width = rgb.shape[0], rgb.shape[1] * pixel_aspect[0] / pixel_aspect[1]
+        scale = min(1.0, _VIEW_WIDTH / width)
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        self._pictures.append((index, rgb if size == rgb.shape[:2] else resize_frame(rgb, *size)))
 
     def picture(self, frame: SaliencyFrame) -> Rgb | None:
         """A frame with its map over it, or None if the frame is no longer there."""

@@ -44,6 +44,10 @@ class LiveSource:
         video_stream: the number of the video stream to read; None for the main one.
         audio_stream: the number of the sound stream to read; None for the default one.
 
+    Attributes:
+        pixel_aspect: width and height of a frame's pixel, as a ratio; known as soon as there is a frame.
+        error: what ended the reading, if it was an error.
+
     Raises:
         MediaError: it cannot be opened, or gives no video.
         UsageError: there is no such stream.
@@ -59,6 +63,7 @@ class LiveSource:
     ) -> None:
         self.source = source
         self.error: DtfsalError | None = None
+        self.pixel_aspect = (1, 1)
         self._on_frame = on_frame
         self._stop = threading.Event()
         self._paced = False
@@ -173,6 +178,7 @@ class LiveSource:
                 seconds = times.seconds(frame)
                 if orientation is None:
                     orientation = Orientation.of(frame, bytes(packet))
+                    self.pixel_aspect = orientation.displayed_aspect(self._video)
                     first = self._media.bridge.first_seconds(self._video.index) if by_slot else None
                     zero = times.start_seconds if first is None else first
                     started = time.monotonic()

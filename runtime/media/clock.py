@@ -54,12 +54,13 @@ class ClockBridge:
 
     Attributes:
         jumps: bridged so far.
+        clocks_jump: see above.
     """
 
     def __init__(self, main: int, *, clocks_jump: bool, interval_seconds: float = 0.0) -> None:
         self.jumps = 0
         self._main = main
-        self._clocks_jump = clocks_jump
+        self.clocks_jump = clocks_jump
         self._interval = interval_seconds
         self._back = BACK_SECONDS if clocks_jump else RARE_BACK_SECONDS
         self._gap = GAP_SECONDS if clocks_jump else LONGEST_GAP_SECONDS
@@ -82,7 +83,7 @@ class ClockBridge:
             return
         seconds = float(packet.dts * packet.time_base)
         stream = packet.stream.index
-        if self._clocks_jump and packet.pts is not None:
+        if self.clocks_jump and packet.pts is not None:
             ahead = float((packet.pts - packet.dts) * packet.time_base)
             if abs(ahead) > FARTHEST_PTS_SECONDS:
                 packet.pts = None

@@ -102,6 +102,13 @@ class Orientation:
         """Whether width and height change places."""
         return self.quarter_turns % 2 == 1
 
+    def displayed_aspect(self, stream: Any) -> tuple[int, int]:
+        """Width and height of a displayed pixel of PyAV's video stream, as a ratio: (1, 1) for square ones."""
+        aspect = stream.sample_aspect_ratio
+        if not aspect or aspect <= 0:
+            return 1, 1
+        return aspect.as_integer_ratio()[::-1] if self.swaps_sides else aspect.as_integer_ratio()
+
     def apply(self, rgb: Rgb) -> Rgb:
         """A stored picture, (H, W, 3), as it is displayed; a view."""
         turned = np.rot90(rgb, self.quarter_turns)

@@ -169,6 +169,17 @@ class VideoReader:
         """How often so far the file's clock restarted or jumped, and was bridged."""
         return self._media.bridge.jumps
 
+    def count_clock_jumps(self) -> int | None:
+        """`clock_jumps` of the whole file, which is read on for it and not decoded; nothing can be read after that.
+
+        None for a format whose clocks do not jump: such files may be large, and are not read.
+        """
+        if not self._media.bridge.clocks_jump:
+            return None
+        for _ in self._media.packets(self._stream):
+            pass
+        return self.clock_jumps
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done with the file that its user may want to know, a sentence each."""
@@ -256,10 +267,8 @@ class VideoReader:
                 f"{self._path} is {first.width}x{first.height}; frames up to {MAX_SIDE} pixels a side can be read"
             )
         width, height = first.width, first.height
-        aspect = stream.sample_aspect_ratio
-        pixel_aspect = (aspect.numerator, aspect.denominator) if aspect and aspect > 0 else (1, 1)
         if self._orientation.swaps_sides:
-            width, height, pixel_aspect = height, width, (pixel_aspect[1], pixel_aspect[0])
+            width, height = height, width
         duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
         if duration is None and container.duration:
             duration = container.duration / av.time_base
@@ -273,7 +282,7 @@ class VideoReader:
             height=height,
             rotation_degrees=90 * self._orientation.quarter_turns,
             mirrored=self._orientation.mirrored,
-            pixel_aspect=pixel_aspect,
+            pixel_aspect=self._orientation.displayed_aspect(stream),
             colours=Colours.of(first),
             frame_interval_seconds=frame_interval(stream),
             duration_seconds=None if duration is None else float(duration),

@@ -33,13 +33,17 @@ class ContactSheet:
     Args:
         columns: frames on the sheet; fewer if the video has fewer.
         normalisation: how maps are scaled for the pictures.
+        pixel_aspect: width and height of a frame's pixel, as a ratio; on the sheet pixels are square.
     """
 
-    def __init__(self, columns: int = 6, normalisation: Normalisation = "max") -> None:
+    def __init__(
+        self, columns: int = 6, normalisation: Normalisation = "max", *, pixel_aspect: tuple[int, int] = (1, 1)
+    ) -> None:
         if type(columns) is not int or not 1 <= columns <= 100:
             raise UsageError(f"a contact sheet has 1 to 100 columns, not {columns!r}")
         self._columns = columns
         self._normalisation = normalisation
+        self._pixel_aspect = pixel_aspect[0] / pixel_aspect[1]
         self._step = 1
         self._count = 0
         self._cells: list[tuple[float, Rgb, npt.NDArray[np.float32]]] = []
@@ -54,7 +58,7 @@ class ContactSheet:
             self._step *= 2
             if number % self._step:
                 return
-        height, width = rgb.shape[:2]
+        height, width = rgb.shape[0], rgb.shape[1] * self._pixel_aspect
         scale = min(_CELL_WIDTH / width, _MAX_CELL_HEIGHT / height)
         small = resize_frame(rgb, max(1, round(height * scale)), max(1, round(width * scale)))
         self._cells.append((frame.time_seconds, small, frame.saliency_map.copy()))

@@ -66,7 +66,7 @@ def png_sink(path: Path, context: SinkContext) -> Iterator[Write]:
 
 def contact_sheet_sink(path: Path, context: SinkContext, columns: int = 6) -> contextlib.AbstractContextManager[Write]:
     """A PNG of a few frames; see `ContactSheet`."""
-    sheet = ContactSheet(columns, context.picture_normalisation)
+    sheet = ContactSheet(columns, context.picture_normalisation, pixel_aspect=context.source.pixel_aspect)
 
     @contextlib.contextmanager
     def opened() -> Iterator[Write]:

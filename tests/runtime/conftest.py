@@ -39,6 +39,7 @@ def write_clip(
     audio_start=0.0,
     start=0.0,
     options=None,
+    pixel_aspect=(1, 1),
     keep=lambda _index, _packet: True,
     damage=lambda _index, payload: payload,
 ) -> Path:
@@ -50,6 +51,7 @@ def write_clip(
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=fps, options=options or {})
         video.width, video.height, video.pix_fmt = size[1], size[0], pixel_format
+        video.codec_context.sample_aspect_ratio = Fraction(*pixel_aspect)
         if times is not None or start:
             video.time_base = video.codec_context.time_base = time_base
         audio = None

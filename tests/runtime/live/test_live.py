@@ -289,3 +289,12 @@ def test_a_stream_whose_frames_are_all_refused_is_an_error(capsys, toy_visual_en
     code, printed = run(capsys, make_toy_clip(), "-e", toy_visual_engine, "--no-page")
     assert code == 3
     assert "gave no frame that could be predicted" in printed.err
+
+
+def test_the_page_shows_pixels_that_are_not_square_as_players_do(clip, toy_visual_engine, capsys, monkeypatch):
+    source = clip("wide.mp4", count=4, pixel_aspect=(4, 3))  # 64x48
+    shown = []
+    monkeypatch.setattr(MjpegServer, "show", lambda _self, rgb, _status: shown.append(rgb.shape))
+    assert run(capsys, source, "-e", toy_visual_engine, "--serve", "127.0.0.1:0", "--quiet")[0] == 0
+    assert shown
+    assert set(shown) == {(48, 85, 3)}

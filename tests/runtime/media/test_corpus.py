@@ -208,8 +208,16 @@ class Case:
 BOTTOM = (90, 90, 90)
 TWICE = np.arange(120) / RATE
 CASES = [
-    Case("plain.mp4", shoot),
-    Case("clock restarts.ts", joined, TWICE, flashes=(1.0, 3.4), note="restarts or jumps once"),
+    Case("plain.mp4", shoot, info={"clock_jumps": None}),
+    Case("plain.ts", shoot, info={"clock_jumps": 0}),
+    Case(
+        "clock restarts.ts",
+        joined,
+        TWICE,
+        flashes=(1.0, 3.4),
+        note="restarts or jumps once",
+        info={"clock_jumps": 1},
+    ),
     Case("clock jumps an hour.ts", lambda p: joined(p, start=3602.4), TWICE, flashes=(1.0, 3.4), note="jumps once"),
     Case("clock jumps back.ts", lambda p: joined(p, start=0.3), TWICE, flashes=(1.0, 3.4), note="jumps once"),
     Case(
@@ -314,6 +322,12 @@ def test_from_file_to_overlay(case, suffix, tmp_path, toy_engine, capsys, monkey
         first = next(iter(reader)).rgb
     for corner, x in zip(case.corners, (5, -6), strict=False):
         assert np.abs(first[5, x].astype(int) - corner).max() < 12
+
+
+def test_info_shows_how_often_the_clock_jumps(tmp_path, capsys):
+    joined(tmp_path / "x.ts")
+    assert main(["info", str(tmp_path / "x.ts")]) == 0
+    assert "restarts or jumps once; picture and sound go on there without a gap" in capsys.readouterr().out
 
 
 def test_both_sounds_can_be_chosen(tmp_path, toy_engine, capsys):

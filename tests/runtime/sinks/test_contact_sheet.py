@@ -53,3 +53,11 @@ def test_an_empty_sheet_and_impossible_columns_are_refused():
     for columns in (0, 101, 2.5):
         with pytest.raises(UsageError, match="columns"):
             ContactSheet(columns)
+
+
+@pytest.mark.parametrize(("aspect", "cell"), [((4, 3), (320, 135)), ((3, 4), (320, 240)), ((1, 8), (107, 480))])
+def test_pixels_that_are_not_square_are_shown_as_players_show_them(aspect, cell):
+    sheet = ContactSheet(1, pixel_aspect=aspect)
+    sheet.add(SaliencyFrame(0, 0.0, np.ones((4, 6), np.float32)), np.zeros((36, 64, 3), np.uint8))
+    width, height = cell
+    assert sheet.draw().shape[:2] == (3 * (height + 8) + 8 + 26, 76 + width + 16)
