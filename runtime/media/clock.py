@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import av.error
+
 # A longer jump forwards is a clock that jumped, in formats whose clocks may; a shorter one is a gap, and shown.
 GAP_SECONDS = 10.0
 # In other formats a gap may be long: a recorder that sleeps between events.
@@ -19,6 +21,37 @@ JITTER_SECONDS, ALIKE_SECONDS = 0.02, 1.0
 FARTHEST_PTS_SECONDS = 10.0
 # A frame that repeats or precedes its predecessor's time is put this share of a frame interval after it.
 REPEATED_TIME_SHIFT = 0.1
+
+
+def backdated(packets: Iterator[Any], stream: int, interval_seconds: float) -> Iterator[Any]:
+    """Packets, of which a stream's first ones get decoding times before that of the first packet that has one.
+
+    Matroska cannot hold times below zero, and FFmpeg gives none for pictures that have some.
+
+    Args:
+        packets: as they were demuxed.
+        stream: its number.
+        interval_seconds: between its packets, where they do not say how long they last.
+    """
+    waiting: list[Any] | None = []
+    try:
+        for packet in packets:
+            if waiting is None or packet.stream.index != stream:
+                yield packet
+            elif packet.dts is None and packet.size and len(waiting) < HELD_PACKETS:
+                waiting.append(packet)
+            else:
+                ticks = packet.dts
+                for earlier in reversed(waiting if ticks is not None else ()):
+                    ticks -= earlier.duration or round(interval_seconds / earlier.time_base)
+                    earlier.dts = ticks
+                yield from waiting
+                waiting = None
+                yield packet
+    except (av.error.FFmpegError, OSError):  # cut short
+        yield from waiting or ()
+        raise
+    yield from waiting or ()
 
 
 @dataclasses.dataclass

@@ -12,12 +12,13 @@ import av.error
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.media import spool
-from dtfsal.runtime.media.clock import ClockBridge
+from dtfsal.runtime.media.clock import ClockBridge, backdated
 from dtfsal.runtime.media.errors import MediaError, shortage
 
 FALLBACK_RATE_HZ = 25.0  # of a source that states no rate
 PLAUSIBLE_RATES_HZ = (0.01, 1000.0)
 _CLOCKS_JUMP = 0x200  # AVFMT_TS_DISCONT
+_WITHOUT_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS, of elementary streams
 # Containers that count frames in the order of decoding and know no times of presentation.
 _WITHOUT_TIMES = frozenset({"avi"})
 _PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpegls"})
@@ -119,6 +120,8 @@ class MediaFile:
         """
         wanted = {stream.index for stream in streams}
         demuxed = self.container.demux([stream for stream in (self.video, self.audio) if stream is not None])
+        if self.video is not None and not int(self.container.format.flags) & _WITHOUT_TIMESTAMPS:
+            demuxed = backdated(demuxed, self.video.index, frame_interval(self.video))
         while True:
             try:
                 packet = next(demuxed, None)

@@ -15,7 +15,7 @@ from dtfsal.training.data.stills import DataError, Points, Rgb
 Floats = npt.NDArray[np.float32]
 # The variables of MATLAB's fixation maps: of the audio-visual sets, and of DHF1K and UCF-Sports.
 MAT_KEYS = ("eyeMap", "I")
-MOST_PIXELS = 2**28
+MOST_PIXELS = 2**26
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -97,10 +97,15 @@ def _read_mat(path: Path) -> Floats:
         names = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
         raise DataError(f"{path} holds no variable {' or '.join(MAT_KEYS)}, but {names}; restore it")
     found = variables[key]
-    if len(found.shape) != 2 or not 0 < math.prod(found.shape) <= MOST_PIXELS or found.dtype.kind not in "buif":
-        raise DataError(
-            f"{path}: {key} must be a map (h, w) of numbers, not {found.shape}; restore it from the dataset"
-        )
-    values = found.toarray() if hasattr(found, "toarray") else found
-    with np.errstate(over="ignore"):
-        return np.nan_to_num(np.maximum(values.astype(np.float32), 0))
+    if len(found.shape) != 2 or min(found.shape) < 1 or math.prod(found.shape) > MOST_PIXELS:
+        raise DataError(f"{path}: {key} must be a map (h, w), not {found.shape}; restore it from the dataset")
+    try:
+        values = np.zeros(found.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if hasattr(found, "indptr"):  # sparse; SciPy would believe its indices
+                values[found.indices, np.repeat(np.arange(found.shape[1]), np.diff(found.indptr))] = found.data
+            else:
+                values[:] = found
+            return np.nan_to_num(np.maximum(values, 0))
+    except (ValueError, TypeError, IndexError, AttributeError, np.exceptions.ComplexWarning) as error:
+        raise DataError(f"{path}: {key} is no map of numbers ({error}); restore it from the dataset") from error

@@ -85,6 +85,7 @@ def shoot(
     codec="libx264",
     pixel_format="yuv420p",
     options=None,
+    container_options=None,
     sound="aac",
     rate=48000,
     keep=lambda _seconds: True,
@@ -93,7 +94,7 @@ def shoot(
     extra=lambda _container: {},
 ):
     """A clip; `extra` adds streams before its own and gives their frames."""
-    with av.open(f"file:{path}", "w") as container:
+    with av.open(f"file:{path}", "w", options=container_options or {}) as container:
         others = extra(container)
         video = container.add_stream(codec, rate=fps, options=options or {})
         video.height, video.width, video.pix_fmt = *size, pixel_format
@@ -235,6 +236,10 @@ CASES = [
     ),
     Case("no timestamps.h264", lambda p: shoot(p, sound=None), sound=False),
     Case("unix seconds.mkv", lambda p: shoot(p, start=1.8e9), info={"start_seconds": 1.8e9}),
+    Case(
+        "begins before zero.mkv",  # Matroska does not hold such times of pictures
+        lambda p: shoot(p, start=-0.5, container_options={"avoid_negative_ts": "disabled"}),
+    ),
     Case("mirrored.mp4", lambda p: with_matrix(p, -1, 0, 0, 1), corners=(GREEN, RED), info={"mirrored": True}),
     Case("upside down.mp4", lambda p: with_matrix(p, -1, 0, 0, -1), corners=(BOTTOM, BOTTOM)),
     Case("portrait.mp4", lambda p: with_matrix(p, 0, 1, -1, 0), size=(WIDTH, HEIGHT), corners=(BOTTOM, RED)),
