@@ -19,7 +19,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError
+from dtfsal.engines.errors import DtfsalError, OutputError, UnavailableError, UsageError, printable
+from dtfsal.engines.limits import shown
 from dtfsal.runtime.cli._interruption import Interruption
 from dtfsal.runtime.cli.names import current_words, grouped
 from dtfsal.runtime.media.errors import shortage
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A library that was interrupted may have made an error of its own of it.
             message, code = _explain(KeyboardInterrupt() if interruption.requested else error)
             with contextlib.suppress(OSError):
-                print(f"dtfsal: error: {message}", file=sys.stderr)
+                print(f"dtfsal: error: {printable(' '.join(message.split()))}", file=sys.stderr)
             return code
 
 
@@ -169,18 +170,20 @@ def _missing(command: str, error: ImportError) -> DtfsalError:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """One line about an error, and its exit code."""
+    """An error's text, and its exit code."""
     if isinstance(error, DtfsalError):
-        return " ".join(str(error).split()), error.exit_code
+        return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; no unfinished output is left", 130
     if isinstance(error, MemoryError):
         return "out of memory; give the process more, or use a smaller engine or fewer outputs", 1
     if isinstance(error, OSError):
+        if error.errno == errno.ENAMETOOLONG:
+            return f"the name {shown(str(error.filename))} is too long; name a shorter one", UsageError.exit_code
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", OutputError.exit_code if full else 1
     if isinstance(error, RuntimeError) and (lack := shortage(error)) is not None:  # no thread can be started
         return str(lack), lack.exit_code
     hint = "this is a bug in dtfsal; DTFSAL_TRACEBACK=1 shows where"
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({hint})", 1
+    return f"{type(error).__name__}: {error} ({hint})", 1

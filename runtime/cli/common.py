@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.bundle.shipped import DEFAULT_ENGINE
+from dtfsal.engines.errors import printable
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -109,10 +110,11 @@ def print_table(rows: Iterable[tuple[str, object]]) -> None:
     rows = list(rows)
     width = max((len(name) for name, value in rows if value is not None), default=0)
     for name, value in rows:
+        name = printable(name)
         if value is None:
             print(name)
         else:
-            lines = str(value).splitlines() or [""]
+            lines = printable(str(value)).splitlines() or [""]
             print(f"  {name:<{width}}  {lines[0]}")
             for line in lines[1:]:
                 print(f"  {'':<{width}}  {line}")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dtfsal.engines.errors import printable
 from dtfsal.runtime.cli import common
 from dtfsal.runtime.cli.progress import Progress
 
@@ -175,7 +176,7 @@ def _beside(video: str) -> str:
 
     path = Path(video)
     if path.exists() and not path.is_file():
-        raise UsageError(f"{video} is not a file to write beside: name an output, e.g. -o out.mp4")
+        raise UsageError(f"{video!r} is not a file to write beside: name an output, e.g. -o out.mp4")
     return str(path.with_name(f"{path.stem}.saliency.mp4"))
 
 
@@ -289,7 +290,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
     rows += [("wrote", output["path"]) for output in summary["outputs"]]
     common.print_table(rows)
     for note in summary["notes"]:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     weights = summary["engine"]["weights"]
     if weights.lower().startswith("random"):
-        print(f"note: this engine's weights are not trained ({weights}); its maps mean nothing", file=sys.stderr)
+        print(
+            f"note: this engine's weights are not trained ({printable(weights)}); its maps mean nothing",
+            file=sys.stderr,
+        )

@@ -176,7 +176,8 @@ def check_readable(path: Path) -> None:
     """
     try:
         if not path.exists():
-            raise MediaError(f"there is no file {path}")
+            hint = "; standard input is /dev/stdin" if str(path) == "-" else ""
+            raise MediaError(f"there is no file {path}{hint}")
         if path.is_dir():
             raise MediaError(f"{path} is a folder; give the video file itself")
         if path.is_file() and path.stat().st_size == 0:

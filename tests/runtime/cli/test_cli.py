@@ -96,6 +96,29 @@ def test_without_options_the_packages_engine_writes_beside_the_video(capsys, mak
     assert "a.b.saliency.mp4" in error
 
 
+def test_a_name_that_leaves_no_room_for_the_outputs_is_said(capsys, make_toy_clip, tmp_path):
+    clip = make_toy_clip()
+    long = clip.with_name("n" * 251 + ".mp4")
+    clip.rename(long)
+    assert main(["predict", str(long)]) == 2
+    assert ".saliency.mp4' is too long; name a shorter one" in capsys.readouterr().err
+    assert main(["info", "n" * 300]) == 2
+    assert "is too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [b"\x1b]0;mine\x07.mp4", b"\xff.mp4", b"two\nlines.mp4"])
+def test_names_do_not_steer_the_terminal(make_toy_clip, name):
+    """Nor can they not be printed."""
+    clip = make_toy_clip()
+    place = os.path.join(os.fsencode(clip.parent), name)  # noqa: PTH118
+    os.rename(clip, place)  # noqa: PTH104
+    for words in ([b"info", place], [b"info", place + b"x"], [b"info", place, b"--json"]):
+        program = [sys.executable, "-m", "dtfsal.runtime.cli", *words]
+        done = subprocess.run(program, capture_output=True, check=False, env={**os.environ, "PYTHONUTF8": "1"})
+        assert done.returncode == (3 if words[-1].endswith(b"x") else 0)
+        assert not {b"\x1b", b"\x07", b"\xff"} & {bytes([byte]) for byte in done.stdout + done.stderr}
+
+
 def test_a_pipe_has_nothing_beside_it(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     code, error = failing(capsys, "predict", tmp_path / "pipe")
