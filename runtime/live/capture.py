@@ -151,7 +151,8 @@ class LiveSource:
         times = FrameTimes(frame_interval(self._video), by_slot=by_slot)
         orientation: Orientation | None = None
         zero = 0.0  # where the container puts the first frame
-        planar: Any = None
+        form: tuple[str, str, int] | None = None
+        levels: Any = None
         heard: Heard = deque(maxlen=_EARLY_PIECES)
         started = time.monotonic()
         damaged = 0
@@ -167,11 +168,14 @@ class LiveSource:
             for frame in frames:
                 if isinstance(frame, av.AudioFrame):
                     rate = frame.sample_rate
-                    planar = planar or av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+                    if form != (form := (frame.format.name, frame.layout.name, rate)):
+                        # In one plane: PyAV finds a ninth where there are eight, somewhere in memory.
+                        levels = av.AudioResampler(format="flt", layout=frame.layout, rate=rate)
                     at = None if frame.pts is None else float(frame.pts * frame.time_base)
                     frame.pts = None
-                    for piece in planar.resample(frame):
-                        heard.append((piece.to_ndarray().T, time.monotonic() - started if at is None else at, rate))
+                    for piece in levels.resample(frame):
+                        samples = np.nan_to_num(piece.to_ndarray().reshape(-1, piece.layout.nb_channels))
+                        heard.append((samples, time.monotonic() - started if at is None else at, rate))
                     if orientation is not None:
                         _push_sound(stream, heard, zero)
                     continue

@@ -94,7 +94,8 @@ class SoundLine:
             self.cut += known
             if known < count:
                 self.position += count - known
-                yield np.clip(samples[..., known:], -1.0, 1.0).astype(np.float32)
+                # Sound of floating point may hold anything.
+                yield np.clip(np.nan_to_num(samples[..., known:]), -1.0, 1.0).astype(np.float32)
 
 
 class Backlog:

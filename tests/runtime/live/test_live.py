@@ -298,3 +298,35 @@ def test_the_page_shows_pixels_that_are_not_square_as_players_do(clip, toy_visua
     assert run(capsys, source, "-e", toy_visual_engine, "--serve", "127.0.0.1:0", "--quiet")[0] == 0
     assert shown
     assert set(shown) == {(48, 85, 3)}
+
+
+@pytest.mark.parametrize("layout", ["mono", "5.1", "7.1"])
+def test_sound_of_many_channels_is_heard(clip, layout):
+    """PyAV gives the planes of eight channels a ninth, somewhere in memory: the process ended."""
+    samples = np.full(9600, 0.25, np.float32)
+    path = clip("many.mkv", count=5, samples=samples, layout=layout, audio_codec="flac")
+    stream, source = taken_from(path)
+    assert source.error is None
+    pieces = [piece for piece, _, _ in stream.sound]
+    assert {piece.shape[1] for piece in pieces} == {{"mono": 1, "5.1": 6, "7.1": 8}[layout]}
+    assert sum(map(len, pieces)) == 9600
+    assert np.concatenate(pieces).max() == pytest.approx(0.25, abs=0.1)
+
+
+def test_sound_that_changes_its_channels_is_heard_on(clip, tmp_path):
+    """As broadcasts do between programmes."""
+    samples = np.full(19200, 0.25, np.float32)
+    parts = [clip(f"{layout}.ts", samples=samples, layout=layout, audio_codec="ac3") for layout in ("stereo", "5.1")]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    stream, source = taken_from(path)
+    assert source.error is None
+    assert len(stream.frames) == 20
+    assert {piece.shape[1] for piece, _, _ in stream.sound} == {2, 6}
+
+
+def test_sound_that_is_no_number_does_not_end_it(clip, toy_engine, capsys):
+    samples = np.full(9600, 0.25, np.float32)
+    samples[2000:2100], samples[3000] = np.nan, np.inf
+    path = clip("clip.mkv", count=5, samples=samples, audio_codec="pcm_f32le")
+    assert run(capsys, path, "-e", toy_engine, "--no-page")[0] == 0

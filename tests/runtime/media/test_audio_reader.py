@@ -100,3 +100,15 @@ def test_a_lost_stretch_becomes_silence_of_its_length(clip, tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(MediaError, match="there is no file"):
         AudioReader(tmp_path / "none.wav", start_seconds=0)
+
+
+def test_sound_that_is_no_number_is_silence(clip):
+    samples = np.full(48000, 0.25, np.float32)
+    samples[20000:20100], samples[30000], samples[40000] = np.nan, np.inf, 1e38
+    path = clip("clip.mkv", count=25, samples=samples, audio_codec="pcm_f32le")
+    with AudioReader(path, start_seconds=0.0) as reader:
+        heard = np.concatenate(list(reader))
+    assert len(heard) == 16000
+    assert np.abs(heard).max() <= 1
+    assert (np.abs(heard - 0.25) < 0.01).mean() > 0.95
+    assert heard[6683] == 0  # the middle of what is no number
