@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python gpu-check plugin lint format types docs bench budget tables wheel clean
+.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python soak gpu-check plugin lint format types docs bench budget tables wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -69,6 +69,12 @@ fuzz: fuzz-python  ## run all fuzzers: Python's, and the C library's with clang'
 	@for name in manifest frames; do \
 		$(FUZZ)/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -max_len=8000 -print_final_stats=1 \
 			-artifact_prefix=$(FUZZ)/$$name- $(FUZZ)/$$name || exit 1; done
+
+SOAK_SECONDS ?= 3600
+SOAK_FRAMES ?= 100000
+
+soak: $(VENV)/.dev  ## hours of live prediction with clients that come, stall and go: memory and descriptors (SOAK_SECONDS, SOAK_FRAMES)
+	@$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --frames $(SOAK_FRAMES) --output benchmarks/results/soak.json
 
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/how-to/measuring.md)
 	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)
