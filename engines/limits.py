@@ -45,6 +45,8 @@ MODEL_VALUES = 4096
 EXPERIMENT_BYTES = 2**20
 EXPERIMENT_NUMBER = 10**12  # any whole number of an experiment
 
+PICTURE_PIXELS = 2**26  # of a picture or a map of a data set
+
 # Arguments of the predictors, of functions, and of the command line.
 ARGUMENTS: Mapping[str, tuple[float, float]] = {
     "threads": (1, 1024),

@@ -161,7 +161,7 @@ def live(seconds: float, folder: Path) -> dict[str, Any]:
         time.sleep(min(1.0, seconds))
         with contextlib.suppress(OSError):
             samples.append(sample(process.pid, started))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # a background job ignores SIGINT
     code = process.wait(60)
     over.set()
     *_, last = (folder / "stdout").read_text().splitlines() or ["{}"]

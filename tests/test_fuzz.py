@@ -21,6 +21,7 @@ import tempfile
 import time
 import types
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -359,7 +360,10 @@ UNREADABLE = {"bundle", "record of a library", "weights"}
 
 # What the fuzzer found, in few bytes.
 FIXATIONS_OF = b"image,observer,order,x,y,duration_ms\n%b,0,0,%b,2,0\n"
+HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 12000, 12000, 8, 2, 0, 0, 0)
+HUGE_PNG += struct.pack(">I", zlib.crc32(HUGE_PNG[12:]))
 FOUND = [
+    ("picture", HUGE_PNG),
     ("build record", b"[1]"),
     ("build record", b"1.5"),
     ("build record", json.dumps({**BUILD_RECORD, "signatures": None}).encode()),

@@ -89,7 +89,7 @@ class MediaFile:
             self.container = container or opened(self.path, None if self._spool is None else self._spool.path)
             try:
                 self.video = choose_video(self.container, self.path, video_stream)
-                self.audio = choose_audio(self.container, self.path, audio_stream)
+                self.audio = choose_audio(self.container, self.path, self.video, audio_stream)
                 self.bridge = clock_bridge(self.container, self.video, self.audio)
             except BaseException:
                 self.container.close()
@@ -251,8 +251,10 @@ def need_video(container: Any, path: Path, chosen: Any | None) -> Any:
     return chosen
 
 
-def choose_audio(container: Any, path: Path, index: int | None = None) -> Any | None:
+def choose_audio(container: Any, path: Path, video: Any | None, index: int | None = None) -> Any | None:
     """The sound stream of a number, or the one that players play: the default one, else the first for all listeners.
+
+    Of a transport stream with several programmes it is one of the picture's programme.
 
     Raises:
         UsageError: there is no sound stream of this number that can be decoded.
@@ -260,7 +262,17 @@ def choose_audio(container: Any, path: Path, index: int | None = None) -> Any | 
     if index is not None:
         return _by_number(container, path, index, "audio")
     found = [stream for stream in container.streams.audio if _sounds(stream)]
-    return max(found, key=lambda stream: (_has(stream, "default"), not _has(stream, *_FOR_SOME)), default=None)
+
+    def beside(stream: Any) -> bool:
+        """Whether FFmpeg finds the picture if it looks for one in the sound's programme."""
+        return video is None or container.streams.best("video", related=stream) in (video, None)
+
+    many = len(container.streams.video) > 1
+    return max(
+        found,
+        key=lambda stream: (many and beside(stream), _has(stream, "default"), not _has(stream, *_FOR_SOME)),
+        default=None,
+    )
 
 
 def why_no_frame(path: Path, stream: Any, tried: int) -> str:
@@ -314,6 +326,10 @@ def opened(path: Path, readable: Path | None = None) -> Any:
     try:
         return av.open(ffmpeg_name(readable or path))
     except PermissionError as error:
+        if os.access(path, os.R_OK):
+            raise MediaError(
+                f"{path} is a list of other files, and FFmpeg does not open those that it names; give a video itself"
+            ) from error
         raise MediaError(f"{path} may not be read: check its permissions") from error
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         refuse_if_short(error, starting_threads=True)

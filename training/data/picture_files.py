@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from dtfsal.engines.limits import PICTURE_PIXELS
 from dtfsal.training.data.matlab import read_matlab
-from dtfsal.training.data.stills import DataError, Points, Rgb
+from dtfsal.training.data.stills import PICTURE_ERRORS, DataError, Points, Rgb, check_pixels
 
 Floats = npt.NDArray[np.float32]
 # The variables of MATLAB's fixation maps: of the audio-visual sets, and of DHF1K and UCF-Sports.
 MAT_KEYS = ("eyeMap", "I")
-MOST_PIXELS = 2**26
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -83,10 +83,11 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
     """
     try:
         with Image.open(path) as image:
+            check_pixels(image)
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there; restore it from the dataset") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except PICTURE_ERRORS as error:
         raise DataError(f"{path} cannot be read as a picture ({error}); restore it from the dataset") from error
 
 
@@ -97,7 +98,7 @@ def _read_mat(path: Path) -> Floats:
         names = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
         raise DataError(f"{path} holds no variable {' or '.join(MAT_KEYS)}, but {names}; restore it")
     found = variables[key]
-    if len(found.shape) != 2 or min(found.shape) < 1 or math.prod(found.shape) > MOST_PIXELS:
+    if len(found.shape) != 2 or min(found.shape) < 1 or math.prod(found.shape) > PICTURE_PIXELS:
         raise DataError(f"{path}: {key} must be a map (h, w), not {found.shape}; restore it from the dataset")
     try:
         values = np.zeros(found.shape, np.float32)

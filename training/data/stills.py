@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from dtfsal.engines.errors import DtfsalError
-from dtfsal.engines.limits import shown
+from dtfsal.engines.limits import PICTURE_PIXELS, shown
 
 Points = npt.NDArray[np.float32]
 Rgb = npt.NDArray[np.uint8]
@@ -29,6 +29,8 @@ COLUMNS = ("image", "observer", "order", "x", "y", "duration_ms")
 # OSIE's viewing distance: a degree is 19 pixels of a picture 640 wide.
 DEGREE_OF_WIDTH = 19 / 640
 SPLITS = ("train", "validation")
+# What Pillow raises of damaged pictures.
+PICTURE_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError)
 FARTHEST = 1e9  # pixels from the origin: positions stay finite as float32
 
 
@@ -74,11 +76,22 @@ class Still:
     def _opened(self) -> Iterator[Image.Image]:
         try:
             with Image.open(self.path) as image:
+                check_pixels(image)
                 yield image
-        except (OSError, UnidentifiedImageError) as error:
+        except PICTURE_ERRORS as error:
             raise DataError(
                 f"{self.path} cannot be read as a picture ({error}); restore it from the dataset"
             ) from error
+
+
+def check_pixels(image: Image.Image) -> None:
+    """Refuse a picture that is far larger than any of a data set, before it is decoded.
+
+    Raises:
+        ValueError: it is.
+    """
+    if image.width * image.height > PICTURE_PIXELS:
+        raise ValueError(f"it says that it has {image.width}x{image.height} pixels")
 
 
 def read_stills(folder: Path) -> list[Still]:

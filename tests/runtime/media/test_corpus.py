@@ -7,6 +7,7 @@ are read by PyAV alone, by their timestamps, as a player reads them.
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 import struct
@@ -117,6 +118,26 @@ def joined(path, **second):
     """Two transport streams, one behind the other."""
     parts = [shoot(path.with_name("1.ts")), shoot(path.with_name("2.ts"), **second)]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def two_programmes(path):
+    """A transport stream with two programmes; the first has a smaller picture, and no beep."""
+    packets = []
+    for number, options in ((1, {"size": (54, 96), "keep": lambda seconds: seconds < 0.5}), (2, {})):
+        pids = {"mpegts_start_pid": 256 * number, "mpegts_pmt_start_pid": 4095 + number, "mpegts_service_id": number}
+        part = shoot(path.with_name(f"{number}.ts"), container_options={k: str(v) for k, v in pids.items()}, **options)
+        content = part.read_bytes()
+        packets.append([content[place : place + 188] for place in range(0, len(content), 188)])
+    table = b"\x00\xb0\x11\x00\x01\xc1\x00\x00" + struct.pack(">4H", 1, 0xE000 + 4096, 2, 0xE000 + 4097)
+    crc = 0xFFFFFFFF
+    for byte in table:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    section = b"\x47\x40\x00\x10\x00" + table + struct.pack(">I", crc)
+    both = [packet for pair in itertools.zip_longest(*packets) for packet in pair if packet is not None]
+    ours = [packet for packet in both if (packet[1] & 0x1F) << 8 | packet[2] not in (0, 17)]
+    path.write_bytes(section.ljust(188, b"\xff") + b"".join(ours))
 
 
 def with_matrix(path, a, b, c, d):
@@ -248,6 +269,7 @@ CASES = [
     Case("hdr.mkv", lambda p: shoot(p, colours=9, adjust=tagged(9, 9, 16)), note="HDR (PQ)"),
     Case("ycgco.mp4", lambda p: shoot(p, adjust=tagged(8, 1, 1)), corners=()),
     Case("second sound is default.mkv", two_sounds, info={"audio_stream": 2}),
+    Case("second programme has the larger picture.ts", two_programmes, info={"video_stream": 2, "audio_stream": 3}),
     Case("thumbnail first.mp4", thumbnail_first, info={"video_stream": 1}),
     Case("gap in pcm.mkv", lambda p: shoot(p, sound="pcm_s16le", keep=lambda s: not 0.4 <= s < 0.9)),
     Case("opus.mkv", lambda p: shoot(p, sound="libopus")),
@@ -363,6 +385,12 @@ def test_a_name_that_looks_like_a_protocol_is_a_name(tmp_path, capsys, monkeypat
     shoot(Path("file:x.mp4"), seconds=0.4, size=(64, 64), sound=None)
     assert main(["info", "./file:x.mp4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["width"] == 64
+
+
+def test_a_list_of_other_files_is_said_to_be_one(tmp_path, capsys):
+    (tmp_path / "x.mp4").write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    assert main(["info", str(tmp_path / "x.mp4")]) == 3
+    assert "x.mp4 is a list of other files, and FFmpeg does not open those" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["info", "live"])
