@@ -82,6 +82,15 @@ def test_the_benchmarks_refuse_planted_code(plant, lite_window_engine, capsys):
     assert not was_run.exists()
 
 
+@pytest.mark.parametrize("kind", ["latency", "layers"])
+def test_the_benchmarks_trust_if_told_to(plant, lite_window_engine, kind):
+    engine, was_run = plant(lite_window_engine)
+    words = ["benchmark", kind, "--engine", engine, "--runs", "1", "--trust-engine"]
+    words += ["--form", "eager"] if kind == "latency" else []
+    subprocess.run([sys.executable, "-m", "dtfsal.runtime.cli", *map(str, words)], check=False, env=os.environ)
+    assert was_run.exists()
+
+
 def test_the_command_lines_trust(plant, toy_engine, make_toy_clip, tmp_path):
     engine, was_run = plant(toy_engine)
     words = ["predict", make_toy_clip(), "-e", engine, "-o", tmp_path / "o.csv", "--trust-engine"]

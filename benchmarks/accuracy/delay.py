@@ -97,6 +97,7 @@ def measure(
     seed: int = 0,
     device: Device = "auto",
     threads: int | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Show the same clips to each engine, in each form.
@@ -111,6 +112,7 @@ def measure(
         seed: of the clips, at least 0.
         device: what runs the engines.
         threads: of the engines on the CPU; None for the physical cores.
+        trust: run native code that an engine brings.
         progress: called after each clip with each engine and form.
 
     Returns:
@@ -126,7 +128,7 @@ def measure(
     span = span_of(frame_rate_hz, max(_reach_seconds(manifest.clip, frame_rate_hz) for manifest in manifests))
     rows = []
     for path, name in zip(engines, names, strict=True):
-        with open_engine(path, device=device, threads=threads) as engine:
+        with open_engine(path, device=device, threads=threads, trust=trust) as engine:
             for kind in kinds:
                 rows += [
                     {"engine": name, "form": form, "kind": kind, **row}

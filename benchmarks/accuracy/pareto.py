@@ -60,9 +60,9 @@ class Choice:
         return f"{self.engine.name.removesuffix('.engine')}, stride {self.stride}"
 
 
-def run_once(engine: Path, video: Path, stride: int, threads: int | None, maps: Path) -> dict[str, Any]:
+def run_once(engine: Path, video: Path, stride: int, threads: int | None, maps: Path, trust: bool) -> dict[str, Any]:
     """Predict a video in this process; the maps go to a .npy file."""
-    with SaliencyPredictor(engine, stride=stride, threads=threads) as predictor:
+    with SaliencyPredictor(engine, stride=stride, threads=threads, trust=trust) as predictor:
         predictor.engine.warm_up()
         others, started = OtherCores(), time.perf_counter()
         with predictor.predict_file(video) as prediction:
@@ -85,6 +85,7 @@ def pareto(
     strides: Sequence[int] = (1, 2, 4),
     runs: int = 3,
     threads: int | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure engines with strides, and compare their maps with the reference's.
@@ -96,6 +97,7 @@ def pareto(
         strides: a map is computed for every so many frames.
         runs: of each choice.
         threads: of the engines on the CPU; None for the physical cores.
+        trust: run native code that an engine brings.
         progress: called after each run, and after the reference's.
 
     Returns:
@@ -118,14 +120,16 @@ def pareto(
     scores: dict[Choice, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        in_own_process(run_once, reference, video, 1, threads, folder / "reference.npy")
+        in_own_process(run_once, reference, video, 1, threads, folder / "reference.npy", trust)
         progress()
         wanted = np.load(folder / "reference.npy")
         fixations = drawn_fixations(wanted)
         for number in range(runs):
             for index in order.permutation(len(choices)):
                 choice, maps = choices[index], folder / "maps.npy"
-                found[choice].append(in_own_process(run_once, choice.engine, video, choice.stride, threads, maps))
+                found[choice].append(
+                    in_own_process(run_once, choice.engine, video, choice.stride, threads, maps, trust)
+                )
                 if number == 0:
                     scores[choice] = compare_with(wanted, np.load(maps), fixations)
                 progress()

@@ -73,10 +73,15 @@ def stability(maps: Maps) -> Stability:
 
 
 def measure(
-    engine: Path, videos: list[Path], *, device: Device = "auto", progress: Callable[[], None] = lambda: None
+    engine: Path,
+    videos: list[Path],
+    *,
+    device: Device = "auto",
+    trust: bool = False,
+    progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The stability of an engine's maps on videos, by the videos' names."""
-    with SaliencyPredictor(engine, device=device) as predictor:
+    with SaliencyPredictor(engine, device=device, trust=trust) as predictor:
         manifest = predictor.engine.manifest
         results = {}
         for video in videos:

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from dtfsal.runtime.cli.common import add_trust_option
+
 HELP = "check counts that must not grow (FLOPs, nodes, sizes, allocations) against a committed budget; never wall time"
 
 
@@ -14,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e", "--engine", type=Path, action="append", default=[], metavar="DIR", help="also count an engine; repeatable"
     )
+    add_trust_option(parser)
     parser.add_argument(
         "--program",
         type=Path,
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     budget = {} if args.update and not path.exists() else read_budget(path)
     counts = model_counts()
     for engine in args.engine:
-        counts |= engine_counts(engine) | allocation_counts(engine)
+        counts |= engine_counts(engine) | allocation_counts(engine, trust=args.trust_engine)
     skipped = []
     if args.program is not None:
         try:

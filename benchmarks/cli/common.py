@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dtfsal.runtime.cli.common import add_trust_option
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --engine."""
+    """Add --engine and --trust-engine."""
     parser.add_argument("-e", "--engine", type=Path, required=True, metavar="DIR", help="the engine's folder")
+    add_trust_option(parser)
 
 
 def add_video_argument(parser: argparse.ArgumentParser, what: str) -> None:
@@ -60,7 +62,7 @@ def add_runs_argument(parser: argparse.ArgumentParser, default: int, what: str) 
 
 
 def add_native_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --engine, --video and --library, of what is measured in Python and in C."""
+    """Add --engine, --trust-engine, --video and --library, of what is measured in Python and in C."""
     add_engine_argument(parser)
     add_video_argument(parser, "a clip with sound")
     parser.add_argument("--library", type=Path, metavar="FILE", help="libdtfsal.so (default: the one in the cache)")

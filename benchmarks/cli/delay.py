@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dtfsal.benchmarks.cli import common
 from dtfsal.engines.limits import seed
+from dtfsal.runtime.cli.common import add_trust_option
 
 if TYPE_CHECKING:
     from dtfsal.training.synthetic import Sources
@@ -35,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeat it"
     )
+    add_trust_option(parser)
     parser.add_argument(
         "--stills",
         type=Path,
@@ -80,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             device=args.device,
             threads=args.threads,
+            trust=args.trust_engine,
             progress=bar.step,
         ),
         markdown,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dtfsal.benchmarks.cli import common
+from dtfsal.runtime.cli.common import add_trust_option
 
 if TYPE_CHECKING:
     from dtfsal.training.model.config import ModelConfig
@@ -78,6 +79,7 @@ def _latency_arguments(parser: Parser) -> None:
     parser.add_argument(
         "-e", "--engine", action="append", default=[], type=Path, metavar="DIR", help="an engine; can be repeated"
     )
+    add_trust_option(parser)
     parser.add_argument("--baseline", metavar="NAME", help="the baseline of the ratios (default: eager plain)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at once (default: 1)")
     parser.add_argument("--frames", type=int, metavar="N", help="a window's frames (default: the preset's)")
@@ -91,7 +93,7 @@ def _latency(args: argparse.Namespace) -> int:
     from dtfsal.benchmarks.timing.latency import latency
     from dtfsal.benchmarks.timing.latency_report import draw, markdown
 
-    config, forms = _latency_config(args), choose_forms(args.form, args.engine)
+    config, forms = _latency_config(args), choose_forms(args.form, args.engine, trust=args.trust_engine)
     return common.measure_and_report(
         args,
         lambda bar: latency(
@@ -135,7 +137,9 @@ def _layers(args: argparse.Namespace) -> int:
 
     return common.measure_and_report(
         args,
-        lambda bar: layers(args.engine, runs=args.runs, threads=args.threads, progress=bar.step),
+        lambda bar: layers(
+            args.engine, runs=args.runs, threads=args.threads, trust=args.trust_engine, progress=bar.step
+        ),
         markdown,
         draw=draw,
         slows=SLOWS_ALL,
@@ -195,7 +199,13 @@ def _stages(args: argparse.Namespace) -> int:
     return common.measure_and_report(
         args,
         lambda bar: stages(
-            args.engine, args.video, strides=strides, runs=args.runs, threads=args.threads, progress=bar.step
+            args.engine,
+            args.video,
+            strides=strides,
+            runs=args.runs,
+            threads=args.threads,
+            trust=args.trust_engine,
+            progress=bar.step,
         ),
         markdown,
         draw=draw,
@@ -231,6 +241,7 @@ def _live(args: argparse.Namespace) -> int:
             runs=args.runs,
             device=args.device,
             threads=args.threads,
+            trust=args.trust_engine,
             progress=bar.step,
         ),
         markdown,
@@ -260,6 +271,7 @@ def _stream(args: argparse.Namespace) -> int:
             runs=args.runs,
             threads=args.threads,
             library=NativeLibrary(args.library),
+            trust=args.trust_engine,
             progress=bar.step,
         ),
         markdown,
@@ -280,7 +292,14 @@ def _stream_memory(args: argparse.Namespace) -> int:
     library = None if args.library is None else str(args.library)
     return common.measure_and_report(
         args,
-        lambda bar: memory(args.engine, args.video, frames=args.frames, library=library, progress=bar.step),
+        lambda bar: memory(
+            args.engine,
+            args.video,
+            frames=args.frames,
+            library=library,
+            trust=args.trust_engine,
+            progress=bar.step,
+        ),
         markdown,
         draw=draw,
         steps=len(FORMS),
@@ -302,7 +321,7 @@ def _stability(args: argparse.Namespace) -> int:
 
     return common.measure_and_report(
         args,
-        lambda bar: measure(args.engine, args.video, device=args.device, progress=bar.step),
+        lambda bar: measure(args.engine, args.video, device=args.device, trust=args.trust_engine, progress=bar.step),
         markdown,
         steps=len(args.video),
         unit="video",
@@ -313,6 +332,7 @@ def _pareto_arguments(parser: Parser) -> None:
     parser.add_argument(
         "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeatable"
     )
+    add_trust_option(parser)
     parser.add_argument(
         "--reference",
         type=Path,
@@ -339,6 +359,7 @@ def _pareto(args: argparse.Namespace) -> int:
             strides=strides,
             runs=args.runs,
             threads=args.threads,
+            trust=args.trust_engine,
             progress=bar.step,
         ),
         markdown,

@@ -69,7 +69,7 @@ def engine_counts(engine: Path) -> dict[str, int]:
     return found
 
 
-def allocation_counts(engine: Path) -> dict[str, int]:
+def allocation_counts(engine: Path, *, trust: bool = False) -> dict[str, int]:
     """Python's memory on the way from frames to maps in a steady stream with an engine, over `COUNTED_MAPS` maps.
 
     The frames are grey and the sound is silence: what the engine's back end holds itself is not counted.
@@ -78,7 +78,7 @@ def allocation_counts(engine: Path) -> dict[str, int]:
         Blocks more than before, summed over the lines of code that hold more; and bytes held at most beyond those held
         before.
     """
-    with SaliencyPredictor(engine, threads=1) as predictor:
+    with SaliencyPredictor(engine, threads=1, trust=trust) as predictor:
         clip = predictor.clip
         picture = np.full((clip.height, clip.width, 3), 128, np.uint8)
         number = 2 * clip.frames + WARM_UP_MAPS + COUNTED_MAPS

@@ -38,6 +38,7 @@ class WorkerSpec:
         threads: CPU threads.
         bundle: an engine's folder; None for PyTorch.
         device: of the engine.
+        trust: run native code that the engine brings.
         weights: a weights file for PyTorch.
         written: with the definitions as they are written, instead of the exact rewrites.
         compiled: through `torch.compile`.
@@ -49,6 +50,7 @@ class WorkerSpec:
     threads: int
     bundle: str | None = None
     device: str = "cpu"
+    trust: bool = False
     weights: str | None = None
     written: bool = False
     compiled: bool = False
@@ -79,7 +81,7 @@ def warm_up(run_seconds: Callable[[], float]) -> list[float]:
 def opened(spec: WorkerSpec) -> Iterator[tuple[Run, dict[str, Any] | None]]:
     """The form, loaded and ready for its first run, and for an engine what its back end says of itself."""
     if spec.bundle is not None:
-        with open_engine(Path(spec.bundle), device=spec.device, threads=spec.threads) as engine:
+        with open_engine(Path(spec.bundle), device=spec.device, threads=spec.threads, trust=spec.trust) as engine:
             yield window_run(engine), engine.describe()["backend"]
         return
     import torch

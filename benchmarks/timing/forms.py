@@ -228,9 +228,11 @@ class BundleForm(AnyForm):
 
     Attributes:
         bundle: its folder, by whose name the form goes.
+        trust: run native code that it brings.
     """
 
     bundle: Path
+    trust: bool = False
 
     def lacks(self) -> str | None:
         """See `AnyForm`."""
@@ -255,10 +257,12 @@ class BundleForm(AnyForm):
         batch = manifest.graphs["window"].inputs[0].shape[0] if "window" in manifest.graphs else 1
         if batch not in (DYNAMIC, workload.batch_size):
             raise UsageError(f"{self.bundle.name} runs {batch} windows at once, not {workload.batch_size}")
-        return bundle_prepared(self, self.bundle, workload, None)
+        return bundle_prepared(self, self.bundle, workload, None, trust=self.trust)
 
 
-def bundle_prepared(form: AnyForm, bundle: Path, workload: Workload, build_seconds: float | None) -> Prepared:
+def bundle_prepared(
+    form: AnyForm, bundle: Path, workload: Workload, build_seconds: float | None, *, trust: bool = False
+) -> Prepared:
     """An engine that is there, ready for its worker."""
     manifest = read_bundle(bundle, verify=False).manifest
     spec = WorkerSpec(
@@ -268,6 +272,7 @@ def bundle_prepared(form: AnyForm, bundle: Path, workload: Workload, build_secon
         threads=workload.threads,
         bundle=str(bundle.resolve()),
         device=form.device,
+        trust=trust,
     )
     return Prepared(spec, build_seconds, manifest.size_bytes)
 
@@ -306,12 +311,13 @@ def known_forms() -> list[AnyForm]:
     return [*forms, own]
 
 
-def engine_form(bundle: Path, device: DeviceKind | None = None) -> BundleForm:
+def engine_form(bundle: Path, device: DeviceKind | None = None, *, trust: bool = False) -> BundleForm:
     """The form of an engine that exists, by its folder's name.
 
     Args:
         bundle: its folder.
         device: that is to run it; None for the CPU if its back end runs there.
+        trust: run native code that it brings.
 
     Raises:
         EngineError: it is not an engine.
@@ -319,11 +325,11 @@ def engine_form(bundle: Path, device: DeviceKind | None = None) -> BundleForm:
     manifest = read_bundle(bundle, verify=False).manifest
     devices = TARGETS[manifest.target].devices if manifest.target in TARGETS else ("cpu",)
     name = bundle.resolve().name
-    return BundleForm(name, device or devices[0], manifest.precision, "deployed", bundle)
+    return BundleForm(name, device or devices[0], manifest.precision, "deployed", bundle, trust)
 
 
-def choose_forms(names: Sequence[str], bundles: Sequence[Path] = ()) -> list[AnyForm]:
-    """The forms of those names and of those engines, all known ones if neither is given.
+def choose_forms(names: Sequence[str], bundles: Sequence[Path] = (), *, trust: bool = False) -> list[AnyForm]:
+    """The forms of those names and of those engines, all known ones if neither is given; `trust` as `engine_form`.
 
     Raises:
         UsageError: there is no such form, or two have the same name.
@@ -332,7 +338,7 @@ def choose_forms(names: Sequence[str], bundles: Sequence[Path] = ()) -> list[Any
     known = {form.name: form for form in known_forms()}
     if wrong := [name for name in names if name not in known]:
         raise UsageError(f"there is no form {wrong[0]!r}; choose among {', '.join(known)}")
-    chosen = [known[name] for name in names] + [engine_form(bundle) for bundle in bundles]
+    chosen = [known[name] for name in names] + [engine_form(bundle, trust=trust) for bundle in bundles]
     chosen = chosen or list(known.values())
     doubled = [form.name for i, form in enumerate(chosen) if form.name in [other.name for other in chosen[:i]]]
     if doubled:

@@ -70,6 +70,7 @@ def layers(
     *,
     runs: int = 3,
     threads: int | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Profile every graph of an engine on the CPU.
@@ -78,6 +79,7 @@ def layers(
         engine: an engine for ONNX Runtime.
         runs: profiled runs of each graph, after two to warm up.
         threads: None for the physical cores.
+        trust: run native code that an engine brings.
         progress: called after each run of a graph.
 
     Returns:
@@ -96,7 +98,7 @@ def layers(
     others = OtherCores()
     graphs = {}
     for name, spec in bundle.manifest.graphs.items():
-        found, wall = _profiled(bundle, spec, runs, threads, progress)
+        found, wall = _profiled(bundle, spec, runs, threads, progress, trust=trust)
         graphs[name] = _graph_report(found, wall)
     return {
         "kind": "layers",
@@ -136,7 +138,7 @@ def grouped(found: Sequence[Layer], key: Callable[[Layer], str]) -> dict[str, di
 
 
 def _profiled(
-    bundle: Bundle, spec: GraphSpec, runs: int, threads: int, progress: Callable[[], None]
+    bundle: Bundle, spec: GraphSpec, runs: int, threads: int, progress: Callable[[], None], *, trust: bool
 ) -> tuple[list[Layer], float]:
     onnxruntime = import_onnxruntime()
     model = onnx.load(bundle.file(spec.file))
@@ -147,7 +149,7 @@ def _profiled(
         options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        for library in engine_libraries(bundle, CPU_KERNELS, trust=False):
+        for library in engine_libraries(bundle, CPU_KERNELS, trust=trust):
             register_cpu_kernels(options, library)
         session = onnxruntime.InferenceSession(str(bundle.file(spec.file)), options, providers=[CPU_PROVIDER])
         for _ in range(runs + 2):

@@ -50,14 +50,14 @@ class LiveRun:
     backend: dict[str, Any]
 
 
-def run_once(engine: Path, video: Path, device: Device, threads: int | None) -> LiveRun:
+def run_once(engine: Path, video: Path, device: Device, threads: int | None, trust: bool = False) -> LiveRun:
     """Predict a video in this process, and time its steady state.
 
     Raises:
         UsageError: the video is too short to have one.
         DtfsalError: the engine or the video cannot be used.
     """
-    with SaliencyPredictor(engine, device=device, threads=threads) as predictor:
+    with SaliencyPredictor(engine, device=device, threads=threads, trust=trust) as predictor:
         predictor.engine.warm_up()
         others = OtherCores()
         marks = [(time.perf_counter(), dict[str, float]())]
@@ -93,6 +93,7 @@ def live(
     runs: int = 3,
     device: Device = "auto",
     threads: int | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine, and one of the same model whose windows share nothing, in turn.
@@ -104,6 +105,7 @@ def live(
         runs: over the video, with each engine.
         device: what runs the engines.
         threads: of the engines on the CPU; None for the physical cores.
+        trust: run native code that an engine brings.
         progress: called after each run.
 
     Returns:
@@ -121,7 +123,7 @@ def live(
     results: list[list[LiveRun]] = [[] for _ in paths]
     for _ in range(runs):
         for path, measured in zip(paths, results, strict=True):
-            measured.append(in_own_process(run_once, path, video, device, threads))
+            measured.append(in_own_process(run_once, path, video, device, threads, trust))
             progress()
     rows = [_row(read_bundle(path).manifest, measured, info) for path, measured in zip(paths, results, strict=True)]
     return {

@@ -39,11 +39,11 @@ OTHER = "other"  # of the engine's thread
 PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
 
 
-def run_once(engine: Path, video: Path, stride: int, threads: int | None) -> dict[str, Any]:
+def run_once(engine: Path, video: Path, stride: int, threads: int | None, trust: bool = False) -> dict[str, Any]:
     """Predict a video to a video of overlays in this process, and say where the seconds went."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        SaliencyPredictor(engine, stride=stride, threads=threads) as predictor,
+        SaliencyPredictor(engine, stride=stride, threads=threads, trust=trust) as predictor,
     ):
         predictor.engine.warm_up()
         others, cpu, started = OtherCores(), time.process_time(), time.perf_counter()
@@ -68,9 +68,9 @@ def run_once(engine: Path, video: Path, stride: int, threads: int | None) -> dic
         }
 
 
-def run_alone(engine: Path, video: Path, stride: int, threads: int | None) -> float:
+def run_alone(engine: Path, video: Path, stride: int, threads: int | None, trust: bool = False) -> float:
     """Predict frames and sound that lie in memory in this process; the seconds in which the engine is at work."""
-    with SaliencyPredictor(engine, stride=stride, threads=threads) as predictor:
+    with SaliencyPredictor(engine, stride=stride, threads=threads, trust=trust) as predictor:
         clip, audio = predictor.clip, predictor.audio
         with VideoReader(video, size=(clip.height, clip.width)) as reader:
             frames, info = list(reader), reader.info
@@ -95,6 +95,7 @@ def stages(
     strides: Sequence[int] = (1,),
     runs: int = 3,
     threads: int | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine over a video, with strides that take turns.
@@ -105,6 +106,7 @@ def stages(
         strides: a map is computed for every so many frames; the others lie between.
         runs: over the video, with each stride; as many of the engine alone.
         threads: of the engine on the CPU; None for the physical cores.
+        trust: run native code that an engine brings.
         progress: called after each run.
 
     Returns:
@@ -118,8 +120,8 @@ def stages(
     alone: dict[int, list[float]] = {stride: [] for stride in strides}
     for _ in range(runs):
         for stride in found:
-            found[stride].append(in_own_process(run_once, engine, video, stride, threads))
-            alone[stride].append(in_own_process(run_alone, engine, video, stride, threads))
+            found[stride].append(in_own_process(run_once, engine, video, stride, threads, trust))
+            alone[stride].append(in_own_process(run_alone, engine, video, stride, threads, trust))
             progress()
     return {
         "kind": "stages",

@@ -153,6 +153,7 @@ def stream(
     runs: int = 3,
     threads: int | None = None,
     library: NativeLibrary | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an engine with each of the four ways to run it.
@@ -164,6 +165,7 @@ def stream(
         runs: of each form.
         threads: of the engine; None for the physical cores.
         library: libdtfsal; see `NativePredictor`.
+        trust: run native code that an engine brings.
         progress: called after each run of a form.
 
     Returns:
@@ -177,10 +179,11 @@ def stream(
     costs: dict[str, list[Cost]] = {name: [] for name in ("Python, file", "C, file", "Python, stream", "C, stream")}
     others = OtherCores()
     rate = clip.rate_hz
+    options: dict[str, Any] = {"library": library, "threads": threads, "frame_rate_hz": rate, "trust": trust}
     with (
-        open_engine(engine, device="cpu", threads=threads) as opened,
-        NativePredictor(engine, library=library, threads=threads, frame_rate_hz=rate) as whole,
-        NativePredictor(engine, library=library, threads=threads, frame_rate_hz=rate, delay_seconds=0) as causal,
+        open_engine(engine, device="cpu", threads=threads, trust=trust) as opened,
+        NativePredictor(engine, **options) as whole,
+        NativePredictor(engine, **options, delay_seconds=0) as causal,
     ):
         for _ in range(runs):
             costs["Python, file"].append(python_file(opened, clip, frames))

@@ -37,7 +37,9 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run_once(engine: Path, form: str, video: Path, frames: int, library: str | None) -> dict[str, Any]:
+def run_once(
+    engine: Path, form: str, video: Path, frames: int, library: str | None, trust: bool = False
+) -> dict[str, Any]:
     """Push `frames` frames in this process.
 
     Raises:
@@ -46,7 +48,7 @@ def run_once(engine: Path, form: str, video: Path, frames: int, library: str | N
     clip = read_clip(video, 25)
     options = {} if form == "Python" else {"library": library}
     readings, problems = [], []
-    with FORMS[form](engine, frame_rate_hz=clip.rate_hz, max_ready=1, **options) as stream:
+    with FORMS[form](engine, frame_rate_hz=clip.rate_hz, max_ready=1, trust=trust, **options) as stream:
         pushing = threading.Event()
 
         def poll() -> None:
@@ -91,6 +93,7 @@ def memory(
     *,
     frames: int = 100_000,
     library: str | None = None,
+    trust: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure the stream in Python and in C, one after the other.
@@ -100,6 +103,7 @@ def memory(
         video: a clip.
         frames: to push.
         library: of libdtfsal; see `NativeLibrary`.
+        trust: run native code that an engine brings.
         progress: called after each form.
 
     Returns:
@@ -112,7 +116,7 @@ def memory(
     NativeLibrary(library)  # before minutes of Python's run, not after them
     rows = []
     for form in FORMS:
-        rows.append(in_own_process(run_once, engine, form, video, frames, library))
+        rows.append(in_own_process(run_once, engine, form, video, frames, library, trust))
         progress()
     return {
         "model": manifest.model_name,

@@ -107,7 +107,8 @@ class Orientation:
         aspect = stream.sample_aspect_ratio
         if not aspect or aspect <= 0:
             return 1, 1
-        return aspect.as_integer_ratio()[::-1] if self.swaps_sides else aspect.as_integer_ratio()
+        width, height = int(aspect.numerator), int(aspect.denominator)
+        return (height, width) if self.swaps_sides else (width, height)
 
     def apply(self, rgb: Rgb) -> Rgb:
         """A stored picture, (H, W, 3), as it is displayed; a view."""
