@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import av.error
 from dtfsal.engines.errors import UsageError
 from dtfsal.runtime.media import spool
 from dtfsal.runtime.media.clock import ClockBridge, backdated
-from dtfsal.runtime.media.errors import MediaError, shortage
+from dtfsal.runtime.media.errors import MediaError, memory_is_limited, shortage
 
 FALLBACK_RATE_HZ = 25.0  # of a source that states no rate
 PLAUSIBLE_RATES_HZ = (0.01, 1000.0)
@@ -194,9 +195,14 @@ def ffmpeg_name(path: Path) -> str:
 def refuse_if_short(error: BaseException, *, starting_threads: bool = False) -> None:
     """Raise what a process lacks, if that is what an error says: it is not the file's fault.
 
+    Where no limit is set on memory, it is: a damaged file asks for more than any machine has.
+
     Raises:
         UnavailableError: see `shortage`.
     """
+    lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if lacks_memory and not memory_is_limited():
+        return
     if (lack := shortage(error, starting_threads=starting_threads)) is not None:
         raise lack from error
 

@@ -11,6 +11,17 @@ class MediaError(DtfsalError):
     exit_code = 3
 
 
+def memory_is_limited() -> bool:
+    """Whether this process may not take all the memory that the system would give it."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return False
+    return any(
+        resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    )
+
+
 def shortage(error: BaseException, *, starting_threads: bool = False) -> UnavailableError | None:
     """What a process lacks by an operating system's error, or None where the error is of another kind.
 

@@ -8,7 +8,8 @@ import av
 import pytest
 
 from dtfsal.engines.errors import UnavailableError
-from dtfsal.runtime.media.errors import shortage
+from dtfsal.runtime.media import container
+from dtfsal.runtime.media.errors import MediaError, shortage
 from dtfsal.runtime.media.video import probe
 from dtfsal.runtime.media.writer import atomic_output
 
@@ -43,9 +44,22 @@ def test_files_and_memory_that_run_out_while_a_video_is_opened_and_written(clip,
                 raise OSError(number, "short")
 
             patch.setattr(av, "open", fail)
+            patch.setattr(container, "memory_is_limited", lambda: True)
             probe(path)
         with pytest.raises(UnavailableError, match=said), atomic_output(tmp_path / "out.csv"):
             raise OSError(number, "short")
+
+
+def test_without_a_limit_it_is_the_file_that_asks_for_too_much(clip, monkeypatch):
+    """A few changed bytes in a header do that; FFmpeg then says that there is no memory."""
+
+    def fail(*_):
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    path = clip(count=2)
+    monkeypatch.setattr(av, "open", fail)
+    with pytest.raises(MediaError, match="is not a video, or its header is cut short"):
+        probe(path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
