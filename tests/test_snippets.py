@@ -259,6 +259,7 @@ def test_a_first_map_of_a_short_clip(environment, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # one of them trains a model
 @pytest.mark.parametrize("name", ["first-map", "trained-model", "cpp-program"])
 def test_a_tutorial_shows_what_it_prints(name, environment, folder, need_programs):
     page = TUTORIAL / f"{name}.md"
