@@ -114,4 +114,4 @@ def _sources(args: argparse.Namespace) -> Sources:
     stills = read_stills(args.stills)
     if args.split != "all":
         stills = split_stills(stills)[args.split or "validation"]
-    return Sources(tuple(Photograph(still.name, still.read(), still.fixations) for still in stills))
+    return Sources(tuple(Photograph.of(still) for still in stills))

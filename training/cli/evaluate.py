@@ -186,8 +186,7 @@ def _cell(value: float | None) -> str:
 def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
-    from dtfsal.training.data.density import fixation_density
-    from dtfsal.training.data.stills import DEGREE_OF_WIDTH, read_stills, split_stills
+    from dtfsal.training.data.stills import read_stills, split_stills
     from dtfsal.training.evaluation.evaluate import evaluate_stills, mean_density
     from dtfsal.training.model.weights import load_weights
     from dtfsal.training.synthetic import random_sound
@@ -198,12 +197,7 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     if args.split != "all":
         split = split_stills(stills)
         stills, others = split[args.split], split["train"]
-        prior = mean_density(
-            [
-                fixation_density(still.fixations, height, width, DEGREE_OF_WIDTH * width)
-                for still, (height, width) in ((still, still.size()) for still in others)
-            ]
-        )
+        prior = mean_density([still.density(*still.size()) for still in others])
     rng = np.random.default_rng(args.seed)
     audio = model.config.audio
     sounds = [] if audio is None else [random_sound(rng, 4.0, audio.sample_rate_hz) for _ in range(16)]
@@ -235,7 +229,7 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     if args.stills:
         stills = read_stills(args.stills)
         chosen = stills if args.split == "all" else split_stills(stills)[args.split]
-        photographs = [Photograph(still.name, still.read(), still.fixations) for still in chosen]
+        photographs = [Photograph.of(still) for still in chosen]
     else:
         photographs = all_photographs(args.photographs)
     sources = Sources(tuple(photographs), tuple(cutouts))

@@ -11,10 +11,15 @@ HELP = "convert a dataset for training and evaluation"
 EXAMPLES = """\
 examples:
   dtfsal prepare osie --source predicting-human-gaze-beyond-pixels --output data/osie
+  dtfsal prepare crowd --source saliency-in-crowd --output data/crowd
+  dtfsal prepare scene --source Scene --output data/scene
   dtfsal prepare videos --source data/mine --pixels-per-degree 38
 
-osie: 700 photographs with the fixations of 15 observers (Xu et al. 2014), https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels;
-its folders data/stimuli and data/eye/fixations.mat are read. The output has images/*.jpg (640x480) and fixations.csv.
+osie: 700 photographs, 15 observers (Xu et al. 2014), https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels
+crowd: 500 photographs, 16 observers (Jiang et al. 2014), https://github.com/NUS-VIP/saliency-in-crowd
+scene: 500 photographs, 12 observers (Liang et al.), SUN2012's pictures
+Their folders stimuli/ and their fixations.mat are read. The output has images/*.jpg (at most 640x480) and
+fixations.csv. A part of a set that has this form already is checked and copied.
 
 videos: videos/NAME.mp4 and fixations/NAME.csv with the columns time, x, y, observer (seconds, and pixels of the video).
 Without --output the index goes beside them; with it they are copied. docs/how-to/datasets.md has the details.
@@ -31,7 +36,7 @@ VIDEO_OPTIONS: dict[str, Any] = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("dataset", choices=("osie", "videos"), help="which dataset")
+    parser.add_argument("dataset", choices=("osie", "crowd", "scene", "videos"), help="which dataset")
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the original dataset")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the new folder (videos: the source itself by default)"
@@ -55,19 +60,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert; errors are for the caller to print."""
-    return _prepare_osie(args) if args.dataset == "osie" else _prepare_videos(args)
+    return _prepare_videos(args) if args.dataset == "videos" else _prepare_photographs(args)
 
 
-def _prepare_osie(args: argparse.Namespace) -> int:
+def _prepare_photographs(args: argparse.Namespace) -> int:
     from dtfsal.engines.errors import UsageError
-    from dtfsal.training.data.osie import prepare_osie
+    from dtfsal.training.data.photograph_sets import SETS
+    from dtfsal.training.data.prepare_photographs import prepare_photographs
 
     if args.output is None:
         raise UsageError("say where the dataset goes: --output DIR")
     if given := [name for name in VIDEO_OPTIONS if hasattr(args, name)]:
         raise UsageError(f"--{given[0].replace('_', '-')} is for videos; leave it out")
     with Progress(0, "pictures") as bar:
-        pictures = prepare_osie(args.source, args.output, progress=lambda _done, _all: bar.step())
+        pictures = prepare_photographs(
+            SETS[args.dataset], args.source, args.output, progress=lambda _done, _all: bar.step()
+        )
     if args.json:
         print(json.dumps({"dataset": args.dataset, "output": str(args.output), "pictures": pictures}))
     else:

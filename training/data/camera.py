@@ -69,8 +69,11 @@ def random_shot(
     frames: int = 1,
     crop: float = 0.6,
     moving: bool = False,
+    unsquashed: bool = False,
 ) -> Shot:
     """A shot of a photograph: half of the time the whole of it, else a crop; flipped half of the time.
+
+    The whole of a photograph is stretched to the frame's aspect, as the runtime stretches frames.
 
     Args:
         rng: where the choice comes from.
@@ -79,14 +82,21 @@ def random_shot(
         frames: N.
         crop: the smallest crop's share of the photograph's height.
         moving: pan and zoom slowly from one crop to another, with a soft start and end.
+        unsquashed: draw each crop's aspect between the photograph's and the frame's, so that things come in all shapes
+            from stretched to true. Else it is the photograph's, give or take.
     """
     height, width = photograph_size
+    true_aspect = (frame_size[1] / frame_size[0]) / (width / height)
 
     def box(whole: bool) -> Boxes:
         if whole:
             return np.array([0, 0, width, height], np.float64)
         share_y = rng.uniform(crop, 1)
-        share_x = np.clip(share_y * rng.uniform(0.85, 1.15), crop, 1)
+        stretch = rng.uniform(0.85, 1.15)
+        if unsquashed:
+            stretch *= true_aspect ** rng.uniform(0, 1)
+            share_y = min(share_y, 1 / stretch)
+        share_x = np.clip(share_y * stretch, 0.0 if unsquashed else crop, 1)
         left, top = rng.uniform(0, 1 - share_x) * width, rng.uniform(0, 1 - share_y) * height
         return np.array([left, top, left + share_x * width, top + share_y * height])
 

@@ -21,7 +21,8 @@ from dtfsal.runtime.frontend.windows import (
     window_centre_seconds,
 )
 from dtfsal.training.data.camera import Shot
-from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Points, Rgb
+from dtfsal.training.data.photograph_sets import OSIE
+from dtfsal.training.data.stills import Points, Rgb
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,6 +59,7 @@ class StillClip:
         points: (n, 2) fixations in its pixels.
         frame_rate_hz: frames per second.
         samples: a sound, which has nothing to do with the picture, or None.
+        degree_of_height: one degree of visual angle as a share of the photograph's height.
     """
 
     shot: Shot
@@ -65,6 +67,7 @@ class StillClip:
     points: Points
     frame_rate_hz: float
     samples: Floats | None = None
+    degree_of_height: float = OSIE.degree_of_height
 
     def shortened(self, frames: int) -> "StillClip":
         """The first so many frames; the sound stays as it is."""
@@ -77,7 +80,7 @@ class StillClip:
 
     def density(self, index: int) -> Floats:
         """See `GazeClip`."""
-        return self.shot.density(self.points, index, DEGREE_OF_WIDTH * self.rgb.shape[1])
+        return self.shot.density(self.points, index, self.degree_of_height * self.rgb.shape[0])
 
     def fixations(self, index: int) -> Points:
         """See `GazeClip`."""

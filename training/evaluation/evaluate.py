@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from dtfsal.runtime.frontend.preprocess import resize_frame
 from dtfsal.training.data.clips import Floats, GazeClip, clip_windows, mel_slices
 from dtfsal.training.data.density import fixation_density
-from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Rgb, Still
+from dtfsal.training.data.stills import Rgb, Still
 from dtfsal.training.evaluation.baselines import frame_difference, static_saliency
 from dtfsal.training.evaluation.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
@@ -104,7 +104,7 @@ def evaluate_stills(
         maps |= {name: compute(rgb) for name, compute in computed.items()}
         if prior is not None:
             maps[GAZE_PRIOR] = resized_map(prior, height, width)
-        density = fixation_density(still.fixations, height, width, DEGREE_OF_WIDTH * width)
+        density = still.density(height, width)
         rows += [Row(still.name, "photographs", name, score(m, still.fixations, density)) for name, m in maps.items()]
         if _is_example(number, len(stills), examples):
             kept.append(Example(still.name, rgb, density.astype(np.float32), maps))

@@ -132,7 +132,7 @@ def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[
 def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Still], report: Report) -> DTFSal:
     number = CLIP_STAGES.index(name) + 1
     torch.manual_seed(recipe.seed + number)
-    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    photographs = [Photograph.of(still) for still in stills]
     clips = training_clips(recipe, model, photographs, seed=number)
     at_rest = still_clips(recipe, model, photographs, seed=number)
     config: ClipStageConfig = getattr(recipe, name)
@@ -206,4 +206,11 @@ def _photograph_clip(
     samples: Floats | None = None
     if rng.random() >= recipe.silent_share:
         samples = random_sound(rng, config.seconds, config.sample_rate_hz)
-    return StillClip(shot, vary_colour(rng, photograph.rgb), photograph.points, config.frame_rate_hz, samples)
+    return StillClip(
+        shot,
+        vary_colour(rng, photograph.rgb),
+        photograph.points,
+        config.frame_rate_hz,
+        samples,
+        photograph.degree_of_height,
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dtfsal.training.data.camera import random_shot, vary_colour
-from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Rgb, Still
+from dtfsal.training.data.stills import Rgb, Still
 from dtfsal.training.model.frames import frame_tensor
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal
@@ -125,8 +125,8 @@ def predict_stills(model: DTFSal, frames: Tensor, shown: npt.NDArray[np.intp] | 
 def _sample(rng: np.random.Generator, rgb: Rgb, still: Still, model: DTFSal) -> tuple[Rgb, npt.NDArray[np.float32]]:
     """A frame (height, width, 3) uint8 and its density (height, width)."""
     clip = model.config.clip
-    shot = random_shot(rng, rgb.shape[:2], (clip.height, clip.width))
+    shot = random_shot(rng, rgb.shape[:2], (clip.height, clip.width), unsquashed=True)
     frame = shot.frame(rgb, 0)
     if rng.random() < 0.8:
         frame = vary_colour(rng, frame)
-    return frame, shot.density(still.fixations, 0, DEGREE_OF_WIDTH * rgb.shape[1])
+    return frame, shot.density(still.fixations, 0, still.degree_of_height * rgb.shape[0])

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.training.data.stills import DataError
+from dtfsal.training.data.photograph_sets import OSIE
+from dtfsal.training.data.stills import DataError, Still
 
 Rgb = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -32,12 +33,19 @@ class Photograph:
         rgb: (H, W, 3) uint8.
         points: (n, 2) float32, fixations as x and y in its pixels; where nobody looked at it, places of high contrast.
         looked_at: whether the points are fixations.
+        degree_of_height: one degree of visual angle as a share of its height.
     """
 
     name: str
     rgb: Rgb
     points: Points
     looked_at: bool = True
+    degree_of_height: float = OSIE.degree_of_height
+
+    @classmethod
+    def of(cls, still: Still) -> "Photograph":
+        """A photograph on disk, read."""
+        return cls(still.name, still.read(), still.fixations, degree_of_height=still.degree_of_height)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,7 +95,7 @@ def test_stills_that_are_cut_have_the_map_of_what_they_show():
 
 def test_photographs_at_rest_are_cut_as_often_as_the_recipe_says(stills):
     model = build_model(SMALL)
-    photographs = [Photograph(still.name, still.read(), still.fixations) for still in stills]
+    photographs = [Photograph.of(still) for still in stills]
     for share, wanted in ((0.0, 0), (1.0, 8)):
         recipe = dataclasses.replace(MINIATURE, cut_share=share)
         clips = still_clips(recipe, model, photographs, seed=1)
