@@ -21,13 +21,14 @@ import torch
 
 from dtfsal.training.data.camera import random_shot, vary_colour
 from dtfsal.training.data.clips import CutClip, Floats, GazeClip, StillClip
+from dtfsal.training.data.photograph_sets import SCENE
 from dtfsal.training.data.stills import Still
 from dtfsal.training.model.network import DTFSal, build_model
 from dtfsal.training.model.weights import load_imagenet_weights, load_weights, read_metadata, save_weights
 from dtfsal.training.recipe.clip_stage import ClipStageConfig, Variants, train_on_clips
 from dtfsal.training.recipe.optimisation import OptimiserConfig, Report, channels_last, keep_freed_memory
 from dtfsal.training.recipe.still_stage import StillStageConfig, train_on_stills
-from dtfsal.training.synthetic import Photograph, SceneConfig, Sources, generate_scene, random_sound
+from dtfsal.training.synthetic import Photograph, SceneConfig, Sources, gaze_cutouts, generate_scene, random_sound
 
 RECIPE_KEY = "dtfsal.recipe"
 StageName = Literal["sound", "clips"]
@@ -133,17 +134,19 @@ def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Sti
     number = CLIP_STAGES.index(name) + 1
     torch.manual_seed(recipe.seed + number)
     photographs = [Photograph.of(still) for still in stills]
-    clips = training_clips(recipe, model, photographs, seed=number)
+    # What people looked at in streets and rooms is seldom a thing that could walk.
+    cutouts = gaze_cutouts([one for one in photographs if not one.name.startswith(SCENE.prefix)])
+    clips = training_clips(recipe, model, Sources(tuple(photographs), tuple(cutouts)), seed=number)
     at_rest = still_clips(recipe, model, photographs, seed=number)
     config: ClipStageConfig = getattr(recipe, name)
     return train_on_clips(model, clips, at_rest, config, name=name, seed=recipe.seed + number, report=report)
 
 
-def training_clips(recipe: Recipe, model: DTFSal, photographs: list[Photograph], *, seed: int) -> Iterator[Variants]:
+def training_clips(recipe: Recipe, model: DTFSal, sources: Sources, *, seed: int) -> Iterator[Variants]:
     """The endless stream of clips that the second and third stage take, another for each seed."""
     rng = np.random.default_rng((recipe.seed, seed))
     config = _scene_config(model, recipe.clip_seconds)
-    sources = Sources(tuple(photographs))
+    photographs = list(sources.photographs)
     while True:
         if rng.random() < recipe.scene_share:
             scene_seed = int(rng.integers(2**62))

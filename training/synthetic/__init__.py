@@ -5,6 +5,7 @@ scene = generate_scene(0, sources)
 scene.frames, scene.samples, scene.density(8), scene.fixations(8)
 """
 
+from dtfsal.training.synthetic.cutouts import gaze_cutouts
 from dtfsal.training.synthetic.gaze import GazeModel
 from dtfsal.training.synthetic.scene import KINDS, Kind, Scene, SceneConfig, check_kind, generate_scene
 from dtfsal.training.synthetic.sounds import random_sound
@@ -29,6 +30,7 @@ __all__ = [
     "all_photographs",
     "check_kind",
     "cutouts_from_folder",
+    "gaze_cutouts",
     "generate_scene",
     "photograph",
     "random_sound",

@@ -27,6 +27,7 @@ class GazeModel:
         background: places of the photograph.
         centre: the middle of the frame.
         lag_seconds: how late gaze follows.
+        pursuit_lag_seconds: how late it is behind the path of something that it pursues.
         memory_seconds: how long a sound that has stopped still counts; the weight halves in that time.
         dwell_seconds: shortest and longest time that an observer keeps a choice.
         scatter_of_thing: standard deviation around a thing, in shares of its height.
@@ -38,6 +39,7 @@ class GazeModel:
     background: float = 0.14
     centre: float = 0.05
     lag_seconds: float = 0.2
+    pursuit_lag_seconds: float = 0.08
     memory_seconds: float = 1.0
     dwell_seconds: tuple[float, float] = (0.3, 0.9)
     scatter_of_thing: float = 0.22

@@ -57,8 +57,8 @@ def render(
             if key not in sizes:
                 sizes[key] = _scaled(thing.sprites[state], round(height))
             light = 1 + FLICKER * (level - 0.3) if not by_state and manner == "flicker" else 1.0
-            _blend(frame, sizes[key], float(x), float(y), light)
-    _edit(rng, frames)
+            blend(frame, sizes[key], float(x), float(y), light)
+    edit(rng, frames)
     return frames
 
 
@@ -69,7 +69,7 @@ def _scaled(sprite: Rgb, height: int) -> Rgb:
     return np.asarray(Image.fromarray(sprite).resize((width, height), Image.Resampling.BILINEAR), np.uint8)
 
 
-def _blend(frame: Rgb, sprite: Rgb, x: float, y: float, light: float) -> None:
+def blend(frame: Rgb, sprite: Rgb, x: float, y: float, light: float) -> None:
     """Lay a sprite over a frame, its centre at x and y; what lies outside is cut off."""
     height, width = sprite.shape[:2]
     left, top = round(x - width / 2), round(y - height / 2)
@@ -83,7 +83,7 @@ def _blend(frame: Rgb, sprite: Rgb, x: float, y: float, light: float) -> None:
     under[:] = (under + alpha * (colour - under)).astype(np.uint8)
 
 
-def _edit(rng: Rng, frames: Rgb) -> None:
+def edit(rng: Rng, frames: Rgb) -> None:
     """A caption, a flickering patch, and the sensor's noise, each in some scenes; none of them is looked at much."""
     count, height, width = frames.shape[:3]
     if rng.random() < CAPTION_SHARE:

@@ -7,6 +7,7 @@ What decides where people look is the scene's kind:
     motion          one or two things move among some that stand still; what is heard has nothing to do with it
     onset           all stand still until one moves
     still           a photograph under a camera, perhaps with a thing that does nothing
+    action          somebody runs, jumps and turns through a cluttered photograph, and a camera may follow
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.camera import random_shot, vary_colour
 from dtfsal.training.data.stills import Points, Rgb
+from dtfsal.training.synthetic.action import ActionPart
 from dtfsal.training.synthetic.gaze import GazeModel, GazeTrack, lagged, remembered
 from dtfsal.training.synthetic.rendering import render
 from dtfsal.training.synthetic.sounds import (
@@ -30,9 +32,9 @@ from dtfsal.training.synthetic.sounds import (
     sound,
 )
 from dtfsal.training.synthetic.sources import Sources
-from dtfsal.training.synthetic.things import Manner, Thing, face, random_thing
+from dtfsal.training.synthetic.things import Manner, Thing, face, random_thing, talker
 
-Kind = Literal["sound_decides", "speakers", "motion", "onset", "still"]
+Kind = Literal["sound_decides", "speakers", "motion", "onset", "still", "action"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Floats = npt.NDArray[np.float32]
 Rng = np.random.Generator
@@ -62,7 +64,7 @@ class SceneConfig:
     frame_rate_hz: float = 12.5
     sample_rate_hz: int = 16000
     observers: int = 24
-    kind_shares: tuple[float, ...] = (0.45, 0.2, 0.15, 0.1, 0.1)
+    kind_shares: tuple[float, ...] = (0.3, 0.25, 0.08, 0.14, 0.08, 0.15)
     cut_share: float = 0.1
     gaze: GazeModel = dataclasses.field(default_factory=GazeModel)
 
@@ -159,7 +161,14 @@ def generate_scene(
     if rng.random() < config.cut_share and frames >= 16:
         cut = int(rng.integers(frames // 3, 2 * frames // 3))
         counts = [cut, frames - cut]
-    parts = [_Part(rng, sources, config, count, first_kind, voice) for count in counts]
+    parts: list[_Part | ActionPart] = [
+        ActionPart(
+            rng, sources, config.gaze, (config.height, config.width), count, config.frame_rate_hz, config.sample_rate_hz
+        )
+        if first_kind == "action"
+        else _Part(rng, sources, config, count, first_kind, voice)
+        for count in counts
+    ]
     if drawn is None:
         drawn = np.concatenate([part.draw() for part in parts])
     samples = np.concatenate([part.samples for part in parts])
@@ -223,7 +232,14 @@ class _Part:
             return int(rng.uniform(0.16, 0.36) * self._config.height)
 
         if kind == "speakers":
-            return [face(rng, int(1.3 * height())) for _ in range(rng.integers(2, 4))], "states"
+            photographed = sources.cutouts and rng.random() < 0.5
+            faces = [
+                talker(rng, sources.cutouts[rng.integers(len(sources.cutouts))], int(1.3 * height()))
+                if photographed
+                else face(rng, int(1.3 * height()))
+                for _ in range(rng.integers(2, 4))
+            ]
+            return faces, "states"
         count = {"sound_decides": rng.integers(2, 5), "motion": rng.integers(2, 5), "onset": rng.integers(2, 4)}
         things = [random_thing(rng, sources, height()) for _ in range(count.get(kind, rng.integers(0, 2)))]
         manners: tuple[Manner, ...] = ("bob", "pulse", "flicker")

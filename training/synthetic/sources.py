@@ -50,10 +50,17 @@ class Photograph:
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
-    """A thing cut out of its picture: (h, w, 4) uint8 with alpha."""
+    """A thing cut out of its picture.
+
+    Attributes:
+        name: for people.
+        rgba: (h, w, 4) uint8 with alpha.
+        gaze: where people look at it, x and y as shares of its width and height; its head, where nobody was asked.
+    """
 
     name: str
     rgba: Rgb
+    gaze: tuple[float, float] = (0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)

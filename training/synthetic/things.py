@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dtfsal.training.data.stills import Points, Rgb
-from dtfsal.training.synthetic.sources import Photograph, Sources
+from dtfsal.training.synthetic.sources import Cutout, Photograph, Sources
 
 Rng = np.random.Generator
 # How activity shows: the place bobs, the size pulses, the light flickers, or the sprite itself has states.
@@ -80,6 +80,27 @@ def face(rng: Rng, height: int) -> Thing:
             ((0.5 - wide) * w, (0.74 - opening) * h, (0.5 + wide) * w, (0.74 + opening) * h), fill=(120, 20, 30)
         )
         sprites.append(_finished(image, width, height))
+    return Thing(tuple(sprites), attraction=1.3)
+
+
+def talker(rng: Rng, cutout: Cutout, height: int) -> Thing:
+    """Head and shoulders of a cut-out; it opens below where people look, as a photographed face does at its mouth."""
+    share = min(1.0, 2.0 * cutout.gaze[1] + 0.15)
+    bust = cutout.rgba[: max(2, round(share * cutout.rgba.shape[0]))]
+    width = max(8, min(2 * height, round(height * bust.shape[1] / bust.shape[0])))
+    sprite = np.asarray(Image.fromarray(bust).resize((width, height), Image.Resampling.BILINEAR), np.uint8)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    across = np.exp(-(((columns - cutout.gaze[0] * width) / (rng.uniform(0.1, 0.2) * height)) ** 2))
+    line = height * min(cutout.gaze[1] / share + rng.uniform(0.06, 0.15), 0.85)
+    closing = np.clip(1 - (rows - line) / (0.35 * height), 0, 1)  # far below nothing moves
+    sprites = []
+    for state in range(STATES):
+        drop = rng.uniform(0.09, 0.11) * height * state / (STATES - 1) * across
+        source = np.where(rows >= line, rows - drop * closing, rows)
+        opened = (rows >= line) & (source < line)
+        moved = sprite[np.clip(np.round(source), 0, height - 1).astype(np.intp), columns.astype(np.intp)].copy()
+        moved[opened, :3] = (70, 20, 20)
+        sprites.append(moved)
     return Thing(tuple(sprites), attraction=1.3)
 
 

@@ -50,8 +50,10 @@ def test_any_seed_gives_finite_values_in_range(sources, seed, cut):
     known = np.isfinite(scene.things)
     assert (known.all(axis=2) == known.any(axis=2)).all()
     x, y = (scene.things[..., axis][known[..., axis]] for axis in (0, 1))
-    assert ((x >= 0) & (x <= 120)).all()  # a thing's centre never leaves the frame
-    assert ((y >= 0) & (y <= 72)).all()
+    assert np.isfinite(np.concatenate((x, y))).all()
+    if scene.kind != "action":  # where a camera follows one of them, the others may leave the frame
+        assert ((x >= 0) & (x <= 120)).all()
+        assert ((y >= 0) & (y <= 72)).all()
     activity = scene.activity[np.isfinite(scene.activity)]
     assert ((activity >= 0) & (activity <= 1)).all()
     for index in range(0, len(scene.frames), 5):

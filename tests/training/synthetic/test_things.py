@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dtfsal.training.synthetic import Cutout, Sources, photograph, things
-from dtfsal.training.synthetic.rendering import _blend
+from dtfsal.training.synthetic.rendering import blend
 
 RGB = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
 
@@ -44,8 +44,23 @@ def test_blending_keeps_what_is_outside_the_sprite_and_cuts_at_the_border():
     sprite = np.zeros((10, 10, 4), np.uint8)
     sprite[:, :] = (200, 100, 50, 255)
     frame = np.full((40, 40, 3), 7, np.uint8)
-    _blend(frame, sprite, 0.0, 20.0, 1.0)  # its left half lies outside
+    blend(frame, sprite, 0.0, 20.0, 1.0)  # its left half lies outside
     assert (frame[15:25, :5] == (200, 100, 50)).all()
     assert (frame == 7).all(axis=2).sum() == 40 * 40 - 50
-    _blend(frame, sprite, -30.0, 20.0, 1.0)
+    blend(frame, sprite, -30.0, 20.0, 1.0)
     assert (frame == 7).all(axis=2).sum() == 40 * 40 - 50
+
+
+def test_a_talker_opens_below_where_people_look_and_nowhere_above():
+    rng = np.random.default_rng(3)
+    rgba = np.dstack((rng.integers(80, 256, (90, 60, 3)), np.full((90, 60), 255))).astype(np.uint8)
+    thing = things.talker(np.random.default_rng(0), Cutout("head", rgba, (0.5, 0.4)), 60)
+    sprites = [sprite.astype(int) for sprite in thing.sprites]
+    assert len(sprites) == things.STATES
+    changes = [np.abs(sprite - sprites[0]).sum(axis=2) for sprite in sprites[1:]]
+    above = round(60 * 0.4 / 0.95)  # head and shoulders are 0.95 of the cut-out
+    assert all(not change[:above].any() for change in changes)
+    assert all(change[above:].any() for change in changes)
+    opened = [(sprite[..., :3] == (70, 20, 20)).all(axis=2).sum() for sprite in sprites]
+    assert opened[0] == 0
+    assert opened == sorted(opened)
