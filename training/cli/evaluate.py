@@ -11,6 +11,7 @@ from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from dtfsal.training.data.stills import Still
     from dtfsal.training.evaluation.evaluate import Evaluation
 
 HELP = "score weights on gaze data"
@@ -21,15 +22,17 @@ examples:
   dtfsal evaluate dtfsal-v.safetensors --dataset dhf1k --data data/DHF1K --split validation --every 5 -o scores/dhf1k
   dtfsal evaluate lite.safetensors --stills data/osie -o scores/osie
       the validation photographs of OSIE, in silence and with sounds that mean nothing
+  dtfsal evaluate lite.safetensors --stills data/crowd --stills data/scene --split test -o scores/test
+      the test photographs of two sets, each a group of its own
   dtfsal evaluate lite.safetensors --synthetic 60 --seed 7 -o scores/synthetic
       60 scenes made of the photographs that installed packages carry
   dtfsal evaluate lite.safetensors --synthetic 60 --stills data/osie -o scores/synthetic-osie
-      60 scenes made of the validation photographs, whose own gaze is known
+      60 scenes made of the validation photographs, whose own gaze is known, and of what people looked at in them
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
-The output folder gets scores.json, its tables as scores.md, scores.csv (a line for each item and predictor) and
-examples.png; of videos also cc.png and nss.png, a bar for each video. docs/reference/metrics.md says how
-each score is computed.
+The output folder gets scores.json with 95 % intervals (bootstrap over items), its tables as scores.md, scores.csv (a
+line for each item and predictor) and examples.png; of videos also cc.png and nss.png, a bar for each video.
+docs/reference/metrics.md says how each score is computed.
 """
 SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
 OF_VIDEOS = ("shuffled_auc", "information_gain")
@@ -53,6 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stills",
         type=Path,
+        action="append",
+        default=[],
         metavar="DIR",
         help="photographs with fixations (`dtfsal prepare`): to score on, or with --synthetic what scenes are made of",
     )
@@ -60,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         choices=("validation", "train", "test", "all"),
-        help="which part (default: of videos test; of OSIE's photographs validation, unseen by the shipped weights)",
+        help="which part (default: of videos test; of photographs validation, unseen by the shipped weights)",
     )
     parser.add_argument(
         "--photographs",
@@ -98,14 +103,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("a data set needs both --dataset NAME and --data DIR")
     if args.dataset is not None and (args.stills or args.synthetic is not None):
         raise UsageError("--dataset is scored by itself; leave --stills and --synthetic out")
-    if args.dataset is None and args.stills is None and args.synthetic is None:
+    if args.dataset is None and not args.stills and args.synthetic is None:
         raise UsageError(
             "say what to score on: --dataset NAME --data DIR, --stills DIR, --synthetic N, or the last two together "
             "for scenes made of the stills"
         )
     args.split = args.split or ("validation" if args.dataset is None else "test")
-    if (args.split == "all") if args.dataset is not None else (args.split == "test"):
-        raise UsageError(f"there is no split {args.split!r} of {args.dataset or 'photographs'}; choose another")
+    if args.dataset is not None and args.split == "all":
+        raise UsageError(f"there is no split 'all' of {args.dataset}; choose another")
     if args.dataset is None and args.synthetic is None and (args.photographs or args.cutouts or args.kind):
         raise UsageError("--photographs, --cutouts and --kind are for scenes; add --synthetic N")
     if args.stills and args.photographs:
@@ -125,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         **what,
         "weights": {"file": args.weights.name, "sha256": sha256_of(args.weights)},
         "scores": _plain(evaluation.summary()),
+        "intervals": _plain(evaluation.intervals()),
+        "gains": _plain(evaluation.gains()),
     }
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "scores.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -186,30 +193,50 @@ def _cell(value: float | None) -> str:
 def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
-    from dtfsal.training.data.stills import read_stills, split_stills
-    from dtfsal.training.evaluation.evaluate import evaluate_stills, mean_density
+    from dtfsal.training.data.photograph_sets import set_of
+    from dtfsal.training.data.stills import read_stills
+    from dtfsal.training.evaluation.evaluate import Evaluation, evaluate_stills, mean_density
     from dtfsal.training.model.weights import load_weights
     from dtfsal.training.synthetic import random_sound
 
     model = load_weights(args.weights)
-    stills = read_stills(args.stills)
-    prior = None
-    if args.split != "all":
-        split = split_stills(stills)
-        stills, others = split[args.split], split["train"]
-        prior = mean_density([still.density(*still.size()) for still in others])
     rng = np.random.default_rng(args.seed)
     audio = model.config.audio
     sounds = [] if audio is None else [random_sound(rng, 4.0, audio.sample_rate_hz) for _ in range(16)]
-    with Progress(len(stills), "photographs") as bar:
-        evaluation = evaluate_stills(model, stills, prior=prior, sounds=sounds, progress=bar.step)
-    return evaluation, {"set": "photographs", "split": args.split, "items": len(stills), "seed": args.seed}
+    folders = [(folder, read_stills(folder)) for folder in args.stills]
+    chosen = [_part(folder, stills, args.split) for folder, stills in folders]
+    result = Evaluation([], [])
+    with Progress(sum(map(len, chosen)), "photographs") as bar:
+        for (folder, everything), stills in zip(folders, chosen, strict=True):
+            prior = None
+            if args.split != "all":
+                others = _part(folder, everything, "train")
+                prior = mean_density([still.density(*still.size()) for still in others])
+            group = "photographs" if len(folders) == 1 else set_of(still.name for still in stills).name
+            found = evaluate_stills(model, stills, group=group, prior=prior, sounds=sounds, progress=bar.step)
+            result = Evaluation(result.rows + found.rows, result.examples + found.examples)
+    items = sum(map(len, chosen))
+    return result, {"set": "photographs", "split": args.split, "items": items, "seed": args.seed}
+
+
+def _part(folder: Path, stills: "list[Still]", split: str) -> "list[Still]":
+    """The photographs of a folder that belong to a split."""
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.data.stills import split_stills
+
+    if split == "all":
+        return stills
+    splits = split_stills(stills)
+    if split not in splits:
+        raise UsageError(f"the photographs of {folder} have no split {split!r}; choose one of {', '.join(splits)}")
+    return splits[split]
 
 
 def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     import numpy as np
 
-    from dtfsal.training.data.stills import read_stills, split_stills
+    from dtfsal.training.data.photograph_sets import SCENE
+    from dtfsal.training.data.stills import read_stills
     from dtfsal.training.evaluation.evaluate import evaluate_clips, mean_density
     from dtfsal.training.model.weights import load_weights
     from dtfsal.training.synthetic import (
@@ -219,6 +246,7 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         Sources,
         all_photographs,
         cutouts_from_folder,
+        gaze_cutouts,
         generate_scene,
     )
 
@@ -227,9 +255,9 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     config = SceneConfig(height=clip.height, width=clip.width, frame_rate_hz=clip.frame_rate_hz)
     cutouts = cutouts_from_folder(args.cutouts) if args.cutouts else []
     if args.stills:
-        stills = read_stills(args.stills)
-        chosen = stills if args.split == "all" else split_stills(stills)[args.split]
-        photographs = [Photograph.of(still) for still in chosen]
+        stills = [still for folder in args.stills for still in _part(folder, read_stills(folder), args.split)]
+        photographs = [Photograph.of(still) for still in stills]
+        cutouts += gaze_cutouts([one for one in photographs if not one.name.startswith(SCENE.prefix)])
     else:
         photographs = all_photographs(args.photographs)
     sources = Sources(tuple(photographs), tuple(cutouts))
@@ -260,7 +288,8 @@ def _command(args: argparse.Namespace) -> str:
         words += [] if args.fold is None else ["--fold", str(args.fold)]
         words += [] if args.every == 1 else ["--every", str(args.every)]
     if args.stills:
-        words += ["--stills", args.stills.name, "--split", args.split]
+        words += [word for folder in args.stills for word in ("--stills", folder.name)]
+        words += ["--split", args.split]
     if args.synthetic is not None:
         words += ["--synthetic", str(args.synthetic)]
         words += [word for folder in args.photographs for word in ("--photographs", folder.name)]
@@ -278,9 +307,11 @@ def _markdown(report: dict[str, Any]) -> str:
             continue
         lines += [f"| {group} | CC | NSS | SIM | KL | AUC-Judd |", "|---|---|---|---|---|---|"]
         for name, values in predictors.items():
-            lines.append(f"| {name} | " + " | ".join(_number(values[metric]) for metric in SHOWN) + " |")
+            ends = report["intervals"][group][name]
+            cells = (f"{_number(values[metric])} {_interval(ends.get(metric))}".strip() for metric in SHOWN)
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines.append(f"{report['items']} items; `{report['command']}`")
+    lines.append(f"{report['items']} items; in brackets 95 % intervals over items; `{report['command']}`")
     return "\n".join(lines) + "\n"
 
 
@@ -288,11 +319,17 @@ def _plain(value: Any) -> Any:
     """Numbers rounded, NaN as null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return (round(value, 5) if math.isfinite(value) else None) if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(ends: list[float | None] | None) -> str:
+    return "" if ends is None or None in ends else f"({_number(ends[0])} to {_number(ends[1])})"
 
 
 def _print(scores: dict[str, Any]) -> None:

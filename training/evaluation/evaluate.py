@@ -17,6 +17,7 @@ from dtfsal.training.data.clips import Floats, GazeClip, clip_windows, mel_slice
 from dtfsal.training.data.density import fixation_density
 from dtfsal.training.data.stills import Rgb, Still
 from dtfsal.training.evaluation.baselines import frame_difference, static_saliency
+from dtfsal.training.evaluation.bootstrap import difference_interval, mean_interval
 from dtfsal.training.evaluation.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
 from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
 from dtfsal.training.model.frames import frame_tensor
@@ -25,6 +26,9 @@ from dtfsal.training.model.network import DTFSal
 WINDOWS_AT_ONCE = 4
 MODEL, MUTED, SWAPPED, ANY_SOUND = "model", "model, muted", "model, swapped sound", "model, any sound"
 FRAME_DIFFERENCE, GAZE_PRIOR, TRUTH = "frame difference", "gaze prior", "the density itself"
+CENTRE, HALF, MODEL_ON_HALF = "centre", "half of the observers", "model, on the other half"
+CENTRE_SPREAD = 0.2  # of the frame's width and height
+HALVINGS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +76,49 @@ class Evaluation:
             }
         return result
 
+    def intervals(self) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+        """95 % intervals of the means by group, predictor and metric, bootstrapped over items."""
+        return {
+            group: {
+                predictor: {metric: mean_interval(list(values.values())) for metric, values in by_metric.items()}
+                for predictor, by_metric in predictors.items()
+            }
+            for group, predictors in self._by_item().items()
+        }
+
+    def gains(self) -> dict[str, dict[str, dict[str, tuple[float, float, float]]]]:
+        """By group, other predictor and metric: what the model has more on the same items, with interval."""
+        return {
+            group: {
+                predictor: {
+                    metric: difference_interval(predictors[MODEL][metric], values)
+                    for metric, values in by_metric.items()
+                }
+                for predictor, by_metric in predictors.items()
+                if predictor != MODEL
+            }
+            for group, predictors in self._by_item().items()
+            if MODEL in predictors
+        }
+
+    def _by_item(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """Scores by group, predictor, metric and item; the group "all" holds every item."""
+        result: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+        for row in self.rows:
+            for group in ("all", row.group):
+                by_metric = result.setdefault(group, {}).setdefault(row.predictor, {})
+                for metric, value in dataclasses.asdict(row.scores).items():
+                    if value is not None:
+                        by_metric.setdefault(metric, {})[f"{row.group}/{row.item}"] = value
+        return result
+
 
 @torch.no_grad()
 def evaluate_stills(
     model: DTFSal,
     stills: Sequence[Still],
     *,
+    group: str = "photographs",
     prior: Floats | None = None,
     sounds: Sequence[Floats] = (),
     examples: int = 6,
@@ -85,9 +126,14 @@ def evaluate_stills(
 ) -> Evaluation:
     """Score a per-frame model on photographs, each as a clip in which nothing moves.
 
+    Where it is known who made each fixation, half of the observers also predict the other half, as many times over:
+    their density is a map, and the others' gaze is the truth. The model is scored on the same halves, so that the two
+    can be compared.
+
     Args:
         model: in evaluation mode.
         stills: photographs that it was not trained on.
+        group: what they belong to, such as their set.
         prior: (h, w) mean gaze on other photographs, of any size, scored as "gaze prior".
         sounds: (n,) samples each, played beside the photographs in turn: they mean nothing there.
         examples: how many to keep for looking at.
@@ -105,11 +151,42 @@ def evaluate_stills(
         if prior is not None:
             maps[GAZE_PRIOR] = resized_map(prior, height, width)
         density = still.density(height, width)
-        rows += [Row(still.name, "photographs", name, score(m, still.fixations, density)) for name, m in maps.items()]
+        rows += [Row(still.name, group, name, score(m, still.fixations, density)) for name, m in maps.items()]
+        rows += [
+            Row(still.name, group, name, scores)
+            for name, scores in half_scores(still, maps[MODEL], np.random.default_rng(number)).items()
+        ]
         if _is_example(number, len(stills), examples):
             kept.append(Example(still.name, rgb, density.astype(np.float32), maps))
         progress()
     return Evaluation(rows, kept)
+
+
+def half_scores(still: Still, saliency_map: Floats, rng: np.random.Generator) -> dict[str, Scores]:
+    """How well half of the observers, and a map, predict the other half: means over random halves.
+
+    No correction for the number of observers is made, such as Spearman's and Brown's. Nothing where fewer than two
+    observers are known.
+
+    Args:
+        still: a photograph.
+        saliency_map: (H, W) of its size.
+        rng: chooses the halves.
+    """
+    observers = np.unique(still.observers)
+    if len(observers) < 2:
+        return {}
+    height, width = saliency_map.shape
+    of_half: list[Scores] = []
+    of_map: list[Scores] = []
+    for _ in range(HALVINGS):
+        chosen = np.isin(still.observers, rng.permutation(observers)[: len(observers) // 2])
+        halves = [dataclasses.replace(still, fixations=still.fixations[part]) for part in (chosen, ~chosen)]
+        densities = [half.density(height, width) for half in halves]
+        for seen, predicted in ((1, 0), (0, 1)):
+            of_half.append(score(densities[predicted], halves[seen].fixations, densities[seen]))
+            of_map.append(score(saliency_map, halves[seen].fixations, densities[seen]))
+    return {HALF: mean_scores(of_half), MODEL_ON_HALF: mean_scores(of_map)}
 
 
 @torch.no_grad()
@@ -166,6 +243,7 @@ def evaluate_clips(
         maps = {predictor: _predict(model, variant, targets) for predictor, variant in sounds.items()}
         maps[FRAME_DIFFERENCE] = [frame_difference(frames[t - 1], frames[t]) for t in targets]
         maps |= {key: [compute(frames[t]) for t in targets] for key, compute in computed.items()}
+        maps[CENTRE] = [centre_gaussian(*frames.shape[1:3])] * len(targets)
         if prior is not None:
             maps[GAZE_PRIOR] = [resized_map(prior, *frames.shape[1:3])] * len(targets)
         maps[TRUTH] = [clip.density(t) for t in targets]
@@ -187,6 +265,13 @@ def evaluate_clips(
 def mean_density(densities: Sequence[npt.NDArray[np.floating]], height: int = 120, width: int = 160) -> Floats:
     """The mean of densities of any size, (height, width): a gaze prior."""
     return np.mean([resized_map(np.asarray(density, np.float32), height, width) for density in densities], axis=0)
+
+
+def centre_gaussian(height: int, width: int) -> Floats:
+    """(height, width), largest in the middle."""
+    down, across = (np.arange(size) - (size - 1) / 2 for size in (height, width))
+    down, across = down / (CENTRE_SPREAD * height), across / (CENTRE_SPREAD * width)
+    return np.exp(-0.5 * (down[:, None] ** 2 + across**2)).astype(np.float32)
 
 
 def _predict(model: DTFSal, encoded: EncodedClip, targets: Sequence[int]) -> list[Floats]:

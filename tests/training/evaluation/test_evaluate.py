@@ -1,6 +1,7 @@
 """Evaluation on a miniature: its means, its controls, its baselines and its page, against what is known of them."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -11,21 +12,29 @@ from dtfsal.runtime.cli import main
 from dtfsal.training.data.camera import Shot
 from dtfsal.training.data.clips import StillClip
 from dtfsal.training.data.density import fixation_density
+from dtfsal.training.data.photograph_sets import PhotographSet
 from dtfsal.training.data.stills import Still
 from dtfsal.training.evaluation.baselines import blurred, frame_difference, static_saliency
 from dtfsal.training.evaluation.evaluate import (
     ANY_SOUND,
+    CENTRE,
     FRAME_DIFFERENCE,
     GAZE_PRIOR,
+    HALF,
     MODEL,
+    MODEL_ON_HALF,
     MUTED,
     SWAPPED,
     TRUTH,
+    Evaluation,
+    Row,
+    centre_gaussian,
     evaluate_clips,
     evaluate_stills,
+    half_scores,
     mean_density,
 )
-from dtfsal.training.evaluation.metrics import mean_scores, score
+from dtfsal.training.evaluation.metrics import Scores, cc, mean_scores, score
 from dtfsal.training.evaluation.page import CELL_WIDTH, draw_page, heat_overlay
 from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.seeded import seeded_model
@@ -76,7 +85,10 @@ def test_clips_are_scored_with_right_no_and_wrong_sound(model):
     clips = [(f"clip {n}", "pan", moving_clip(n, rng.uniform(-1, 1, 12000).astype(np.float32))) for n in range(2)]
     evaluation = evaluate_clips(model, clips, sigma=3.0, every=4, prior=np.ones((4, 6), np.float32), examples=1)
     by = {(row.item, row.predictor): row.scores for row in evaluation.rows}
-    assert {name for _, name in by} == {MODEL, MUTED, SWAPPED, FRAME_DIFFERENCE, GAZE_PRIOR, TRUTH, *static_saliency()}
+    assert {name for _, name in by} == {
+        *(MODEL, MUTED, SWAPPED, FRAME_DIFFERENCE, CENTRE, GAZE_PRIOR, TRUTH),
+        *static_saliency(),
+    }
     assert by["clip 0", MODEL] != by["clip 0", MUTED] != by["clip 0", SWAPPED]
     assert by["clip 0", GAZE_PRIOR].cc == 0  # a constant map
     # The frame difference by hand, over the two scored frames.
@@ -91,6 +103,48 @@ def test_clips_are_scored_with_right_no_and_wrong_sound(model):
 def test_a_single_clip_has_no_sound_to_swap_with(model):
     evaluation = evaluate_clips(model, [("alone", "pan", moving_clip(0, None))], sigma=3.0)
     assert SWAPPED not in {row.predictor for row in evaluation.rows}
+
+
+def test_half_of_the_observers_predict_the_other_half(stills):
+    still = stills[0]
+    assert half_scores(still, np.ones((90, 120), np.float32), np.random.default_rng(0)) == {}  # who is not known
+    two = dataclasses.replace(still, observers=("a",) * 12 + ("b",) * 8)
+    saliency_map = np.random.default_rng(1).random((90, 120)).astype(np.float32)
+    scores = half_scores(two, saliency_map, np.random.default_rng(0))
+    # Of two observers there is one pair of halves: each predicts the other, whatever is drawn.
+    halves = [still.fixations[:12], still.fixations[12:]]
+    densities = [fixation_density(points, 90, 120, 120 * 19 / 640) for points in halves]
+    assert scores[HALF].cc == pytest.approx(cc(*densities))
+    both = [score(densities[1 - i], halves[i], densities[i]).nss for i in (0, 1)]
+    assert scores[HALF].nss == pytest.approx(np.mean(both))
+    assert scores[MODEL_ON_HALF].cc == pytest.approx(np.mean([cc(saliency_map, density) for density in densities]))
+    # Observers who agree are predicted perfectly.
+    agreed = dataclasses.replace(
+        still, fixations=np.tile(still.fixations, (4, 1)), observers=tuple(np.repeat(list("abcd"), 20))
+    )
+    assert half_scores(agreed, saliency_map, np.random.default_rng(0))[HALF].cc == pytest.approx(1)
+
+
+def test_gains_are_paired_by_item():
+    def row(item, predictor, value):
+        return Row(item, "kind", predictor, Scores(cc=value, nss=0, sim=0, kl=0, auc_judd=0))
+
+    values = [0.1, 0.9, 0.4, 0.7]
+    rows = [row(f"{n}", MODEL, value) for n, value in enumerate(values)]
+    rows += [row(f"{n}", MUTED, value - 0.05) for n, value in enumerate(values)]
+    evaluation = Evaluation(rows, [])
+    # Items differ by far more than the predictors do, and by the same on every item.
+    assert evaluation.gains()["kind"][MUTED]["cc"] == pytest.approx((0.05, 0.05, 0.05))
+    low, high = evaluation.intervals()["all"][MODEL]["cc"]
+    assert 0.1 <= low < np.mean(values) < high <= 0.9
+
+
+def test_the_centre_is_in_the_middle():
+    values = centre_gaussian(40, 60)
+    np.testing.assert_allclose(values, values[::-1, ::-1])
+    assert values[19, 30] == values.max()
+    # A standard deviation is a fifth of the size: 12 pixels across.
+    assert values[20, 30 + 12] / values[20, 30] == pytest.approx(np.exp(-0.5 * (12.5**2 - 0.5**2) / 144))
 
 
 def test_baselines_show_what_they_are_named_for():
@@ -217,3 +271,39 @@ def test_scenes_are_written_with_sound_and_gaze(tmp_path, capsys):
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*command, "--force", "--plain"]) == 0
+
+
+def test_each_set_is_a_group_with_its_prior_and_intervals(weights, tmp_path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("crowd", "scene"):
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        rows = []
+        for number in range(3):
+            rgb = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+            Image.fromarray(rgb).save(folder / "images" / f"{name}_{number}.png")
+            rows += [
+                f"{name}_{number}.png,{i % 4},0,{x:.1f},{y:.1f},9"
+                for i, (x, y) in enumerate(rng.uniform(5, 85, (8, 2)))
+            ]
+        (folder / "fixations.csv").write_text("\n".join(["image,observer,order,x,y,duration_ms", *rows]) + "\n")
+    monkeypatch.setattr(
+        PhotographSet,
+        "split_names",
+        lambda one: {"train": [f"{one.name}_0"], "test": [f"{one.name}_1", f"{one.name}_2"]},
+    )
+    arguments = ["evaluate", str(weights), "--stills", str(tmp_path / "crowd"), "--stills", str(tmp_path / "scene")]
+    assert main([*arguments, "--split", "test", "-o", str(tmp_path / "o"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["scores"]) == ["all", "crowd", "scene"]
+    assert report["items"] == 4
+    for group in ("crowd", "scene"):
+        assert {MODEL, HALF, MODEL_ON_HALF, GAZE_PRIOR} < set(report["scores"][group])
+        low, high = report["intervals"][group][MODEL]["cc"]
+        assert low <= report["scores"][group][MODEL]["cc"] <= high
+        gain = report["gains"][group][GAZE_PRIOR]["cc"][0]
+        of = report["scores"][group]
+        assert gain == pytest.approx(of[MODEL]["cc"] - of[GAZE_PRIOR]["cc"], abs=2e-5)
+    assert "in brackets 95 % intervals" in (tmp_path / "o" / "scores.md").read_text()
+    assert main([*arguments, "-o", str(tmp_path / "p")]) == 2
+    assert "have no split 'validation'; choose one of train, test" in capsys.readouterr().err

@@ -166,7 +166,6 @@ def test_the_command_writes_everything(model, root, tmp_path, capsys):
         (["--dataset", "avad"], 2, "needs both"),
         (["--dataset", "avad", "--data", "x", "--synthetic", "3"], 2, "scored by itself"),
         (["--dataset", "avad", "--data", "x", "--split", "all"], 2, "there is no split 'all'"),
-        (["--stills", "x", "--split", "test"], 2, "there is no split 'test'"),
         (["--dataset", "avad", "--data", "nowhere", "--fold", "1"], 3, "there is no folder nowhere"),
         (["--dataset", "nothing", "--data", "."], 2, "there is no dataset 'nothing'"),
         ([], 2, "say what to score on"),
