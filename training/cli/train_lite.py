@@ -15,17 +15,22 @@ LOG_EVERY = 10
 HELP = "train the shipped weights of lite from scratch"
 EXAMPLES = """\
 examples:
-  dtfsal train-lite data/osie --output lite.safetensors
-      the recipe of the shipped weights; `dtfsal prepare osie` makes the folder
+  dtfsal train-lite data/osie data/crowd data/scene --output lite.safetensors
+      the recipe of the shipped weights; `dtfsal prepare` makes the folders
   dtfsal train-lite data/osie --output quick.safetensors --epochs 1 --steps 20
-      a quick check of the setup; the same command continues an interrupted run after its last whole stage (--work)
+      a quick check of the setup
+
+The same command continues an interrupted run (--work) after the last whole epoch on photographs, or the last whole
+stage on clips.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("stills", type=Path, metavar="DIR", help="OSIE, as `dtfsal prepare` makes it")
+    parser.add_argument(
+        "stills", type=Path, nargs="+", metavar="DIR", help="OSIE, Crowd and Scene, as `dtfsal prepare` makes them"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the weights file")
     parser.add_argument(
         "--encoder-weights",
@@ -51,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.engines.errors import UsageError
     from dtfsal.engines.partial import held
     from dtfsal.training.data.stills import read_stills, split_stills
+    from dtfsal.training.data.twins import refuse_twins
     from dtfsal.training.model.weights import save_weights
     from dtfsal.training.recipe.recipe import RECIPE_KEY, Recipe, run_recipe
 
@@ -62,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if args.steps is not None:
         sound, clips = (dataclasses.replace(stage, steps=args.steps) for stage in (recipe.sound, recipe.clips))
         recipe = dataclasses.replace(recipe, sound=sound, clips=clips)
-    stills = split_stills(read_stills(args.stills))["train"]
+    splits = [split_stills(read_stills(folder)) for folder in args.stills]
+    refuse_twins([still for split in splits for part in split.values() for still in part])
+    stills = [still for split in splits for still in split["train"]]
     encoder_weights = args.encoder_weights or installed_encoder_weights()
     work = args.work or args.output.with_suffix(".work")
     started = time.perf_counter()

@@ -1,17 +1,32 @@
 """Pictures that are one: the same file, or one photograph scaled, cropped a little, mirrored or recoloured."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from dtfsal.training.data.stills import DataError, Rgb
+from dtfsal.training.data.stills import DataError, Rgb, Still
 
 SIDE, BLUR = 32, 3  # pixels of a thumbnail, and the radius of what is taken from it
 # Two of OSIE's, Crowd's and Scene's 1351 photographs reach 0.65. Copies at another size and quality, with 2 % cut off
 # and another brightness, stay above 0.94.
 ALIKE = 0.85
+
+
+def refuse_twins(stills: Iterable[Still]) -> None:
+    """See that no picture comes twice, whatever sets and splits they are of: one in two splits is learned by heart.
+
+    Raises:
+        DataError: one does, cannot be read, or no fixation on it lies in it.
+    """
+    twins = Twins()
+    for still in stills:
+        rgb = still.read()
+        if not still.density(*rgb.shape[:2]).any():
+            raise DataError(f"no fixation on {still.path} lies in the picture; restore both from the dataset")
+        twins.add(str(still.path), rgb)
 
 
 class Twins:

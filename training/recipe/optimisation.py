@@ -68,22 +68,48 @@ class Optimiser(Generic[ModelT]):
                 chosen = [p for p in parameters if (p.ndim > 1) == (decay > 0)]
                 groups.append({"params": chosen, "lr": rates[kind], "weight_decay": decay})
         self._adam = torch.optim.AdamW([group for group in groups if group["params"]])
-        warmup = max(1, round(config.warmup * steps))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adam, lambda step: cosine_rate(step, steps, warmup))
+        self._rates = [group["lr"] for group in self._adam.param_groups]
+        self._steps, self._warmup = steps, max(1, round(config.warmup * steps))
         self._model = model
         self.averaged: ModelT = copy.deepcopy(model).requires_grad_(False).eval()
         self._done = 0
 
     def step(self, loss: Tensor) -> None:
         """One step along the gradient of a scalar loss."""
+        factor = cosine_rate(self._done, self._steps, self._warmup)
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         everything = [*self.parameters["fresh"], *self.parameters["pretrained"]]
         torch.nn.utils.clip_grad_norm_(everything, self.config.clip_norm)
         self._adam.step()
-        self._schedule.step()
         self._done += 1
         update_average(self.averaged.state_dict(), self._model.state_dict(), self.config.average, self._done)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on, by name."""
+        tensors = {f"model/{name}": value for name, value in self._model.state_dict().items()}
+        tensors |= {f"averaged/{name}": value for name, value in self.averaged.state_dict().items()}
+        for name, parameter in self._model.named_parameters():
+            for kind, value in self._adam.state.get(parameter, {}).items():
+                tensors[f"adam.{kind}/{name}"] = value
+        return {**tensors, "done": torch.tensor(self._done)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put a state back; strictly, all of it."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value
+        self._model.load_state_dict(parts["model"])
+        self.averaged.load_state_dict(parts["averaged"])
+        for name, parameter in self._model.named_parameters():
+            kinds = (part for part in parts if part.startswith("adam.") and name in parts[part])
+            state = {kind.removeprefix("adam."): parts[kind][name] for kind in kinds}
+            if state:
+                self._adam.state[parameter] = state
+        self._done = int(tensors["done"])
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """How the shipped weights of `lite` are made, from photographs with gaze and a procedural world, on a CPU.
 
-1. Photographs (OSIE's training split) as silent clips that stand still, or are cut from one photograph to another: all
-   of the model, from ImageNet's encoder.
+1. Photographs (the training splits of OSIE, Crowd and Scene) as silent clips that stand still, or are cut from one
+   photograph to another: all of the model, from ImageNet's encoder.
 2. Clips: most of them scenes of the procedural world, each with every of its things heard in turn, the rest photographs
    under a moving camera or at rest, some cut from one to another, with sounds that mean nothing. The frame encoder
    stands still; what mixes times and hears is trained, first on the map of the level that hears ("sound"), then on the
@@ -25,6 +25,7 @@ from dtfsal.training.data.photograph_sets import SCENE
 from dtfsal.training.data.stills import Still
 from dtfsal.training.model.network import DTFSal, build_model
 from dtfsal.training.model.weights import load_imagenet_weights, load_weights, read_metadata, save_weights
+from dtfsal.training.recipe.checkpoint import StageCheckpoint
 from dtfsal.training.recipe.clip_stage import ClipStageConfig, Variants, train_on_clips
 from dtfsal.training.recipe.optimisation import OptimiserConfig, Report, channels_last, keep_freed_memory
 from dtfsal.training.recipe.still_stage import StillStageConfig, train_on_stills
@@ -89,7 +90,7 @@ def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work:
 
     Args:
         recipe: what to do.
-        stills: the photographs to train on.
+        stills: the photographs to train on, of all sets.
         encoder_weights: EfficientNet-Lite0's ImageNet weights.
         work: a folder for what is made between the stages.
         report: told after each step.
@@ -105,7 +106,8 @@ def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work:
         model = build_model(recipe.preset)
         load_imagenet_weights(model, encoder_weights)
         channels_last(model.encoder)
-        return train_on_stills(model, stills, recipe.stills, seed=recipe.seed, report=report)
+        checkpoint = StageCheckpoint(work / "stills.partial.safetensors", _made_by(recipe, ("stills",)))
+        return train_on_stills(model, stills, recipe.stills, seed=recipe.seed, report=report, checkpoint=checkpoint)
 
     def second() -> DTFSal:
         return _clip_stage(recipe, "sound", _kept(recipe, ("stills",), work, first), stills, report)
@@ -116,18 +118,24 @@ def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work:
 def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[], DTFSal]) -> DTFSal:
     """The model after these stages: what lies in `work`, if it was made the same way, else trained and left there."""
     file = work / f"{stages[-1]}.safetensors"
-    everything = dataclasses.asdict(recipe)
-    others = {"stills", "sound", "clips"} - set(stages)
-    if stages == ("stills",):
-        others |= CLIP_FIELDS
-    made_by = json.dumps({name: value for name, value in everything.items() if name not in others}, sort_keys=True)
+    made_by = _made_by(recipe, stages)
     if file.exists() and read_metadata(file).get(RECIPE_KEY) == made_by:
         model = load_weights(file)
         channels_last(model.encoder)
         return model
     model = train()
     save_weights(model, file, metadata={RECIPE_KEY: made_by})
+    (work / f"{stages[-1]}.partial.safetensors").unlink(missing_ok=True)
     return model
+
+
+def _made_by(recipe: Recipe, stages: tuple[str, ...]) -> str:
+    """What of the recipe the model after these stages depends on."""
+    others = {"stills", "sound", "clips"} - set(stages)
+    if stages == ("stills",):
+        others |= CLIP_FIELDS
+    everything = dataclasses.asdict(recipe)
+    return json.dumps({name: value for name, value in everything.items() if name not in others}, sort_keys=True)
 
 
 def _clip_stage(recipe: Recipe, name: StageName, model: DTFSal, stills: list[Still], report: Report) -> DTFSal:

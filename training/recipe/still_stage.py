@@ -12,6 +12,7 @@ from dtfsal.training.data.stills import Rgb, Still
 from dtfsal.training.model.frames import frame_tensor
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal
+from dtfsal.training.recipe.checkpoint import StageCheckpoint
 from dtfsal.training.recipe.optimisation import Optimiser, OptimiserConfig, Report
 
 
@@ -27,7 +28,7 @@ class StillStageConfig:
         optimiser: rates and decays.
     """
 
-    epochs: int = 7
+    epochs: int = 12
     batch_size: int = 8
     cut_share: float = 0.5
     optimiser: OptimiserConfig = dataclasses.field(
@@ -36,7 +37,13 @@ class StillStageConfig:
 
 
 def train_on_stills(
-    model: DTFSal, stills: list[Still], config: StillStageConfig, *, seed: int, report: Report
+    model: DTFSal,
+    stills: list[Still],
+    config: StillStageConfig,
+    *,
+    seed: int,
+    report: Report,
+    checkpoint: StageCheckpoint | None = None,
 ) -> DTFSal:
     """Train all of a per-frame model, its encoder included, on photographs.
 
@@ -48,6 +55,7 @@ def train_on_stills(
         config: how long and how fast.
         seed: of order and augmentation.
         report: told after each step.
+        checkpoint: where the state is kept after each epoch, and taken up again.
 
     Returns:
         The averaged model, in evaluation mode.
@@ -60,8 +68,9 @@ def train_on_stills(
     optimiser = Optimiser(model, rest, encoder, config.optimiser, steps)
     model.train()
     model.encoder.eval()
-    done = 0
-    for _epoch in range(config.epochs):
+    first = 0 if checkpoint is None else checkpoint.restore(optimiser, rng)
+    done = first * (len(stills) // config.batch_size)
+    for epoch in range(first, config.epochs):
         order = rng.permutation(len(stills))
         for start in range(0, len(order) - config.batch_size + 1, config.batch_size):
             batch = [_sample(rng, photographs[i], stills[i], model) for i in order[start : start + config.batch_size]]
@@ -72,6 +81,8 @@ def train_on_stills(
             optimiser.step(loss)
             done += 1
             report("stills", done, steps, loss.item())
+        if checkpoint is not None:
+            checkpoint.save(epoch + 1, optimiser, rng)
     return optimiser.averaged
 
 
