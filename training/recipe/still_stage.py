@@ -28,7 +28,7 @@ class StillStageConfig:
         optimiser: rates and decays.
     """
 
-    epochs: int = 12
+    epochs: int = 10
     batch_size: int = 8
     cut_share: float = 0.5
     optimiser: OptimiserConfig = dataclasses.field(
