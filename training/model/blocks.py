@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dtfsal.engines.errors import UsageError
 from dtfsal.training.model.deform_conv import ModulatedDeformConv2d
 from dtfsal.training.model.precision import EnginePrecision, with_precision
 
@@ -162,14 +163,14 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.predict = with_precision(nn.Conv2d(channels, 1, 1), float32_after=True)
 
-    def forward(self, x: Tensor, times: int, size: tuple[int, int]) -> Tensor:
-        """(B*T', C*, h, w) -> logits (B, 1, H, W)."""
+    def forward(self, x: Tensor, times: int, size: tuple[int, int], *, at_rest: bool = False) -> Tensor:
+        """(B*T', C*, h, w) -> logits (B, 1, H, W); at rest, where all times are equal, (B, C*, h, w) is enough."""
         for index, block in enumerate(self.blocks):
-            x = block(x, times)
+            x = block(x, times, at_rest)
             times = TemporalConv.output_times(times)
             if index in (1, 2):
                 x = upsample(x, (2 * x.shape[2], 2 * x.shape[3]))
-        return upsample(self.predict(mean_over_times(x, times)), size)
+        return upsample(self.predict(x if at_rest else mean_over_times(x, times)), size)
 
 
 def mean_over_times(x: Tensor, times: int) -> Tensor:
@@ -219,9 +220,20 @@ class TemporalConv(nn.Module):
         """Times that are left of `times`."""
         return (times - cls.first_time(times) + 2 * cls.padding(times) - 3) // cls.STRIDE + 1
 
-    def forward(self, x: Tensor, times: int) -> Tensor:
-        """(B*times, C, h, w) -> (B*output_times, C', h, w)."""
-        return self.operator(self, x, times)
+    def forward(self, x: Tensor, times: int, at_rest: bool = False) -> Tensor:
+        """(B*times, C, h, w) -> (B*output_times, C', h, w); at rest (B, C, h, w) -> (B, C', h, w)."""
+        return self.at_rest(x, times) if at_rest else self.operator(self, x, times)
+
+    def at_rest(self, x: Tensor, times: int) -> Tensor:
+        """Any output time of a window whose times are all equal, (B, C, h, w) -> (B, C', h, w).
+
+        Raises:
+            UsageError: zeros are padded to so many times, and output times differ.
+        """
+        if self.padding(times) and times > 2:
+            raise UsageError(f"a window of {times} times is padded: its times cannot be taken as equal")
+        taps = self.taps(times)
+        return F.conv2d(x, self.weight[:, :, taps.start : taps.stop].sum(dim=2), self.bias, padding=1)
 
     def fold(self, times: int) -> None:
         """Keep the re-arranged kernel for this many input times as a constant; for inference."""

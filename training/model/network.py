@@ -155,17 +155,23 @@ class DTFSal(nn.Module):
                 heard = heard + self.synchrony(motion, sound, times)
         return deepest if heard is None else self.fusion(deepest, heard, times)
 
-    def decode(self, features: list[Tensor], times: int) -> tuple[Tensor, Tensor]:
+    def decode(self, features: list[Tensor], times: int, *, at_rest: bool = False) -> tuple[Tensor, Tensor]:
         """Fused features (B*T', C*, h_i, w_i) to the saliency map (B, 1, H, W) and the decoders' maps (B, 4, H, W).
 
         A decoder of all levels at once has one map, which is both.
+
+        Args:
+            features: of all times; at rest, where all times of a window are equal, (B, C*, h_i, w_i) of one.
+            times: T'.
+            at_rest: the same maps at a fraction of the cost, for decoders of one level each.
         """
         stride, deepest = self.encoder.strides[-1], features[-1]
         size = (deepest.shape[2] * stride, deepest.shape[3] * stride)
         if self.config.decoder != "multi":
             saliency_map = self.joint_decoder(features, times, size).sigmoid()
             return saliency_map, saliency_map
-        logits = [decoder(level, times, size) for decoder, level in zip(self.decoders, features, strict=True)]
+        pairs = zip(self.decoders, features, strict=True)
+        logits = [decoder(level, times, size, at_rest=at_rest) for decoder, level in pairs]
         side_maps = torch.cat(logits, dim=1).sigmoid()  # eq. 15: (B, 4, H, W)
         return self.final(side_maps).sigmoid(), side_maps  # eq. 16
 

@@ -23,8 +23,9 @@ class StillStageConfig:
     Attributes:
         epochs: passes over the photographs, each time cropped, flipped and coloured again.
         batch_size: photographs in a step.
-        cut_share: how many of the clips are cut from one photograph to another, before or after the target frame. On
-            clips that only stand still every time of a window says the same, and a map could belong to any of them.
+        cut_share: in how many of the steps clips are cut from one photograph to another, before or after the target
+            frame. On clips that only stand still every time of a window says the same, and a map could belong to any
+            of them. A step without cuts costs two thirds.
         optimiser: rates and decays.
     """
 
@@ -76,7 +77,9 @@ def train_on_stills(
             batch = [_sample(rng, photographs[i], stills[i], model) for i in order[start : start + config.batch_size]]
             frames = frame_tensor(np.stack([frame for frame, _ in batch]), model.config.clip)
             density = torch.from_numpy(np.stack([density for _, density in batch]))
-            shown = random_cuts(rng, len(batch), model.config.times, model.config.target_time, config.cut_share)
+            shown = None
+            if rng.random() < config.cut_share:
+                shown = random_cuts(rng, len(batch), model.config.times, model.config.target_time)
             loss = saliency_loss(predict_stills(model, frames, shown), density[:, None])
             optimiser.step(loss)
             done += 1
@@ -86,20 +89,19 @@ def train_on_stills(
     return optimiser.averaged
 
 
-def random_cuts(rng: np.random.Generator, count: int, times: int, target: int, share: float) -> npt.NDArray[np.intp]:
-    """Which photograph each clip shows at each time, (count, times): its own, or beyond a cut another one.
+def random_cuts(rng: np.random.Generator, count: int, times: int, target: int) -> npt.NDArray[np.intp]:
+    """Which photograph each clip shows at each time, (count, times): its own, and beyond a cut another one.
 
     Args:
         rng: where the choice comes from.
         count: clips, and photographs.
         times: of a window.
         target: the time that shows the clip's own photograph.
-        share: of the clips that are cut.
     """
     shown = np.repeat(np.arange(count)[:, None], times, axis=1)
     if count == 1 or times == 1:
         return shown
-    for clip in np.flatnonzero(rng.random(count) < share):
+    for clip in range(count):
         cut = int(rng.integers(1, times))  # the first time after the cut
         beyond = slice(cut, None) if cut > target else slice(cut)
         shown[clip, beyond] = (clip + rng.integers(1, count)) % count
@@ -115,7 +117,7 @@ def predict_stills(model: DTFSal, frames: Tensor, shown: npt.NDArray[np.intp] | 
     Args:
         model: a model with a per-frame encoder.
         frames: (B, 3, H, W), normalised.
-        shown: (B, T') which frame each clip shows at each time; None for its own.
+        shown: (B, T') which frame each clip shows at each time; None for its own, which costs least.
 
     Returns:
         (B, 1, H, W) in [0, 1].
@@ -128,7 +130,7 @@ def predict_stills(model: DTFSal, frames: Tensor, shown: npt.NDArray[np.intp] | 
         sound = model.audio.encode_slices(silence)[None].expand(len(frames), audio.slices, -1, -1, -1)
     fused = [*features[:3], model.fuse(features[1], features[3], sound, 1)]
     if shown is None:
-        shown = np.repeat(np.arange(len(frames))[:, None], times, axis=1)
+        return model.decode(fused, times, at_rest=True)[0]
     order = torch.from_numpy(shown.reshape(-1))
     return model.decode([level[order] for level in fused], times)[0]
 
