@@ -1,7 +1,8 @@
 """Two editions of `lite` side by side: `python -m dtfsal.benchmarks.editions BEFORE AFTER -o TABLE.md`.
 
 BEFORE and AFTER are folders of results, as `dtfsal benchmark refresh` writes them. The table takes its figures from
-their JSON: gaze on photographs, synthetic scenes, steadiness on real clips, delay, and the live rate.
+their JSON: gaze on photographs, synthetic scenes, steadiness on real clips, delay, and the live rate. Where a result
+has 95 % intervals, they stand in brackets.
 """
 
 import argparse
@@ -15,21 +16,45 @@ from dtfsal.benchmarks.tables import markdown_table
 
 OSIE, SYNTHETIC = "lite-osie/scores.json", "lite-synthetic/scores.json"
 STABILITY, DELAY, LIVE = "stability-lite.json", "delay-lite.json", "live-lite-cpu.json"
+# The first editions do without these.
+CROWD, SCENE, ACTION = "lite-crowd/scores.json", "lite-scene/scores.json", "lite-action/scores.json"
+LATER = (CROWD, SCENE, ACTION)
 METRICS = (("cc", "CC"), ("nss", "NSS"), ("sim", "SIM"), ("kl", "KL"), ("auc_judd", "AUC-Judd"))
 FILES = (OSIE, SYNTHETIC, STABILITY, DELAY, LIVE)
+# Predictors that stand beside the model, by what the table calls them.
+ON_PHOTOGRAPHS = {
+    "average gaze, CC": "gaze prior",
+    "ceiling (half of the observers predict the other half), CC": "half of the observers",
+    "on the ceiling's halves, CC": "model, on the other half",
+}
+ON_ACTION = {"model": "model", "frame difference": "frame difference", "centre": "centre"}
 
 
 def figures(results: dict[str, Any]) -> dict[str, str]:
     """The rows that these results can fill, in the order of the table; empty where nothing was measured."""
-    osie = results[OSIE]["scores"]["all"]
-    rows = {f"OSIE, {name}": _score(osie["model"][metric]) for metric, name in METRICS}
-    rows["OSIE with any sound, CC"] = _score(osie["model, any sound"]["cc"])
-    for kind, scores in results[SYNTHETIC]["scores"].items():
-        rows[f"scenes, {kind}: CC"] = _score(scores["model"]["cc"])
+    osie, synthetic = results[OSIE], results[SYNTHETIC]
+    rows = {f"OSIE, {name}": _figure(osie, "all", "model", metric) for metric, name in METRICS}
+    rows["OSIE with any sound, CC"] = _figure(osie, "all", "model, any sound")
+    for title, file in (("OSIE", OSIE), ("Crowd", CROWD), ("Scene", SCENE)):
+        if file not in results:
+            continue
+        if file != OSIE:
+            rows |= {f"{title}, {name}": _figure(results[file], "all", "model", metric) for metric, name in METRICS[:2]}
+        measured = results[file]["scores"]["all"]
+        rows |= {
+            f"{title}, {name}": _figure(results[file], "all", of)
+            for name, of in ON_PHOTOGRAPHS.items()
+            if of in measured
+        }
+    for kind, scores in synthetic["scores"].items():
+        rows[f"scenes, {kind}: CC"] = _figure(synthetic, kind, "model")
         if kind in ("sound_decides", "speakers"):
             heard, muted = (scores[of]["cc"] for of in ("model", "model, muted"))
             gain = None if heard is None or muted is None else heard - muted
-            rows[f"scenes, {kind}: CC with sound less CC muted"] = _score(gain)
+            gains = synthetic.get("gains", {}).get(kind, {}).get("model, muted", {}).get("cc", [])
+            rows[f"scenes, {kind}: CC with sound less CC muted"] = _score(gain, gains[1:])
+    if ACTION in results:
+        rows |= {f"scenes of action, {name}: CC": _figure(results[ACTION], "all", of) for name, of in ON_ACTION.items()}
     for video, steadiness in results[STABILITY]["videos"].items():
         for what in ("change", "flicker"):
             rows[f"{video}: {what} from frame to frame"] = f"{steadiness[what]:.1%}"
@@ -39,8 +64,17 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _figure(result: dict[str, Any], group: str, of: str, metric: str = "cc") -> str:
+    """A mean, with its interval where there is one; empty where nothing was measured."""
+    value = result["scores"][group].get(of, {}).get(metric)
+    return _score(value, result.get("intervals", {}).get(group, {}).get(of, {}).get(metric, ()))
+
+
+def _score(value: float | None, ends: Sequence[float | None] = ()) -> str:
+    if value is None:
+        return ""
+    known = [f"{end:.3f}" for end in ends if end is not None]
+    return f"{value:.3f}" + (f" ({known[0]} to {known[1]})" if len(known) == 2 else "")
 
 
 def _delays(results: dict[str, Any]) -> dict[tuple[str, str], int | None]:
@@ -50,7 +84,7 @@ def _delays(results: dict[str, Any]) -> dict[tuple[str, str], int | None]:
 
 
 def table(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Both editions' figures as Markdown; each argument is the JSON of `FILES` by name."""
+    """Both editions' figures as Markdown; each argument is the JSON of `FILES` and `LATER` by name."""
     first = figures(before)
     lines = ["| | first weights | these weights |", "|---|---|---|"]
     lines += [f"| {name} | {first.get(name, '')} | {figure} |" for name, figure in figures(after).items()]
@@ -81,13 +115,14 @@ def _machine(results: dict[str, Any]) -> str:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The JSON of `FILES` in a folder.
+    """The JSON of `FILES` in a folder, and of `LATER` as far as it is there.
 
     Raises:
         OSError: a file is missing.
         ValueError: a file is no JSON.
     """
-    return {name: json.loads((folder / name).read_text()) for name in FILES}
+    there = [name for name in LATER if (folder / name).is_file()]
+    return {name: json.loads((folder / name).read_text()) for name in (*FILES, *there)}
 
 
 def main(arguments: Sequence[str]) -> int:

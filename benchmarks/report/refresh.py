@@ -38,6 +38,7 @@ OTHER_CLIPS = ("bikes.mp4", "carphone_pristine.mp4")
 VIDEO = "VIDEO"  # the clip
 WEIGHTS = "WEIGHTS"  # the shipped ones of lite
 STILLS = "STILLS"  # OSIE's photographs with their gaze
+CROWD, SCENE = "CROWD", "SCENE"  # and those of two more sets, which lie beside OSIE's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,8 @@ STEPS: tuple[Step, ...] = (
     _benchmark("delay-lite.json", "delay", "--engine", "lite.engine", "--stills", STILLS),
     Step("lite-synthetic", ("evaluate", WEIGHTS, "--synthetic", "60", "--seed", "7", "--force")),
     Step("lite-osie", ("evaluate", WEIGHTS, "--stills", STILLS, "--force")),
+    Step("lite-crowd", ("evaluate", WEIGHTS, "--stills", CROWD, "--split", "test", "--force")),
+    Step("lite-scene", ("evaluate", WEIGHTS, "--stills", SCENE, "--split", "test", "--force")),
     Step(
         "layers-dtfsal-rtx",
         (
@@ -163,7 +166,7 @@ class Places:
         results: the folder of JSON, tables and pictures.
         engines: the folder that engines are built in; those that are there already are taken as they are.
         video: the clip.
-        stills: OSIE's photographs, as `dtfsal prepare osie` makes them.
+        stills: OSIE's photographs, as `dtfsal prepare osie` makes them; folders `crowd` and `scene` lie beside them.
     """
 
     results: Path
@@ -171,11 +174,16 @@ class Places:
     video: Path
     stills: Path
 
+    @property
+    def photographs(self) -> dict[str, Path]:
+        """The folders of photographs, by their words."""
+        return {STILLS: self.stills, **{word: self.stills.with_name(word.lower()) for word in (CROWD, SCENE)}}
+
     def command(self, step: Step) -> list[str]:
         """A step's words with paths, after `dtfsal`."""
         paths = {
             VIDEO: self.video,
-            STILLS: self.stills,
+            **self.photographs,
             **{name: self.engines / name for name in ENGINES},
         }
         words = [str(paths.get(word, word)) for word in step.words]
@@ -207,8 +215,12 @@ def refresh(
         if step.needs is not None and importlib.util.find_spec(step.needs) is None:
             wrong.append(f"{step.result} needs {step.needs}, which is not installed")
             continue
-        if STILLS in step.words and not places.stills.is_dir():
-            wrong.append(f"{step.result} needs OSIE's photographs (docs/reference/lite.md): give them with --stills")
+        needed = [path for word, path in places.photographs.items() if word in step.words]
+        if absent := [path for path in needed if not path.is_dir()]:
+            wrong.append(
+                f"{step.result} needs the photographs {absent[0].name} (`dtfsal prepare`): "
+                "give OSIE's folder with --stills, the others beside it"
+            )
             continue
         for name in step.engines:
             if not (places.engines / name / "manifest.json").is_file():

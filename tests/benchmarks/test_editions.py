@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dtfsal.benchmarks.editions import FILES, main
+from dtfsal.benchmarks.editions import ACTION, CROWD, FILES, LATER, main
 
 
 def results(scale):
@@ -48,6 +48,30 @@ def test_both_editions_stand_side_by_side(tmp_path):
     assert rows["a.mp4: change from frame to frame"] == "2.5% | 5.0%"
     assert rows["delay of the map after: jump, file"] == "240 ms | 0 ms"
     assert rows["live, each frame encoded once"] == "7.0 maps/s | 14.0 maps/s"
+
+
+def test_later_results_have_rows_with_intervals_once_they_are_there(tmp_path):
+    before, after = results(0.5), results(1)
+    of = {name: {"cc": 0.6, "nss": 1.5} for name in ("model", "gaze prior", "half of the observers", "centre")}
+    ends = {name: {"cc": [0.5, 0.7], "nss": [None, None]} for name in of}
+    for name in LATER:
+        after[name] = {"scores": {"all": of}, "intervals": {"all": ends}}
+    del after[LATER[1]]
+    sound = after[FILES[1]]
+    sound["gains"] = {"sound_decides": {"model, muted": {"cc": [0.3, 0.1, 0.4]}}}
+    write(tmp_path / "before", before)
+    write(tmp_path / "after", after)
+    target = tmp_path / "table.md"
+    assert main([str(tmp_path / "before"), str(tmp_path / "after"), "-o", str(target)]) == 0
+    lines = target.read_text().splitlines()
+    assert "| Crowd, CC |  | 0.600 (0.500 to 0.700) |" in lines
+    assert "| Crowd, NSS |  | 1.500 |" in lines
+    assert "| Crowd, ceiling (half of the observers predict the other half), CC |  | 0.600 (0.500 to 0.700) |" in lines
+    assert "| scenes of action, centre: CC |  | 0.600 (0.500 to 0.700) |" in lines
+    assert "| scenes of action, frame difference: CC |  |  |" in lines
+    assert "| scenes, sound_decides: CC with sound less CC muted | 0.150 | 0.300 (0.100 to 0.400) |" in lines
+    assert not any(line.startswith("| Scene") for line in lines)
+    assert {CROWD, ACTION} < set(after)
 
 
 def test_what_an_edition_lacks_is_left_empty(tmp_path):

@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND",
-        help="kinds of scenes (default: all; no `still` of photographs without gaze)",
+        help="kinds of scenes (default: all; no `still` of photographs without gaze, no `action` without cut-outs)",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
     parser.add_argument("--force", action="store_true", help="replace scores that exist")
@@ -262,7 +262,9 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         photographs = all_photographs(args.photographs)
     sources = Sources(tuple(photographs), tuple(cutouts))
     # Where people look in a photograph that nobody looked at is not known, and `still` scenes ask for nothing else.
-    answerable = [kind for kind in KINDS if kind != "still" or all(photo.looked_at for photo in photographs)]
+    # Scenes of action need actors.
+    there = {"still": all(photo.looked_at for photo in photographs), "action": bool(cutouts)}
+    answerable = [kind for kind in KINDS if there.get(kind, True)]
     kinds = args.kind or answerable
     seeds = np.random.default_rng(args.seed).integers(2**62, size=args.synthetic + 20)
     prior_scenes = [

@@ -63,7 +63,11 @@ def test_an_unknown_result():
 
 def test_what_is_not_there_is_said(tmp_path, monkeypatch):
     wrong = refresh(chosen(["lite-osie"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
-    assert wrong == ["lite-osie needs OSIE's photographs (docs/reference/lite.md): give them with --stills"]
+    told = "give OSIE's folder with --stills, the others beside it"
+    assert wrong == [f"lite-osie needs the photographs osie (`dtfsal prepare`): {told}"]
+    (tmp_path / "osie").mkdir()
+    wrong = refresh(chosen(["lite-osie", "lite-crowd"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
+    assert wrong == [f"lite-crowd needs the photographs crowd (`dtfsal prepare`): {told}"]
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     wrong = refresh(chosen(["pareto-lite"]), places_in(tmp_path), run=lambda _: 0, say=lambda _: None)
     assert wrong == ["pareto-lite.json needs openvino, which is not installed"]
