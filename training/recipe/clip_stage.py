@@ -24,6 +24,7 @@ from dtfsal.training.evaluation.encoded_clip import (
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal
 from dtfsal.training.recipe.optimisation import Optimiser, OptimiserConfig, Report
+from dtfsal.training.synthetic import Scene
 
 Variants = Sequence[GazeClip]  # clips of the same frames
 # The parts that decide before times and sound meet, and so what a frame's features are.
@@ -31,6 +32,7 @@ FRAME_PARTS = ("encoder.", "top_down.", "enhance.")
 # The parts that have learned from photographs already; the last level's decoder is the first to see motion and sound.
 DECODER_PARTS = ("decoders.", "final.")
 DEEPEST_DECODER = "decoders.3."
+EVENT_SECONDS = 0.4  # a target near an event lies at most so long before or after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class ClipStageConfig:
         clips_held: size of the pool; at first it holds as many as a step takes.
         steps_per_clip: steps between new clips.
         muted_share: how many of the windows are shown without their sound.
+        eventful_share: how many of the windows of scenes have a target near a moment when gaze goes elsewhere. Such
+            moments are rare, and what begins to move has to be learned from them.
         optimiser: rates and decays.
     """
 
@@ -57,6 +61,7 @@ class ClipStageConfig:
     clips_held: int = 64
     steps_per_clip: int = 1
     muted_share: float = 0.1
+    eventful_share: float = 0.4
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 
 
@@ -68,10 +73,18 @@ class ClipPool:
         clips: an endless stream.
         rng: chooses windows.
         size: how many are held at most.
+        eventful_share: see `ClipStageConfig`.
     """
 
-    def __init__(self, model: DTFSal, clips: Iterator[Variants], rng: np.random.Generator, size: int) -> None:
-        self._model, self._clips, self._rng = model, clips, rng
+    def __init__(
+        self,
+        model: DTFSal,
+        clips: Iterator[Variants],
+        rng: np.random.Generator,
+        size: int,
+        eventful_share: float = 0.0,
+    ) -> None:
+        self._model, self._clips, self._rng, self._eventful = model, clips, rng, eventful_share
         self._held: deque[list[EncodedClip]] = deque(maxlen=size)
 
     def __len__(self) -> int:
@@ -90,8 +103,17 @@ class ClipPool:
         for index in self._rng.choice(len(self._held), count, replace=False):
             variants = self._held[index]
             encoded = variants[self._rng.integers(len(variants))]
-            picks.append((encoded, int(self._rng.integers(len(encoded.windows)))))
+            picks.append((encoded, self._target(encoded.clip, len(encoded.windows))))
         return picks
+
+    def _target(self, clip: GazeClip, count: int) -> int:
+        if isinstance(clip, Scene) and self._rng.random() < self._eventful:
+            change = clip.gaze_change().astype(np.float64)
+            if change.any():
+                event = int(self._rng.choice(count, p=change / change.sum()))
+                near = round(EVENT_SECONDS * clip.frame_rate_hz)
+                return int(np.clip(event + self._rng.integers(-near, near + 1), 0, count - 1))
+        return int(self._rng.integers(count))
 
 
 def train_on_clips(
@@ -129,7 +151,7 @@ def train_on_clips(
     optimiser = Optimiser(model, fresh, pretrained, config.optimiser, config.steps)
     model.train()
     model.encoder.eval()
-    pool = ClipPool(model, clips, rng, config.clips_held)
+    pool = ClipPool(model, clips, rng, config.clips_held, config.eventful_share)
     pooled = config.batch_size - config.fresh_stills
     for _ in range(pooled):
         pool.add()

@@ -119,6 +119,12 @@ class Scene:
         """(observers, 2) x and y in pixels, where each observer looks in a frame."""
         return self.gaze[index]
 
+    def gaze_change(self) -> Floats:
+        """(N,) the share of gaze that goes over to something else from a frame to the next; 1 at a cut."""
+        changes = [np.insert(np.abs(np.diff(track.weights, axis=0)).sum(axis=1) / 2, 0, 1) for track in self.tracks]
+        changes[0][0] = 0
+        return np.concatenate(changes).astype(np.float32)
+
 
 def check_kind(kind: str) -> None:
     """Raises UsageError where there is no such kind of scene."""

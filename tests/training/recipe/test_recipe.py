@@ -18,10 +18,10 @@ from dtfsal.training.data.stills import Still
 from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.network import build_model
 from dtfsal.training.model.weights import load_weights, shipped_weights
-from dtfsal.training.recipe.clip_stage import ClipStageConfig
+from dtfsal.training.recipe.clip_stage import ClipPool, ClipStageConfig
 from dtfsal.training.recipe.recipe import Recipe, run_recipe, still_clips
 from dtfsal.training.recipe.still_stage import StillStageConfig, predict_stills, random_cuts
-from dtfsal.training.synthetic import Photograph
+from dtfsal.training.synthetic import Photograph, SceneConfig, Sources, generate_scene
 
 SMALL = dataclasses.replace(PRESETS["lite"].resized(frames=4, height=64, width=96), name="small")
 MINIATURE = Recipe(
@@ -161,6 +161,26 @@ def test_a_damaged_state_is_not_taken_up(stills, tmp_path):
     (work / "stills.partial.safetensors").write_bytes(b"no")
     _, reports = run(stills, tmp_path, work)
     assert len(reports) == MINIATURE.total_steps(3)
+
+
+def test_windows_near_a_change_of_gaze_are_taken_more_often():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    sources = Sources((Photograph("noise", rgb, rng.uniform(5, 55, (9, 2)).astype(np.float32)),))
+    config = SceneConfig(height=32, width=64, seconds=8.0, cut_share=0.0, observers=1)
+    scene = generate_scene(0, sources, config, kind="onset")
+    event = int(scene.gaze_change().argmax())
+
+    def near(share):
+        pool = ClipPool(build_model(SMALL), iter(()), np.random.default_rng(1), 1, share)
+        targets = np.array([pool._target(scene, config.frames) for _ in range(2000)])
+        assert (targets >= 0).all()
+        assert (targets < config.frames).all()
+        return (np.abs(targets - event) <= 5).mean()
+
+    # 11 of 100 frames are near. With a share of 0.4 most of those windows are: gaze changes most at the onset.
+    assert near(0.0) == pytest.approx(0.11, abs=0.03)
+    assert near(0.4) > 0.25
 
 
 def test_each_stage_trains_its_parts(stills, tmp_path):

@@ -81,6 +81,19 @@ def test_nothing_moves_before_an_onset(sources):
     assert weights[first + 6] > 2 * weights[: first - 1].max()
 
 
+def test_gaze_changes_at_onsets_and_cuts(sources):
+    scene = generate_scene(2, sources, LONG, kind="onset")
+    change = scene.gaze_change()
+    assert change.shape == (LONG.frames,)
+    moved = np.abs(np.diff(scene.things[..., :2], axis=0)).sum(axis=(1, 2)) > 0
+    late = round(LONG.gaze.lag_seconds * LONG.frame_rate_hz)
+    assert abs(int(change.argmax()) - (int(moved.argmax()) + late)) <= 1
+    assert change.max() > 0.3
+    assert change[: moved.argmax()].max() == pytest.approx(0, abs=1e-6)
+    cut = generate_scene(2, sources, dataclasses.replace(LONG, cut_share=1.0), kind="still")
+    assert cut.gaze_change()[len(cut.tracks[0].weights)] == 1
+
+
 def test_fixations_follow_the_pixel_under_the_camera(monkeypatch):
     """A single red mark on grey, fixated: the background's components lie on the mark in every frame."""
     monkeypatch.setattr(rendering, "PATCH_SHARE", 0.0)  # a flickering patch may be red too
