@@ -121,6 +121,13 @@ STEPS: tuple[Step, ...] = (
     Step("lite-crowd", ("evaluate", WEIGHTS, "--stills", CROWD, "--split", "test", "--force")),
     Step("lite-scene", ("evaluate", WEIGHTS, "--stills", SCENE, "--split", "test", "--force")),
     Step(
+        "lite-action",
+        (
+            *("evaluate", WEIGHTS, "--synthetic", "20", "--kind", "action", "--seed", "7", "--force"),
+            *("--stills", STILLS, "--stills", CROWD, "--stills", SCENE),
+        ),
+    ),
+    Step(
         "layers-dtfsal-rtx",
         (
             *("build", "--preset", "dtfsal", "--seed", "0", "--target", "tensorrt-rtx", "--precision", "fp16"),
