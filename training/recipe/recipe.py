@@ -11,6 +11,7 @@ The same seed gives the same weights on the same machine and versions.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,19 +107,21 @@ def run_recipe(recipe: Recipe, stills: list[Still], encoder_weights: Path, work:
         model = build_model(recipe.preset)
         load_imagenet_weights(model, encoder_weights)
         channels_last(model.encoder)
-        checkpoint = StageCheckpoint(work / "stills.partial.safetensors", _made_by(recipe, ("stills",)))
+        checkpoint = StageCheckpoint(work / "stills.partial.safetensors", _made_by(recipe, ("stills",), stills))
         return train_on_stills(model, stills, recipe.stills, seed=recipe.seed, report=report, checkpoint=checkpoint)
 
     def second() -> DTFSal:
-        return _clip_stage(recipe, "sound", _kept(recipe, ("stills",), work, first), stills, report)
+        return _clip_stage(recipe, "sound", _kept(recipe, ("stills",), stills, work, first), stills, report)
 
-    return _clip_stage(recipe, "clips", _kept(recipe, ("stills", "sound"), work, second), stills, report)
+    return _clip_stage(recipe, "clips", _kept(recipe, ("stills", "sound"), stills, work, second), stills, report)
 
 
-def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[], DTFSal]) -> DTFSal:
+def _kept(
+    recipe: Recipe, stages: tuple[str, ...], stills: list[Still], work: Path, train: Callable[[], DTFSal]
+) -> DTFSal:
     """The model after these stages: what lies in `work`, if it was made the same way, else trained and left there."""
     file = work / f"{stages[-1]}.safetensors"
-    made_by = _made_by(recipe, stages)
+    made_by = _made_by(recipe, stages, stills)
     if file.exists() and read_metadata(file).get(RECIPE_KEY) == made_by:
         model = load_weights(file)
         channels_last(model.encoder)
@@ -129,12 +132,13 @@ def _kept(recipe: Recipe, stages: tuple[str, ...], work: Path, train: Callable[[
     return model
 
 
-def _made_by(recipe: Recipe, stages: tuple[str, ...]) -> str:
-    """What of the recipe the model after these stages depends on."""
+def _made_by(recipe: Recipe, stages: tuple[str, ...], stills: list[Still]) -> str:
+    """What the model after these stages depends on: a part of the recipe, and the photographs."""
     others = {"stills", "sound", "clips"} - set(stages)
     if stages == ("stills",):
         others |= CLIP_FIELDS
-    everything = dataclasses.asdict(recipe)
+    names = "\n".join(still.name for still in stills)
+    everything = {**dataclasses.asdict(recipe), "photographs": hashlib.sha256(names.encode()).hexdigest()}
     return json.dumps({name: value for name, value in everything.items() if name not in others}, sort_keys=True)
 
 
