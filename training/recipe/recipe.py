@@ -61,7 +61,7 @@ class Recipe:
     stills: StillStageConfig = dataclasses.field(default_factory=StillStageConfig)
     sound: ClipStageConfig = dataclasses.field(
         default_factory=lambda: ClipStageConfig(
-            steps=700,
+            steps=900,
             deepest_only=True,
             batch_size=16,
             optimiser=OptimiserConfig(learning_rate=3e-3, pretrained_learning_rate=1e-3),
@@ -69,7 +69,7 @@ class Recipe:
     )
     clips: ClipStageConfig = dataclasses.field(
         default_factory=lambda: ClipStageConfig(
-            steps=350,
+            steps=500,
             fresh_stills=3,
             steps_per_clip=2,
             optimiser=OptimiserConfig(learning_rate=1e-3, pretrained_learning_rate=5e-4),

@@ -1,8 +1,11 @@
 """What people looked at is cut out of its photograph, and nothing else."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from dtfsal.engines.errors import UnavailableError
 from dtfsal.training.synthetic import Photograph, gaze_cutouts, photograph
 from dtfsal.training.synthetic.cutouts import gaze_cutout
 
@@ -40,3 +43,9 @@ def test_where_nothing_stands_out_nothing_is_cut(disc):
     nobody = Photograph("nobody", picture.rgb, np.full((3, 2), 900, np.float32))
     assert gaze_cutouts([plain, nobody, photograph("not looked at", picture.rgb)]) == []
     assert [cutout.name for cutout in gaze_cutouts([plain, picture])] == ["disc"]
+
+
+def test_without_opencv_the_remedy_is_named(disc, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UnavailableError, match=r"needs OpenCV; run `pip install 'dtfsal\[evaluate\]'`"):
+        gaze_cutouts([disc[0]])
