@@ -109,6 +109,7 @@ def _convert(
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for done, (name, subjects) in enumerate(records, 1):
+            subjects = [points[np.isfinite(points).all(axis=1)] for points in subjects]  # blinks have no position
             if not any(len(points) for points in subjects):
                 raise DataError(f"{table}: nobody looked at {name}; restore it from the dataset")
             ours = f"{photographs.prefix}{Path(name).name}"

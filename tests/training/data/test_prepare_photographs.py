@@ -144,9 +144,10 @@ def test_an_observer_without_fixations_is_left_out(tmp_path):
     data = tmp_path / "public"
     (data / "stimuli").mkdir(parents=True)
     picture(0, 768, 1024).save(data / "stimuli" / "001.jpg")
-    save_table(data / "eye" / "fixations.mat", [("001.jpg", [[(9, 9, 100)], [], [(5, 5, 100)]])])
+    save_table(data / "eye" / "fixations.mat", [("001.jpg", [[(9, 9, 100)], [], [(np.nan, np.nan, 80), (5, 5, 100)]])])
     prepare_photographs(CROWD, data, tmp_path / "out")
-    assert read_stills(tmp_path / "out")[0].observers == ("0", "2")
+    (still,) = read_stills(tmp_path / "out")
+    assert still.observers == ("0", "2")  # and a blink is no fixation
 
 
 def test_the_command_tells_what_it_made(scene, tmp_path, capsys):
