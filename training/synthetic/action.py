@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dtfsal.training.data.camera import Shot, vary_colour
-from dtfsal.training.data.stills import Rgb
+from dtfsal.training.data.stills import DEGREE_OF_WIDTH, Rgb
 from dtfsal.training.synthetic.gaze import GazeModel, GazeTrack, lagged
 from dtfsal.training.synthetic.rendering import blend, edit
 from dtfsal.training.synthetic.sounds import random_sound
@@ -217,7 +217,7 @@ class ActionPart:
 
     def _gaze(self, model: GazeModel, starts: float, stops: float) -> GazeTrack:
         height, width = self._size
-        degree = width * 19 / 640
+        degree = DEGREE_OF_WIDTH * width
         time = np.arange(self._count) / self._rate_hz
         weights, means, sigmas = [], [], []
         for number, actor in enumerate(self.things):
