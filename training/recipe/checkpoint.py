@@ -1,14 +1,15 @@
 """What a stage needs to go on from its last whole epoch, to exactly the same weights: one file, replaced whole."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import safetensors
 from safetensors.torch import load_file, save_file
 
+from dtfsal.engines.partial import partial_file
 from dtfsal.training.model.network import DTFSal
+from dtfsal.training.model.weights import WeightsError
 from dtfsal.training.recipe.optimisation import Optimiser
 
 KEY = "dtfsal.stage"
@@ -26,15 +27,20 @@ class StageCheckpoint:
         self._path, self._made_by = path, made_by
 
     def save(self, epoch: int, optimiser: Optimiser[DTFSal], rng: np.random.Generator) -> None:
-        """Keep the state after so many epochs."""
+        """Keep the state after so many epochs.
+
+        Raises:
+            WeightsError: it cannot be written.
+        """
         header = {"made_by": self._made_by, "epoch": epoch, "random": rng.bit_generator.state}
-        partial = self._path.with_name(f".{self._path.name}.partial-{os.getpid()}")
+        tensors = {name: tensor.contiguous() for name, tensor in optimiser.state().items()}
         try:
-            tensors = {name: tensor.contiguous() for name, tensor in optimiser.state().items()}
-            save_file(tensors, partial, metadata={KEY: json.dumps(header)})
-            partial.replace(self._path)
-        finally:
-            partial.unlink(missing_ok=True)
+            with partial_file(self._path) as partial:
+                save_file(tensors, partial, metadata={KEY: json.dumps(header)})
+        except (OSError, safetensors.SafetensorError) as error:
+            raise WeightsError(
+                f"cannot write {self._path} ({error}); free some space, then run the same again"
+            ) from error
 
     def restore(self, optimiser: Optimiser[DTFSal], rng: np.random.Generator) -> int:
         """Put the state back where a file of the same making is there; the number of epochs that are done.
