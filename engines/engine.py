@@ -39,7 +39,8 @@ class Engine(abc.ABC):
     """A loaded engine. Made by `open_engine`; a context manager that closes itself.
 
     Buffers: `run` reads the input arrays during the call and keeps no reference to them; every output is a new array
-    that belongs to the caller and that no later call touches. One thread at a time may use an engine.
+    that belongs to the caller and that no later call touches. One thread at a time may use an engine, or one of its
+    graphs where `runs_graphs_side_by_side` says so.
 
     Args:
         bundle: what `read_bundle` gave.
@@ -54,6 +55,11 @@ class Engine(abc.ABC):
             self._close()
             raise
         self._open = True
+
+    @property
+    def runs_graphs_side_by_side(self) -> bool:
+        """Whether two threads may run two of the graphs at once."""
+        return False
 
     @property
     def manifest(self) -> Manifest:

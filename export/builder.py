@@ -187,18 +187,18 @@ def _named(part: GraphPart) -> str:
     return "" if part.name == "window" else f", graph {part.name!r}"
 
 
-def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, Path]:
+def save_onnx(graph: onnx.ModelProto, folder: Path, stem: str = "model") -> tuple[Path, ...]:
     """Write a graph with its weights beside it: ONNX Runtime maps them, at half the load time and memory.
 
     The graph in memory is used up: its weights have moved to the file.
 
     Returns:
-        The graph's file and its weights'.
+        The graph's file and, if it has any, its weights'.
     """
     path = folder / f"{stem}.onnx"
     data = path.with_name(f"{path.name}.data")
     onnx.save(graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-    return path, data
+    return (path, data) if data.exists() else (path,)
 
 
 def beside_graph(stem: str, name: str) -> str:
@@ -237,7 +237,7 @@ def _build_part(
         types = layer_types(graph) if request.precision == "int8" else {}
         if request.half_weights:
             graph = with_half_weights(graph, model)
-        files: tuple[Path, ...] = save_onnx(graph, folder, part.stem)
+        files = save_onnx(graph, folder, part.stem)
         if request.report:
             files += _write_report(costs, None, "graph", title, f"torch.onnx {version('torch')}", request, part, folder)
         return _BuiltGraph(files, "torch.onnx", version("torch"), signature, layer_types=types)

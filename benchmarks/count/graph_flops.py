@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 
 from dtfsal.engines import read_bundle
+from dtfsal.engines.bundle.chain import SLICE, chain_of
 from dtfsal.engines.bundle.manifest import GRAPH_TARGETS, Manifest
 from dtfsal.engines.errors import EngineMismatchError
 from dtfsal.export.graph.costs import KINDS, NodeCost, node_costs
@@ -104,12 +105,11 @@ def _value_bytes(value: onnx.ValueInfoProto) -> int:
 
 
 def runs_in_a_window(manifest: Manifest, graph: str) -> int:
-    """How often a graph runs for a window that shares nothing: that of a frame, or of a slice, sees one of them."""
-    if graph == "frame":
-        return manifest.clip.frames
-    if graph == "slice" and manifest.audio is not None:
-        return manifest.audio.slices
-    return 1
+    """How often a graph runs for a window that shares nothing."""
+    if "window" in manifest.graphs:
+        return manifest.audio.slices if graph == "slice" and manifest.audio is not None else 1
+    chain = chain_of(manifest)
+    return chain.slices if graph == SLICE else len(chain.runs.get(graph, (0,)))
 
 
 def engine_flops(engine: Path) -> dict[str, Any]:

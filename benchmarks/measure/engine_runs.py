@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtfsal.engines import Engine
+from dtfsal.engines.bundle.chain import chain_of, runs_of_window
 
 FloatArray = npt.NDArray[np.float32]
 Inputs = dict[str, FloatArray]
@@ -24,14 +25,11 @@ def run_graphs(engine: Engine, inputs: Inputs) -> FloatArray:
     if "window" in engine.manifest.graphs:
         taken = {"video": inputs["video"], "slice_features": slice_features(engine, inputs["audio"])}
         return engine.run(taken)["saliency_map"]
-    frames = [
-        engine.run({"frame": np.ascontiguousarray(frame)}, graph="frame")
-        for frame in np.moveaxis(inputs["video"], 2, 0)
-    ]
-    taken = {name: np.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}  # (1, T, C*, h, w)
-    if "audio" in inputs:
-        taken["slice_features"] = slice_features(engine, inputs["audio"])
-    return engine.run(taken, graph="head")["saliency_map"]
+    frames = [np.ascontiguousarray(frame) for frame in np.moveaxis(inputs["video"], 2, 0)]
+    mels = [np.ascontiguousarray(mel) for mel in np.moveaxis(inputs["audio"], 1, 0)] if "audio" in inputs else []
+    runs = runs_of_window(chain_of(engine.manifest), lambda graph, given: engine.run(given, graph=graph), frames, mels)
+    *_, (graph, last) = runs
+    return engine.run(last, graph=graph)["saliency_map"]
 
 
 def slice_features(engine: Engine, audio: FloatArray) -> FloatArray:

@@ -4,8 +4,9 @@ The JSON mirrors the dataclasses field by field. Reading is strict: an unknown o
 out of range is an `EngineError` that names the field. `schema_version` rises with every change of the fields; a reader
 refuses a newer one by `EngineMismatchError`. A manifest is written in the oldest version that can hold it:
 
-1   all fields but `native_libraries`
+1   all fields but those below
 2   `native_libraries` too
+3   `taps` of graphs too
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULES, Aud
 from dtfsal.engines.bundle.strict_json import JsonNode, parse_json, plain_json
 from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 DYNAMIC = -1
@@ -90,13 +91,30 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GraphSpec:
-    """A graph that the engine runs: the file it lies in and its tensors, whose names are unique."""
+    """A graph that the engine runs.
+
+    Attributes:
+        file: that it lies in.
+        inputs: its tensors, whose names are unique.
+        outputs: likewise.
+        taps: of inputs that stack another graph's output over times, which they share their name with: the times, in
+            order. They count from the window's first in a graph that gives the map, and from the graph's own time in
+            others. See `dtfsal.engines.bundle.chain`.
+    """
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    taps: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "taps", dict(self.taps))
+        for name, taps in self.taps.items():
+            if name not in {tensor.name for tensor in self.inputs}:
+                raise EngineError(f"taps must be of inputs of the graph, not of {limits.shown(name)}")
+            most = limits.CLIP["frames"][1]
+            if not taps or len(taps) > most or not all(type(tap) is int and abs(tap) <= most for tap in taps):
+                raise EngineError(f"taps.{name} must be whole numbers of times in a window, not {limits.shown(taps)}")
         require_file_name(self.file, "file")
         names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
         if not self.inputs or not self.outputs:
@@ -129,7 +147,7 @@ class Manifest:
         clip: the video window that the model wants.
         audio: the sound slices that it wants, or None for a visual model.
         graphs: by name; a model of one graph calls it "window", one whose windows share their work has "frame",
-            "head" and, with sound, "slice".
+            "head" and others; see `dtfsal.engines.bundle.chain`.
         target: the back end that runs the engine.
         precision: of the weights and most of the arithmetic.
         deform_conv: how deformable convolution was lowered; "none" where the graphs have none.
@@ -207,6 +225,8 @@ class Manifest:
     @property
     def schema_version(self) -> int:
         """The oldest layout of this record that holds all of it."""
+        if any(graph.taps for graph in self.graphs.values()):
+            return 3
         return 2 if self.native_libraries else 1
 
     @property
@@ -227,6 +247,9 @@ class Manifest:
             EngineError: the values don't survive the way back, e.g. because one has a type that JSON lacks.
         """
         fields = dataclasses.asdict(self)
+        if self.schema_version < 3:
+            for graph in fields["graphs"].values():
+                del graph["taps"]
         if self.schema_version < 2:
             del fields["native_libraries"]
         fields = {"schema_version": self.schema_version, **fields}
@@ -259,7 +282,7 @@ class Manifest:
             "weights": {"source": weights["source"].string(), "sha256": _optional(weights["sha256"], JsonNode.string)},
             "clip": _read_spec(node["clip"], ClipSpec),
             "audio": _optional(node["audio"], lambda audio: _read_spec(audio, AudioSpec)),
-            "graphs": {name: _read_graph(graph) for name, graph in node["graphs"].mapping().items()},
+            "graphs": {name: _read_graph(graph, version) for name, graph in node["graphs"].mapping().items()},
             "compute_capabilities": tuple(item.string() for item in node["compute_capabilities"].array()),
             "files": {name: _read_file_record(record) for name, record in node["files"].mapping().items()},
         }
@@ -347,12 +370,16 @@ def _read_spec(node: JsonNode, spec: type[_Built]) -> _Built:
     return _build(JsonNode(None, "", node.source), lambda: spec(**values))
 
 
-def _read_graph(node: JsonNode) -> GraphSpec:
-    members = node.record(["file", "inputs", "outputs"])
+def _read_graph(node: JsonNode, version: int) -> GraphSpec:
+    members = node.record(["file", "inputs", "outputs", *(["taps"] if version > 2 else [])])
     file = members["file"].string()
     inputs = tuple(_read_tensor(item) for item in members["inputs"].array())
     outputs = tuple(_read_tensor(item) for item in members["outputs"].array())
-    return _build(node, lambda: GraphSpec(file, inputs, outputs))
+    taps = {}
+    if version > 2:
+        given = members["taps"].mapping()
+        taps = {name: tuple(tap.integer() for tap in item.array()) for name, item in given.items()}
+    return _build(node, lambda: GraphSpec(file, inputs, outputs, taps))
 
 
 def _read_tensor(node: JsonNode) -> TensorSpec:

@@ -103,6 +103,11 @@ class OnnxRuntimeEngine(Engine):
         self._version = ""
         super().__init__(bundle)
 
+    @property
+    def runs_graphs_side_by_side(self) -> bool:
+        """See `Engine.runs_graphs_side_by_side`: each graph is a session of its own."""
+        return self._providers == [CPU_PROVIDER]
+
     def _load(self) -> None:
         libraries = engine_libraries(self.bundle, CPU_KERNELS, trust=self._trust)
         onnxruntime = import_onnxruntime()

@@ -61,6 +61,11 @@ class OpenVinoEngine(Engine):
         self._computes_in = ""
         super().__init__(bundle)
 
+    @property
+    def runs_graphs_side_by_side(self) -> bool:
+        """See `Engine.runs_graphs_side_by_side`: each graph has a request of its own."""
+        return True
+
     def _load(self) -> None:
         engine_libraries(self.bundle, None, trust=self._trust)
         self._openvino = import_openvino()

@@ -53,7 +53,8 @@ def with_half_weights(graph: onnx.ModelProto, model: DTFSal) -> onnx.ModelProto:
         else:
             kept += stored[0]
             nodes += stored[1]
-    if sum(len(tensor.raw_data) for tensor in kept) > _MOST * sum(len(t.raw_data) for t in graph.graph.initializer):
+    large, left = (sum(len(t.raw_data) for t in tensors if _is_large(t)) for tensors in (graph.graph.initializer, kept))
+    if left > _MOST * large:
         raise ExportError("most of these weights are no half-precision numbers: build without --half-weights")
     compact = onnx.ModelProto()
     compact.CopyFrom(graph)
@@ -78,7 +79,7 @@ def _stored(
     tensor: TensorProto, scales: list[Values], layers: list[LTEB]
 ) -> tuple[list[TensorProto], list[onnx.NodeProto]] | None:
     """The tensors and nodes that give a constant again; None for one that stays as it is."""
-    if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _MIN_VALUES:
+    if not _is_large(tensor):
         return None
     values = numpy_helper.to_array(tensor)
     name = tensor.name
@@ -135,6 +136,10 @@ def _token_maps(layer: LTEB, name: str, shape: tuple[int, ...]) -> tuple[list[Te
         helper.make_node("Reshape", [f"{name}.maps", f"{name}.shape"], [name]),
     ]
     return constants, nodes
+
+
+def _is_large(tensor: TensorProto) -> bool:
+    return tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) >= _MIN_VALUES
 
 
 def _is_half(values: Values) -> bool:

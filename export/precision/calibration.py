@@ -5,16 +5,18 @@ Nothing is drawn at random: the same windows give the same ranges.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from torch import Tensor, nn
 
+from dtfsal.engines.bundle.chain import Values, chain_of_graphs, runs_of_window
 from dtfsal.engines.cpu.threads import default_threads
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.onnx_runtime.engine import import_onnxruntime
@@ -109,37 +111,60 @@ def part_inputs(
     Yields:
         Inputs by the part's names: windows, their frames, their slices of sound, or what the other parts make of these.
     """
+    if part.name == "window":
+        slices = next((other for other in parts if other.name == "slice"), None)
+        batch = max(1, part.inputs[0].shape[0])
+        for window in windows:
+            given = window if slices is None else _with_slices(model, slices, window)
+            yield {name: np.repeat(value, batch, axis=0) for name, value in given.items()}
+        return
     if part.name in _PIECES:
         for window in windows:
-            for piece in _pieces(part, window):
-                yield {part.inputs[0].name: piece.numpy()}
+            yield from ({part.inputs[0].name: piece} for piece in _pieces(part.name, window))
         return
-    wanted = {tensor.name for tensor in part.inputs}
-    before = [other for other in parts if wanted & {tensor.name for tensor in other.outputs}]
-    modules = [other.module(lowered(model, _RUNNABLE)).eval() for other in before]
-    batch = max(1, part.inputs[0].shape[0])
+    specs = {other.name: other.spec(other.stem) for other in parts}
+    chain = chain_of_graphs(specs, model.config.clip, model.config.audio)
+    by_name = {other.name: other for other in parts}
+
+    @functools.cache
+    def runnable(graph: str) -> Callable[[Values], Values]:
+        return _runnable(model, by_name[graph])
+
     for window in windows:
-        given = {name: value for name, value in window.items() if name in wanted}
-        for other, module in zip(before, modules, strict=True):
-            given |= _stacked(other, module, window)
-        yield {name: np.repeat(value, batch, axis=0) for name, value in given.items()}
+        frames, mels = _pieces("frame", window), _pieces("slice", window) if "audio" in window else []
+        found = False
+        for graph, inputs in runs_of_window(chain, lambda graph, inputs: runnable(graph)(inputs), frames, mels):
+            if found and graph != part.name:
+                break
+            if found := graph == part.name:
+                yield dict(inputs)
 
 
-def _pieces(part: GraphPart, window: Inputs) -> list[Tensor]:
+def _pieces(graph: str, window: Inputs) -> list[npt.NDArray[np.float32]]:
     """A window's frames (1, 3, H, W), or its slices of sound (1, 1, h, w)."""
-    name, axis = _PIECES[part.name]
-    return [piece.contiguous() for piece in torch.from_numpy(window[name]).unbind(axis)]
+    name, axis = _PIECES[graph]
+    return [np.ascontiguousarray(piece) for piece in np.moveaxis(window[name], axis, 0)]
 
 
-def _stacked(part: GraphPart, module: nn.Module, window: Inputs) -> Inputs:
-    """What a part makes of all pieces of a window: (1, T, C, h, w) each."""
-    with torch.no_grad():
-        results = [module(piece) for piece in _pieces(part, window)]
-    rows = [(result,) if isinstance(result, Tensor) else result for result in results]
-    return {
-        tensor.name: torch.stack([row[position] for row in rows], dim=1).numpy()
-        for position, tensor in enumerate(part.outputs)
-    }
+def _runnable(model: DTFSal, part: GraphPart) -> Callable[[Values], Values]:
+    """A part as a function of arrays by name."""
+    module = part.module(lowered(model, _RUNNABLE)).eval()
+
+    def run(inputs: Values) -> Values:
+        with torch.no_grad():
+            results = module(*(torch.from_numpy(inputs[tensor.name]) for tensor in part.inputs))
+        results = results if isinstance(results, tuple) else (results,)
+        return {tensor.name: result.numpy() for tensor, result in zip(part.outputs, results, strict=True)}
+
+    return run
+
+
+def _with_slices(model: DTFSal, part: GraphPart, window: Inputs) -> Inputs:
+    """A window's video, and its slices as the part "slice" gives them."""
+    listen = _runnable(model, part)
+    slices = [listen({part.inputs[0].name: mel}) for mel in _pieces("slice", window)]
+    name = part.outputs[0].name
+    return {"video": window["video"], name: np.stack([features[name] for features in slices], axis=1)}
 
 
 def value_ranges(

@@ -258,14 +258,19 @@ class WindowQueue(Generic[FrameT]):
 
     def take(self) -> ClipWindow[FrameT]:
         """The window of the oldest target, which must be there and should be ready; the target is done with."""
-        target = self._pending.popleft()
+        window = self.peek()
+        self._pending.popleft()
+        self._prune()
+        return window
+
+    def peek(self) -> ClipWindow[FrameT]:
+        """The window of the oldest target, which must be there, as it is so far."""
+        target = self._pending[0]
         # Once a frame at or after the last tap has come, the video's end can no longer change the window.
         times = self._taps(target, math.inf)
         if times.max() > self.newest_seconds + EQUAL_SECONDS:
             times = self._taps(target, self.newest_seconds)
-        window = _window(self._held, target, times, self._clip, self.interval_seconds)
-        self._prune()
-        return window
+        return _window(self._held, target, times, self._clip, self.interval_seconds)
 
     def drop(self) -> FrameT:
         """Give up the oldest target's window."""

@@ -21,15 +21,29 @@ def read_ahead(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, Non
 
     An error comes where its item would. Close the generator before what the items come from: it waits for the thread.
     """
+    with contextlib.closing(read_pairs(items, depth)) as pairs:
+        for item, _ in pairs:
+            yield item
+
+
+def read_pairs(items: Iterable[Item], depth: int = DEPTH) -> Generator[tuple[Item, Item | None], None, None]:
+    """As `read_ahead`; each item with the one that follows it, or None where that one has not come yet."""
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="dtfsal-read") as pool:
         coming = deque(pool.submit(next, iterator, _END) for _ in range(depth))
         try:
             while (item := coming.popleft().result()) is not _END:
                 coming.append(pool.submit(next, iterator, _END))
-                yield item  # type: ignore[misc]  # not the end, so an item
+                yield item, _come(coming[0])  # type: ignore[misc]  # not the end, so an item
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _come(future: Future[Item]) -> Item | None:
+    """An item that is there."""
+    if not future.done() or future.exception() is not None or future.result() is _END:
+        return None
+    return future.result()
 
 
 @contextlib.contextmanager

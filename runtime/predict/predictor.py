@@ -38,11 +38,12 @@ from dtfsal.runtime.predict.maps import (
     resize_map,
     smooth_map,
 )
-from dtfsal.runtime.predict.pipeline import read_ahead
+from dtfsal.runtime.predict.pipeline import read_ahead, read_pairs
 from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.predict.pretrained import Pretrained
 from dtfsal.runtime.predict.stage_clock import StageClock
-from dtfsal.runtime.predict.window_runners import ReadyFrame, WindowRunner, finite_map, runner_type
+from dtfsal.runtime.predict.window_runner import ReadyFrame, WindowRunner, finite_map
+from dtfsal.runtime.predict.window_runners import runner_type
 
 
 class SaliencyPredictor(Pretrained):
@@ -148,8 +149,10 @@ class SaliencyPredictor(Pretrained):
         decoded: Iterable[Frame | PictureFrame] = reader.pictures() if runner.takes_pictures else reader
         pictures = read_ahead(clock.timed("decode", decoded))
         resources.callback(pictures.close)
-        waited = clock.timed("wait", pictures)
-        frames = self._predict(runner, waited, reader.info.frame_interval_seconds, chunks, clock, resources)
+        interval = reader.info.frame_interval_seconds
+        ahead = runner.looks_ahead
+        taken = pictures if ahead else clock.timed("wait", pictures)
+        frames = self._predict(runner, taken, interval, chunks, clock, resources, ahead=ahead)
         return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
 
     def predict_frames(
@@ -277,8 +280,13 @@ class SaliencyPredictor(Pretrained):
         chunks: Iterator[npt.NDArray[np.float32]],
         clock: StageClock,
         resources: contextlib.ExitStack,
+        *,
+        ahead: bool = False,
     ) -> Iterator[tuple[SaliencyFrame, bool]]:
-        """Every frame's map in order, and whether the engine computed it (or it lies between two that it did)."""
+        """Every frame's map in order, and whether the engine computed it (or it lies between two that it did).
+
+        With `ahead`, another thread gets the frames, and a window is begun while the one before it is computed.
+        """
         maps = FrameMaps(self.stride, self.normalisation)
 
         def passing() -> Iterator[ReadyFrame]:
@@ -295,12 +303,26 @@ class SaliencyPredictor(Pretrained):
                 padding=self.padding,
                 stride=self.stride,
             )
-            for window in clock.timed("preprocess", windows):
-                yield from maps.add_window(maps.take_until(window.index), self._run(runner, window, slices, clock))
+            pairs: Iterator[tuple[ClipWindow[ReadyFrame], ClipWindow[ReadyFrame] | None]]
+            if ahead:
+                resources.callback(runner.close)
+                coming = read_pairs(windows, depth=2)
+                resources.callback(coming.close)
+                pairs = clock.timed("wait", coming)
+            else:
+                pairs = ((window, None) for window in clock.timed("preprocess", windows))
+            for window, following in pairs:
+                frames_of_it = maps.take_until(window.index)
+                yield from maps.add_window(frames_of_it, self._run(runner, window, slices, clock, following))
 
     def _run(
-        self, runner: WindowRunner, window: ClipWindow[ReadyFrame], slices: MelSlices | None, clock: StageClock
+        self,
+        runner: WindowRunner,
+        window: ClipWindow[ReadyFrame],
+        slices: MelSlices | None,
+        clock: StageClock,
+        following: ClipWindow[ReadyFrame] | None,
     ) -> SaliencyMap:
-        saliency_map = finite_map(runner, window, slices, clock)
+        saliency_map = finite_map(runner, window, slices, clock, following)
         with clock.stage("smooth"):
             return smooth_map(saliency_map, self.smoothing_sigma)

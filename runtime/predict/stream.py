@@ -38,7 +38,8 @@ from dtfsal.runtime.predict.maps import Normalisation, check_normalisation, chec
 from dtfsal.runtime.predict.prediction import SaliencyFrame
 from dtfsal.runtime.predict.pretrained import Pretrained
 from dtfsal.runtime.predict.stage_clock import StageClock
-from dtfsal.runtime.predict.window_runners import ReadyFrame, finite_map, runner_type
+from dtfsal.runtime.predict.window_runner import ReadyFrame, finite_map
+from dtfsal.runtime.predict.window_runners import runner_type
 
 # Sound that comes before the first frame is held this long, by its times; twice as much of it at most.
 EARLY_SOUND_SECONDS = 10.0
@@ -299,7 +300,8 @@ class StreamPredictor(Pretrained):
                         return None
                     window = self._take()
                     frames = self._maps.take_until(window.index)
-                self._predict(window, frames)
+                    following = self._windows.peek() if self._has_window() else None
+                self._predict(window, frames, following)
             frame = self._out.popleft()
             with self._changed:
                 self._count(maps=1)
@@ -323,6 +325,7 @@ class StreamPredictor(Pretrained):
 
     def close(self) -> None:
         """Close the engine if this predictor opened it."""
+        self._runner.close()
         if self._owns_engine:
             self.engine.close()
 
@@ -417,8 +420,13 @@ class StreamPredictor(Pretrained):
                 self._count(missing_sound_windows=1)
         return window
 
-    def _predict(self, window: ClipWindow[ReadyFrame], frames: list[tuple[int, float]]) -> None:
-        saliency_map = finite_map(self._runner, window, self._slices, self.clock)
+    def _predict(
+        self,
+        window: ClipWindow[ReadyFrame],
+        frames: list[tuple[int, float]],
+        following: ClipWindow[ReadyFrame] | None,
+    ) -> None:
+        saliency_map = finite_map(self._runner, window, self._slices, self.clock, following)
         with self.clock.stage("smooth"):
             saliency_map = smooth_map(saliency_map, self._sigma)
         with self._changed:

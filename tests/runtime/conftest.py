@@ -122,26 +122,32 @@ def _constant(name, value, kind=np.float32):
     return numpy_helper.from_array(np.asarray(value, kind), name)
 
 
-def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None, weights=(0.1, 0.2, 0.4, 0.3)) -> Path:
-    """The toy engine (see the tests' conftest), in three graphs: the same maps in closed form.
+def write_toy_reuse_engine(
+    folder: Path, clip: ClipSpec, audio: AudioSpec | None, weights=(0.1, 0.2, 0.4, 0.3), chained=False
+) -> Path:
+    """The toy engine (see the tests' conftest), in three graphs or more: the same maps in closed form.
 
     A frame's features are its red and green at full size, features_1, and its blue in half the rows, features_2; those
-    of a slice are its mean.
+    of a slice are its mean. With `chained` a graph makes two neighbouring frames grey, and one the mean of the slices:
+    what windows share are pairs of frames then, of an even number of frames.
     """
     from onnx import TensorProto, helper
 
     height, width, taps = clip.height, clip.width, clip.frames
     shapes = {"features_1": (1, 2, height, width), "features_2": (1, 2, height // 2, width)}
 
-    def save(name, nodes, constants, inputs, outputs):
+    def save(name, nodes, constants, inputs, outputs, taps=()):
         def values(tensors):
             return [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in tensors]
 
         graph = helper.make_graph(nodes, name, values(inputs), values(outputs), constants)
+        used = {name for node in nodes for name in node.input}
+        for constant in [constant for constant in graph.initializer if constant.name not in used]:
+            graph.initializer.remove(constant)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
         path = folder.with_name(f"{name}.onnx")
         path.write_bytes(model.SerializeToString())
-        graphs[name] = GraphSpec(path.name, tuple(inputs), tuple(outputs))
+        graphs[name] = GraphSpec(path.name, tuple(inputs), tuple(outputs), dict(taps))
         files[path.name] = path
 
     graphs, files = {}, {}
@@ -162,16 +168,33 @@ def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None
         [TensorSpec("frame", "float32", (1, 3, height, width))],
         [TensorSpec(name, "float32", shape) for name, shape in shapes.items()],
     )
-    nodes = [
+    greying = [
         helper.make_node("Reshape", ["features_2", "shape"], ["blue"]),  # (1, T, 1, H, W)
         helper.make_node("Concat", ["features_1", "blue"], ["rgb"], axis=2),
         helper.make_node("ReduceMean", ["rgb", "two"], ["grey"], keepdims=0),  # (1, T, H, W)
+    ]
+    features = [TensorSpec(name, "float32", (1, 2 if chained else taps, *shape[1:])) for name, shape in shapes.items()]
+    inputs, head_taps = features, {}
+    if chained:
+        greying[2].output[0] = "pair"
+        save(
+            "pair",
+            greying,
+            [_constant("shape", (1, 2, 1, height, width), np.int64), _constant("two", [2], np.int64)],
+            features,
+            [TensorSpec("pair", "float32", (1, 2, height, width))],
+            dict.fromkeys(shapes, (-1, 0)),
+        )
+        inputs = [TensorSpec("pair", "float32", (1, taps // 2, 2, height, width))]
+        head_taps = {"pair": tuple(range(1, taps, 2))}
+        greying = [helper.make_node("Reshape", ["pair", "grey_shape"], ["grey"])]
+    nodes = [
+        *greying,
         helper.make_node("Mul", ["grey", "taps"], ["weighted"]),
         helper.make_node("ReduceSum", ["weighted", "one"], ["seen"]),  # (1, 1, H, W)
         helper.make_node("Add", ["seen", "base"], ["raised"]),
         helper.make_node("Clip", ["raised", "zero", "unit"], ["saliency_map"]),
     ]
-    inputs = [TensorSpec(name, "float32", (1, taps, *shape[1:])) for name, shape in shapes.items()]
     if audio is not None:
         save(
             "slice",
@@ -180,10 +203,17 @@ def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None
             [TensorSpec("slice", "float32", (1, 1, audio.height, audio.width))],
             [TensorSpec("slice_features", "float32", (1, 1, 1, 1))],
         )
-        inputs.append(TensorSpec("slice_features", "float32", (1, audio.slices, 1, 1, 1)))
-        nodes[5:6] = [
-            helper.make_node("ReduceMean", ["slice_features"], ["level"], keepdims=0),
-            helper.make_node("Mul", ["level", "share"], ["heard"]),
+        slices = TensorSpec("slice_features", "float32", (1, audio.slices, 1, 1, 1))
+        meaning = [helper.make_node("ReduceMean", ["slice_features"], ["level"], keepdims=0)]
+        if chained:
+            meaning[0].attribute[0].i = 1
+            save("sound", meaning, [], [slices], [TensorSpec("level", "float32", (1, 1, 1, 1, 1))])
+            meaning = [helper.make_node("Reshape", ["level", "one"], ["flat"])]
+        inputs = [*inputs, TensorSpec("level", "float32", (1, 1, 1, 1, 1)) if chained else slices]
+        level = "flat" if chained else "level"
+        nodes[-2:-1] = [
+            *meaning,
+            helper.make_node("Mul", [level, "share"], ["heard"]),
             helper.make_node("Add", ["seen", "heard"], ["both"]),
             helper.make_node("Add", ["both", "base"], ["raised"]),
         ]
@@ -192,6 +222,7 @@ def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None
         nodes,
         [
             _constant("shape", (1, taps, 1, height, width), np.int64),
+            _constant("grey_shape", (1, taps, height, width), np.int64),
             _constant("one", [1], np.int64),
             _constant("two", [2], np.int64),
             _constant("taps", 0.5 * np.reshape(weights, (1, -1, 1, 1))),
@@ -202,6 +233,7 @@ def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None
         ],
         inputs,
         [TensorSpec("saliency_map", "float32", (1, 1, height, width), 0.0, 1.0)],
+        head_taps,
     )
     manifest = Manifest(
         model_name="toy",
@@ -223,7 +255,7 @@ def write_toy_reuse_engine(folder: Path, clip: ClipSpec, audio: AudioSpec | None
 
 @pytest.fixture(scope="session")
 def make_toy_reuse_engine(tmp_path_factory):
-    """Make a toy engine of three graphs; see `write_toy_reuse_engine`."""
+    """Make a toy engine of three graphs or more; see `write_toy_reuse_engine`."""
 
     def make(clip=None, audio=None, **options):
         clip = clip or ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0)

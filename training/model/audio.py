@@ -40,6 +40,10 @@ class AudioBranch(nn.Module):
         Returns:
             (B*T', C*, h, w), times folded into the batch.
         """
+        return self.spread(self.hear(slice_features, times), grid)
+
+    def hear(self, slice_features: Tensor, times: int) -> Tensor:
+        """As `forward`, (B*T', C*, h', w'); where the readout is "timeline", (B*T', C*, 1, 1)."""
         features = self.enhance(slice_features)  # (B, S, C*, h', w')
         slices, rows = features.shape[1], features.shape[3]
         if self.config.readout == "timeline":
@@ -50,7 +54,11 @@ class AudioBranch(nn.Module):
         if matrix.shape != (times, features.shape[1]):
             matrix = self.resample_matrix(slices, rows, times)
         resampled = matrix.to(features) @ features.flatten(2)  # (T', S) @ (B, S, C*h*w), or S*h' for S
-        return resampled.reshape(-1, *features.shape[2:]).expand(-1, -1, *grid)  # (B*T', C*, h, w)
+        return resampled.reshape(-1, *features.shape[2:])  # (B*T', C*, h', w')
+
+    def spread(self, heard: Tensor, grid: Sequence[int]) -> Tensor:
+        """What `hear` gave, on the grid of the video's last level."""
+        return heard.expand(-1, -1, *grid)
 
     def encode_slices(self, slices: Tensor) -> Tensor:
         """VGGish features of slices alone, (N, 1, h, w) -> (N, 512, h/16, w/16): what neighbouring windows share."""

@@ -163,12 +163,22 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.predict = with_precision(nn.Conv2d(channels, 1, 1), float32_after=True)
 
-    def forward(self, x: Tensor, times: int, size: tuple[int, int], *, at_rest: bool = False) -> Tensor:
-        """(B*T', C*, h, w) -> logits (B, 1, H, W); at rest, where all times are equal, (B, C*, h, w) is enough."""
+    def forward(self, x: Tensor, times: int, size: tuple[int, int], *, at_rest: bool = False, done: int = 0) -> Tensor:
+        """(B*T', C*, h, w) -> logits (B, 1, H, W).
+
+        Args:
+            x: a level's features, or what the first `done` blocks made of them; at rest, where all times of a window
+                are equal, (B, C*, h, w) of one.
+            times: of a window.
+            size: H and W.
+            at_rest: the same logits at a fraction of the cost.
+            done: blocks that are left out.
+        """
         for index, block in enumerate(self.blocks):
-            x = block(x, times, at_rest)
-            times = TemporalConv.output_times(times)
-            if index in (1, 2):
+            if index >= done:
+                x = block(x, times, at_rest)
+                times = TemporalConv.output_times(times)
+            if index in (1, 2) and index >= done - 1:
                 x = upsample(x, (2 * x.shape[2], 2 * x.shape[3]))
         return upsample(self.predict(x if at_rest else mean_over_times(x, times)), size)
 

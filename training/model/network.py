@@ -146,9 +146,14 @@ class DTFSal(nn.Module):
         Returns:
             (B*T', C*, h, w).
         """
-        heard = None if slice_features is None else self.audio(slice_features, deepest.shape[2:], times)
-        if self.config.temporal_mixing:
-            motion = motion_features(finer, deepest, times)
+        heard = None if slice_features is None else self.audio.hear(slice_features, times)
+        motion = motion_features(finer, deepest, times) if self.config.temporal_mixing else None
+        return self.fuse_motion(motion, deepest, heard, times)
+
+    def fuse_motion(self, motion: Tensor | None, deepest: Tensor, heard: Tensor | None, times: int) -> Tensor:
+        """As `fuse`, of what `motion_features` and `AudioBranch.hear` gave; None where the model has none."""
+        heard = None if heard is None else self.audio.spread(heard, deepest.shape[2:])
+        if motion is not None:
             deepest = self.mixing(motion, deepest, times)
             if heard is not None:
                 sound = heard.mean(dim=(2, 3)).unflatten(0, (-1, times))  # (B, T', C*)
@@ -171,7 +176,10 @@ class DTFSal(nn.Module):
             saliency_map = self.joint_decoder(features, times, size).sigmoid()
             return saliency_map, saliency_map
         pairs = zip(self.decoders, features, strict=True)
-        logits = [decoder(level, times, size, at_rest=at_rest) for decoder, level in pairs]
+        return self.join([decoder(level, times, size, at_rest=at_rest) for decoder, level in pairs])
+
+    def join(self, logits: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The decoders' logits, each (B, 1, H, W), to what `decode` gives."""
         side_maps = torch.cat(logits, dim=1).sigmoid()  # eq. 15: (B, 4, H, W)
         return self.final(side_maps).sigmoid(), side_maps  # eq. 16
 

@@ -27,11 +27,30 @@ def motion_features(finer: Tensor, x: Tensor, times: int) -> Tensor:
     Returns:
         (B*T', 3 C*, h, w): level 4, level 2, change of level 2.
     """
-    clip = finer.unflatten(0, (-1, times))  # (B, T', C*, 4 h, 4 w)
-    change = (clip[:, 1:] - clip[:, :-1]).abs()
-    change = F.pad(change, (0, 0, 0, 0, 0, 0, 1, 0)).flatten(0, 1)  # no change comes before the first time
     factor = finer.shape[3] // x.shape[3]
-    return torch.cat((x, F.avg_pool2d(finer, factor), F.avg_pool2d(change, factor)), dim=1)
+    clip = finer.unflatten(0, (-1, times))  # (B, T', C*, 4 h, 4 w)
+    change = pooled_change(clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1), factor)
+    return join_motion(x, F.avg_pool2d(finer, factor), change.unflatten(0, (clip.shape[0], times - 1)))
+
+
+def pooled_change(before: Tensor, after: Tensor, factor: int) -> Tensor:
+    """How much each channel changes in each cell: two times (N, C*, 4 h, 4 w) to (N, C*, h, w)."""
+    return F.avg_pool2d((after - before).abs(), factor)
+
+
+def join_motion(x: Tensor, seen: Tensor, change: Tensor) -> Tensor:
+    """The parts of `motion_features`.
+
+    Args:
+        x: level 4, (B*T', C*, h, w).
+        seen: level 2, averaged over each cell, likewise.
+        change: of level 2, from each time to the next, (B, T'-1, C*, h, w).
+
+    Returns:
+        (B*T', 3 C*, h, w).
+    """
+    change = F.pad(change, (0, 0, 0, 0, 0, 0, 1, 0)).flatten(0, 1)  # no change comes before the first time
+    return torch.cat((x, seen, change), dim=1)
 
 
 class TemporalMixing(nn.Module):

@@ -32,8 +32,8 @@ public:
     virtual std::string name() const = 0;  // and version
     // Tensors of all of the graph's inputs and of the outputs that are wanted. Any thread.
     virtual std::unique_ptr<Call> bind(const std::string &graph, std::vector<Tensor> inputs, std::vector<Tensor> outputs) = 0;
-    // Whether a call is little more than its tensors' addresses, so that one may have many.
-    virtual bool has_cheap_calls() const { return true; }
+    // Whether two threads may run calls of two graphs at once.
+    virtual bool runs_side_by_side() const { return false; }
 };
 
 using Log = std::function<void(bool warning, const std::string &message)>;

@@ -11,7 +11,7 @@
 namespace dtfsal {
 namespace {
 
-constexpr int64_t kSchemaVersion = 2;  // the first lacks native_libraries
+constexpr int64_t kSchemaVersion = 3;  // the first lacks native_libraries, the first two taps
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
 
@@ -136,14 +136,30 @@ TensorSpec read_tensor(const JsonNode &node) {
     return tensor;
 }
 
-GraphSpec read_graph(const JsonNode &node) {
-    node.expect_keys({"file", "inputs", "outputs"});
+GraphSpec read_graph(const JsonNode &node, int64_t version) {
+    std::vector<std::string_view> keys = {"file", "inputs", "outputs"};
+    if (version > 2) keys.push_back("taps");
+    node.expect_keys(keys);
     GraphSpec graph;
     graph.file = node["file"].string();
     check_file_name(node["file"], graph.file);
     for (const auto &item : node["inputs"].array()) graph.inputs.push_back(read_tensor(item));
     for (const auto &item : node["outputs"].array()) graph.outputs.push_back(read_tensor(item));
     if (graph.inputs.empty() || graph.outputs.empty()) node.fail("must have at least one input and one output");
+    if (version > 2)
+        for (const auto &[name, taps] : node["taps"].mapping()) {
+            if (std::none_of(graph.inputs.begin(), graph.inputs.end(), [&name = name](const auto &input) { return input.name == name; }))
+                taps.fail("must be of inputs of the graph");
+            const auto items = taps.array();
+            const auto most = static_cast<int64_t>(limits::kFrames.most);
+            bool sound = !items.empty() && static_cast<int64_t>(items.size()) <= most;
+            for (const auto &item : items) {
+                const int64_t tap = item.integer();
+                sound = sound && -most <= tap && tap <= most;
+                if (sound) graph.taps[name].push_back(static_cast<int>(tap));
+            }
+            if (!sound) taps.fail("must be whole numbers of times in a window");
+        }
     std::vector<std::string> names;
     for (const auto &tensor : graph.inputs) names.push_back(tensor.name);
     for (const auto &tensor : graph.outputs) names.push_back(tensor.name);
@@ -201,7 +217,7 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     if (!root["audio"].is_null()) manifest.audio = read_audio(root["audio"]);
     for (const auto &[name, node] : root["graphs"].mapping()) {
         if (!is_identifier(name)) node.fail("must have an identifier for a name");
-        manifest.graphs[name] = read_graph(node);
+        manifest.graphs[name] = read_graph(node, version);
     }
     if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
     manifest.target = choice_of(root["target"], {"onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"});

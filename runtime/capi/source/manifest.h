@@ -41,6 +41,7 @@ struct TensorSpec {
 struct GraphSpec {
     std::string file;
     std::vector<TensorSpec> inputs, outputs;
+    std::map<std::string, std::vector<int>> taps;  // of inputs that stack another graph's output over times
 };
 
 struct FileRecord {

@@ -181,6 +181,7 @@ public:
     ~OrtBackend() override { release(); }
 
     std::string name() const override { return "onnxruntime " + runtime_->version(); }
+    bool runs_side_by_side() const override { return true; }  // each graph is a session of its own
 
     std::unique_ptr<Call> bind(const std::string &graph, std::vector<Tensor> inputs, std::vector<Tensor> outputs) override {
         return std::make_unique<OrtCall>(runtime_, sessions_.at(graph), std::move(inputs), std::move(outputs));

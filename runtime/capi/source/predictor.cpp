@@ -294,6 +294,18 @@ void Predictor::hear_early() {
     early_seconds_ = 0;
 }
 
+// The frames of a target's window, each with one user more.
+void Predictor::pick(const Stamp &target, std::vector<Slot *> &window) {
+    const double last = rules_.complete(target.seconds, newest_) ? std::numeric_limits<double>::infinity() : newest_;
+    rules_.taps(target.seconds, last, times_);
+    window.clear();
+    for (const double time : times_) {
+        Slot *slot = held_[nearest([&](size_t place) { return held_[place]->seconds; }, held_.size(), time)];
+        ++slot->users;
+        window.push_back(slot);
+    }
+}
+
 void Predictor::take(double &centre, bool &has_window, bool &ended) {
     const std::lock_guard<std::mutex> guard(state_);
     has_window = !targets_.empty() && is_ready(targets_.front());
@@ -301,14 +313,8 @@ void Predictor::take(double &centre, bool &has_window, bool &ended) {
     if (!has_window) return;
     const Stamp target = targets_.front();
     targets_.pop();
-    const double last = rules_.complete(target.seconds, newest_) ? std::numeric_limits<double>::infinity() : newest_;
-    rules_.taps(target.seconds, last, times_);
-    window_.clear();
-    for (const double time : times_) {
-        Slot *slot = held_[nearest([&](size_t place) { return held_[place]->seconds; }, held_.size(), time)];
-        ++slot->users;
-        window_.push_back(slot);
-    }
+    pick(target, window_);
+    if (!targets_.empty() && is_ready(targets_.front())) pick(targets_.front(), following_);
     oldest_index_ = held_.front()->index;
     frames_.clear();
     while (!waiting_.empty() && waiting_.front().index <= target.index) {
@@ -331,15 +337,19 @@ void Predictor::make_map(double centre) {
         Predictor &owner;
         ~Release() {
             const std::lock_guard<std::mutex> guard(owner.state_);
-            for (Slot *slot : owner.window_) --slot->users;
-            owner.window_.clear();
+            for (auto *window : {&owner.window_, &owner.following_}) {
+                for (Slot *slot : *window) --slot->users;
+                window->clear();
+            }
         }
     } release{*this};
     taps_.clear();
+    following_taps_.clear();
     for (const Slot *slot : window_) taps_.push_back({slot->index, slot->pixels.data()});
+    for (const Slot *slot : following_) following_taps_.push_back({slot->index, slot->pixels.data()});
     const SliceRange slices = sound_ ? slices_at(*model->audio(), centre) : SliceRange{0, 0};
     const double spent = runner_->engine_seconds();
-    const float *values = runner_->run(taps_, oldest_index_, slices, sound_.get());
+    const float *values = runner_->run(taps_, oldest_index_, slices, sound_.get(), following_taps_);
     before_.swap(now_);
     before_seconds_ = now_seconds_;
     std::memcpy(now_.data(), values, now_.size() * sizeof(float));

@@ -123,6 +123,7 @@ private:
     void drop_old();
     void hold_early(const SoundView &sound);
     void hear_early();
+    void pick(const Stamp &target, std::vector<Slot *> &window);
     void take(double &centre, bool &has_window, bool &ended);
     void make_map(double centre);
     void deliver(MapView &map);
@@ -154,8 +155,8 @@ private:
     // Of the thread that polls alone.
     std::unique_ptr<Sound> sound_;
     std::vector<double> times_;
-    std::vector<Slot *> window_;
-    std::vector<Tap> taps_;
+    std::vector<Slot *> window_, following_;  // the next window as it is so far, if it is ready
+    std::vector<Tap> taps_, following_taps_;
     int64_t oldest_index_ = 0;
     std::vector<Stamp> frames_;  // whose maps are to be given, the window's own the last
     size_t next_ = 0;

@@ -1,4 +1,4 @@
-// Frames and slices encoded once each, whatever windows they are in: engines of the graphs "frame", "slice" and "head".
+// Windows that share their work: engines of a chain of graphs, from "frame" and "slice" to "head".
 #pragma once
 
 #include <memory>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "chain.h"
 #include "failure.h"
 #include "reused_features.h"
 #include "tensors.h"
@@ -28,7 +29,7 @@ public:
         call_ = model_->backend->bind("window", std::move(inputs), {map_.tensor()});
     }
 
-    const float *run(const std::vector<Tap> &taps, int64_t, SliceRange slices, WindowSound *sound) override {
+    const float *run(const std::vector<Tap> &taps, int64_t, SliceRange slices, WindowSound *sound, const std::vector<Tap> &) override {
         for (size_t tap = 0; tap < taps.size(); ++tap) writer_.write(taps[tap].pixels, video_, tap, taps.size());
         if (sound != nullptr) {
             const auto silence = static_cast<float>(std::log(model_->audio()->log_offset));
@@ -37,7 +38,7 @@ public:
                 store(slice_.data(), slice_.size(), audio_.at(static_cast<size_t>(place) * slice_.size()), audio_.element);
             }
         }
-        timed(*call_);
+        timed(*call_, engine_seconds_);
         return map_.values();
     }
 
@@ -71,20 +72,26 @@ void check_graphs(const Bundle &bundle) {
     if (!has(bundle, "frame") || !has(bundle, "head") || (audio && !has(bundle, "slice")))
         fail(Kind::bad_engine, bundle.path + " has other graphs than this version of dtfsal runs: build the engine again, or "
                                "upgrade dtfsal");
-    const auto &outputs = graph_of(bundle, "frame").outputs;
     need_count(bundle, "frame", 1);
     need(bundle, "frame", true, "frame", {1, 3, clip.height, clip.width});
-    need_count(bundle, "head", outputs.size() + (audio ? 1 : 0));
-    for (const auto &output : outputs)
-        if (need(bundle, "head", true, output.name, stacked(bundle, output, clip.frames)).element != output.element)
-            fail(Kind::bad_engine, bundle.path + ": " + output.name + " changes its type between graphs; build the engine again");
     if (audio) {
         need_count(bundle, "slice", 1);
         need(bundle, "slice", true, "slice", {1, 1, audio->height, audio->width});
         const auto &features = graph_of(bundle, "slice").outputs;
-        if (features.size() != 1 || features[0].name != "slice_features" ||
-            need(bundle, "head", true, "slice_features", stacked(bundle, features[0], audio->slices)).element != features[0].element)
+        if (features.size() != 1 || features[0].name != "slice_features")
             fail(Kind::bad_engine, bundle.path + ": its graph 'slice' does not give the head's slice_features; build the engine again");
+    } else if (has(bundle, "slice")) {
+        fail(Kind::bad_engine, bundle.path + " has a graph for slices of sound and no sound in its manifest: build the engine again");
+    }
+    const Chain chain(bundle);
+    for (const auto &[name, graph] : bundle.manifest.graphs) {
+        if (name == "frame" || name == "slice") continue;
+        for (const auto &input : graph.inputs) {
+            const auto &outputs = graph_of(bundle, chain.maker(input.name)).outputs;
+            const auto output = std::find_if(outputs.begin(), outputs.end(), [&](const auto &one) { return one.name == input.name; });
+            if (need(bundle, name, true, input.name, chain.wanted(name, input.name)).element != output->element)
+                fail(Kind::bad_engine, bundle.path + ": " + input.name + " changes its type between graphs; build the engine again");
+        }
     }
     need(bundle, "head", false, "saliency_map", map_shape(clip));
 }

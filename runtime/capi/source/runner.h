@@ -41,20 +41,21 @@ public:
 class Runner {
 public:
     virtual ~Runner() = default;
-    // The map, (height, width), valid until the next call. `sound` may be null for a visual model.
-    virtual const float *run(const std::vector<Tap> &taps, int64_t oldest_index, SliceRange slices, WindowSound *sound) = 0;
+    // The map, (height, width), valid until the next call. `sound` may be null for a visual model. `following` is the next
+    // window as it is so far, or empty: another thread may begin with it meanwhile.
+    virtual const float *run(const std::vector<Tap> &taps, int64_t oldest_index, SliceRange slices, WindowSound *sound,
+                             const std::vector<Tap> &following) = 0;
     virtual void reset() = 0;  // another stream begins
 
-    double engine_seconds() const { return engine_seconds_; }  // spent in the back end so far
+    double engine_seconds() const { return engine_seconds_; }  // spent in the back end so far, of all threads together
 
 protected:
-    void timed(Call &call) {
+    static void timed(Call &call, double &seconds) {
         const auto begun = std::chrono::steady_clock::now();
         call.run();
-        engine_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+        seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     }
 
-private:
     double engine_seconds_ = 0;
 };
 

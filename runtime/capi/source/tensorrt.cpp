@@ -282,7 +282,6 @@ public:
     TensorRtBackend(const Bundle &bundle, const BackendOptions &options) : runtime_(std::make_shared<Runtime>(bundle, options)) {}
 
     std::string name() const override { return runtime_->title(); }
-    bool has_cheap_calls() const override { return false; }  // each has memory on the GPU
 
     std::unique_ptr<Call> bind(const std::string &graph, std::vector<Tensor> inputs, std::vector<Tensor> outputs) override {
         return std::make_unique<TensorRtCall>(runtime_, graph, inputs, outputs);

@@ -8,7 +8,7 @@
 namespace dtfsal {
 
 // A map is 0.25 + 0.5 * (the mean of each pixel's levels over the taps), plus 0.05 * (the mean of all log-mel values).
-// `reuse`: three graphs, whose features are the pixels and the slices themselves.
+// `reuse`: a chain of graphs, whose features are the pixels and the slices themselves, and sums of two frames' pixels.
 std::shared_ptr<Model> toy_model(bool reuse, bool hears);
 
 }  // namespace dtfsal

@@ -1,7 +1,6 @@
 """Costs of graphs by hand, and against the operators that PyTorch runs."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,6 +13,7 @@ from dtfsal.benchmarks.count.flops import PAPER_TABLE_2, count
 from dtfsal.benchmarks.count.flops_report import draw, markdown
 from dtfsal.benchmarks.count.graph_flops import activation_peak_bytes, by_part_and_kind, graph_cost, runs_in_a_window
 from dtfsal.benchmarks.count.torch_operations import OtherOperations
+from dtfsal.engines import read_bundle
 from dtfsal.export.graph.costs import node_costs
 from dtfsal.export.graph.operation_counts import other_operations
 from dtfsal.runtime.cli import main
@@ -102,10 +102,11 @@ def test_a_quantised_graph_by_hand():
     assert activation_peak_bytes(model, costs) == 4 * 40 + 40 + 4 * 60
 
 
-def test_graphs_of_a_frame_and_of_a_slice_run_for_each():
-    manifest = SimpleNamespace(clip=SimpleNamespace(frames=16), audio=SimpleNamespace(slices=9))
-    runs = {name: runs_in_a_window(manifest, name) for name in ("window", "head", "frame", "slice")}
-    assert runs == {"window": 1, "head": 1, "frame": 16, "slice": 9}
+def test_how_often_graphs_run_for_a_window(lite_engine, toy_engine):
+    manifest = read_bundle(lite_engine).manifest
+    runs = {name: runs_in_a_window(manifest, name) for name in manifest.graphs}
+    assert runs == {"frame": 8, "motion": 7, "decode": 1, "slice": 9, "sound": 1, "head": 1}
+    assert runs_in_a_window(read_bundle(toy_engine).manifest, "window") == 1
 
 
 CASES = {

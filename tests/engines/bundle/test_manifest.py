@@ -144,7 +144,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         names = draw(st.lists(text, min_size=2, max_size=4, unique=True))
         cut = draw(st.integers(1, len(names) - 1))
         tensors = [tensor(name) for name in names]
-        return GraphSpec(draw(st.sampled_from(file_names)), tuple(tensors[:cut]), tuple(tensors[cut:]))
+        taps = draw(st.dictionaries(st.sampled_from(names[:cut]), st.lists(st.integers(-9, 9), min_size=1).map(tuple)))
+        return GraphSpec(draw(st.sampled_from(file_names)), tuple(tensors[:cut]), tuple(tensors[cut:]), taps)
 
     return Manifest(
         model_name=draw(text),
@@ -403,7 +404,7 @@ def test_deep_nesting_is_refused():
 
 def test_a_newer_schema_asks_for_an_upgrade_even_with_unknown_keys():
     document = set_at(set_at(sample(), ("schema_version",), SCHEMA_VERSION + 1), ("new_field",), 1)
-    with pytest.raises(EngineMismatchError, match=r"schema version 3 .* reads up to 2: upgrade dtfsal"):
+    with pytest.raises(EngineMismatchError, match=r"schema version 4 .* reads up to 3: upgrade dtfsal"):
         read(document)
 
 

@@ -170,12 +170,22 @@ def test_parts_are_calibrated_on_what_they_are_given(lite_weights, lite_engine):
     (window,) = synthetic_windows(model.config, 1)
     frames = list(part_inputs(model, parts[0], parts, [window]))
     assert len(frames) == model.config.clip.frames
-    (head,) = part_inputs(model, parts[2], parts, [window])
+    by_name = {part.name: list(part_inputs(model, part, parts, [window])) for part in parts[1:]}
+    assert {name: len(runs) for name, runs in by_name.items()} == {
+        "motion": 7,
+        "decode": 1,
+        "slice": 9,
+        "sound": 1,
+        "head": 1,
+    }
+    (head,), (sound,) = by_name["head"], by_name["sound"]
     with open_engine(lite_engine, device="cpu") as engine:
-        np.testing.assert_allclose(head["slice_features"], slice_features(engine, window["audio"]), atol=1e-4)
-        first = engine.run(frames[0], graph="frame")
-        for name, values in first.items():
-            np.testing.assert_allclose(head[name][:, 0], values, atol=1e-4)
+        np.testing.assert_allclose(sound["slice_features"], slice_features(engine, window["audio"]), atol=1e-4)
+        first, second = (engine.run(frame, graph="frame") for frame in frames[:2])
+        np.testing.assert_allclose(head["features_4"][:, 0], first["features_4"], atol=1e-4)
+        np.testing.assert_allclose(by_name["motion"][0]["features_2"][:, 1], second["features_2"], atol=1e-4)
+        (decode,) = by_name["decode"]
+        np.testing.assert_allclose(decode["convolved_1_previous"][:, 0], second["convolved_1_previous"], atol=1e-4)
         saliency_map = engine.run(head, graph="head")["saliency_map"]
         np.testing.assert_allclose(saliency_map, run_graphs(engine, window), atol=1e-4)
 
@@ -249,7 +259,7 @@ def test_a_calibration_needs_a_window():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, lite_weights):
-    """An int8 engine of the small lite, in three graphs."""
+    """An int8 engine of the small lite, in several graphs."""
     output = tmp_path_factory.mktemp("int8") / "lite.engine"
     request = BuildRequest(
         weights=lite_weights,
@@ -263,13 +273,13 @@ def built(tmp_path_factory, lite_weights):
 
 
 @pytest.mark.slow
-def test_an_engine_of_three_graphs(built, lite_weights, lite_engine, tmp_path):
+def test_an_engine_of_several_graphs(built, lite_weights, lite_engine, tmp_path):
     bundle = read_bundle(built)
     assert bundle.manifest.precision == "int8"
     record = BuildRecord.of_bundle(bundle)
     assert record.quantisation.sources == ("synthetic windows",)
     assert record.quantisation.windows == 2
-    assert set(record.quantisation.layers) == {"frame", "slice", "head"}
+    assert set(record.quantisation.layers) == {"frame", "motion", "decode", "slice", "sound", "head"}
     assert record.quantisation.layers["frame"]["int8"]
     with open_engine(built, device="cpu") as engine:
         model = load_weights(lite_weights)

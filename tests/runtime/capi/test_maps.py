@@ -22,14 +22,22 @@ RATE = 16000
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(scope="module", params=["window", "reuse"])
+@pytest.fixture(scope="module", params=["window", "reuse", "chain"])
 def engine(request, make_toy_engine, make_toy_reuse_engine):
-    return (make_toy_engine if request.param == "window" else make_toy_reuse_engine)(CLIP, AUDIO)
+    return _toy(request.param, make_toy_engine, make_toy_reuse_engine, AUDIO)
 
 
-@pytest.fixture(scope="module", params=["window", "reuse"])
+@pytest.fixture(scope="module", params=["window", "reuse", "chain"])
 def visual_engine(request, make_toy_engine, make_toy_reuse_engine):
-    return (make_toy_engine if request.param == "window" else make_toy_reuse_engine)(CLIP, None)
+    return _toy(request.param, make_toy_engine, make_toy_reuse_engine, None)
+
+
+def _toy(kind, make_toy_engine, make_toy_reuse_engine, audio):
+    return (
+        make_toy_engine(CLIP, audio)
+        if kind == "window"
+        else make_toy_reuse_engine(CLIP, audio, chained=kind == "chain")
+    )
 
 
 def drain(stream):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtfsal.runtime.predict.pipeline import read_ahead, write_behind
+from dtfsal.runtime.predict.pipeline import read_ahead, read_pairs, write_behind
 
 
 @given(st.lists(st.integers()), st.integers(1, 6))
@@ -47,6 +47,35 @@ def test_reading_and_using_happen_at_once():
     assert next(ahead) == 0
     using.set()
     assert list(ahead) == [1]
+
+
+def test_a_pair_has_the_item_that_follows_where_it_has_come():
+    wait = threading.Event()
+
+    def items():
+        yield 0
+        yield 1
+        assert wait.wait(60)
+        yield 2
+        raise OSError("torn")
+
+    pairs = read_pairs(items(), 2)
+    found = [next(pairs), next(pairs)]
+    assert found[0] in ((0, 1), (0, None))  # as the threads go
+    assert found[1] == (1, None)
+    wait.set()
+    item, following = next(pairs)
+    assert (item, following) == (2, None)  # an error is no item
+    with pytest.raises(OSError, match="torn"):
+        next(pairs)
+
+
+@given(st.lists(st.integers()), st.integers(1, 6))
+def test_pairs_are_neighbours(items, depth):
+    pairs = list(read_pairs(items, depth))
+    assert [item for item, _ in pairs] == items
+    assert all(following in (None, after) for (_, following), after in zip(pairs, items[1:], strict=False))
+    assert not pairs or pairs[-1][1] is None
 
 
 def test_a_readers_error_comes_where_its_item_would():

@@ -4,17 +4,24 @@ The maps themselves are held to their closed form in test_predictor.py, with bot
 """
 
 import dataclasses
+import itertools
+import threading
 import weakref
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dtfsal.engines import AudioSpec, ClipSpec, EngineMismatchError, open_engine, read_bundle
+from dtfsal.engines import AudioSpec, ClipSpec, EngineError, EngineMismatchError, open_engine, read_bundle
 from dtfsal.engines.onnx_runtime.engine import OnnxRuntimeEngine
-from dtfsal.runtime import SaliencyPredictor
+from dtfsal.runtime import SaliencyPredictor, StreamPredictor
 from dtfsal.runtime.frontend.preprocess import normalise_clip
-from dtfsal.runtime.predict.window_runners import ReusedFeatures, WholeWindow, runner_type
+from dtfsal.runtime.media.audio_reader import AudioReader
+from dtfsal.runtime.media.video import VideoReader
+from dtfsal.runtime.predict.reused_features import ReusedFeatures
+from dtfsal.runtime.predict.window_runners import WholeWindow, runner_type
 
 # Two orders of the same float32 sums, through decoders and two sigmoids.
 REUSE = 1e-5
@@ -185,6 +192,91 @@ def test_a_visual_engine_of_two_graphs(make_toy_reuse_engine, toy_visual_engine)
     np.testing.assert_allclose(*maps, rtol=0, atol=1e-6)
 
 
+def streamed(engine, video, times, bursts, samples=None, **options):
+    """Maps of a stream whose frames come in bursts, so that several windows are ready at once."""
+    interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.04
+    options = {"frame_rate_hz": 1 / interval, "sound": samples is not None, "max_ready": 1000, **options}
+    with StreamPredictor(engine, **options) as stream:
+        found, bursts = [], itertools.cycle(bursts)
+        if samples is not None:
+            stream.push_audio(samples, 0.0, 16000)
+        while not stream.finished:
+            burst = next(bursts)
+            for index in range(stream.counts.frames, min(stream.counts.frames + burst, len(video))):
+                assert stream.push_frame(video[index], times[index])
+            if stream.counts.frames == len(video):
+                stream.finish()
+            while (frame := stream.poll()) is not None:
+                found.append(frame.saliency_map)
+    return np.stack(found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_streams_and_arrays_of_any_times_have_the_maps_of_whole_windows(chained_toys, data):
+    """Strides, rates, lengths, variable frame rates, both paddings; in bursts, and so with windows begun ahead."""
+    shared, whole = chained_toys
+    count, stride = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 6))
+    padding = data.draw(st.sampled_from(["reverse", "repeat"]))
+    interval = 1 / data.draw(st.sampled_from([10.0, 24.0, 25.0, 29.97, 50.0, 60.0]))
+    times = np.arange(count) * interval
+    if data.draw(st.booleans()):
+        steps = data.draw(st.lists(st.floats(0.2, 3.0), min_size=count, max_size=count))
+        times = np.cumsum(steps) * interval
+        times -= times[0]
+    video, options = make_video(count, 24, 40, seed=count), {"padding": padding, "stride": stride}
+    source = {"timestamps": times, "samples": sound(1.0), "sample_rate_hz": 16000}
+    expected = maps_of(whole, video, options, **source)
+    maps = maps_of(shared, video, options, **source)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-6)
+    bursts = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    if count > 1:  # a stream of one frame has no rate
+        np.testing.assert_array_equal(streamed(shared, video, times, bursts, sound(1.0), **options), maps)
+
+
+@pytest.fixture(scope="module")
+def chained_toys(make_toy_engine, make_toy_reuse_engine):
+    clip, audio = ClipSpec(frames=4, height=24, width=40, frame_rate_hz=25.0), AudioSpec(slices=9, height=12, width=20)
+    paths = (make_toy_reuse_engine(clip, audio, chained=True), make_toy_engine(clip, audio))
+    with open_engine(paths[0], threads=1) as shared, open_engine(paths[1], threads=1) as whole:
+        yield shared, whole
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_file_has_the_maps_of_its_frames_to_the_bit(lite, clip, stride):
+    """Windows are begun while those before them are computed; the real network, in a file, in memory, in a stream."""
+    path, samples = clip(count=40, size=(64, 96), samples=sound(1.6, 16000)), None
+    with VideoReader(path) as reader, AudioReader(path, 16000, start_seconds=0.0) as audio:
+        frames = list(reader)
+        samples = np.concatenate(list(audio))
+    video, times = np.stack([frame.rgb for frame in frames]), np.array([frame.time_seconds for frame in frames])
+    maps = np.stack([frame.saliency_map for frame in SaliencyPredictor(lite, stride=stride).predict_file(path)])
+    source = {"timestamps": times, "samples": samples, "sample_rate_hz": 16000}
+    np.testing.assert_array_equal(maps_of(lite, video, {"stride": stride}, **source), maps)
+    for bursts in ([1], [5, 2, 9]):
+        np.testing.assert_array_equal(streamed(lite, video, times, bursts, samples, stride=stride), maps)
+
+
+@pytest.mark.parametrize("graph", ["frame", "pair", "head"])
+def test_an_engine_that_fails_beside_another_window_says_so_in_turn(chained_toys, clip, monkeypatch, graph):
+    engine, runs = chained_toys[0], Counter()
+    original = engine._run
+
+    def failing(name, inputs):
+        runs[name] += 1
+        if name == graph and runs[name] > 9:
+            raise EngineError("it broke")
+        return original(name, inputs)
+
+    monkeypatch.setattr(engine, "_run", failing)
+    maps = []
+    with pytest.raises(EngineError, match="it broke"):
+        maps.extend(SaliencyPredictor(engine).predict_file(clip(count=20, size=(24, 40))))
+    # A window needs the frame after its target. The first two, mirrored, need two pairs each, and the others one.
+    assert len(maps) == {"frame": 8, "pair": 7, "head": 9}[graph]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dtfsal-encode")]
+
+
 def without(name):
     return lambda graphs: {key: graph for key, graph in graphs.items() if key != name}
 
@@ -211,7 +303,7 @@ def changed(graph, side, tensor, **fields):
         (changed("frame", "inputs", "frame", name="picture"), "'frame' has the tensors picture"),
         (changed("frame", "outputs", "features_1", shape=(1, 2, 24, 48)), "'head' has the tensors"),
         (changed("frame", "outputs", "features_1", shape=(1, 2, 24, -1)), "leaves sizes open"),
-        (changed("frame", "outputs", "features_2", name="features_3"), "'head' has the tensors"),
+        (changed("frame", "outputs", "features_2", name="features_3"), "'head' takes features_2, which no other graph"),
         (changed("frame", "outputs", "features_2", dtype="float16"), "'head' has the tensors"),
         (changed("slice", "inputs", "slice", shape=(1, 1, 12, 21)), "'slice' has the tensors"),
         (changed("slice", "outputs", "slice_features", shape=(1, 2, 1, 1)), "'head' has the tensors"),
@@ -236,8 +328,8 @@ def test_graphs_that_do_not_fit_are_said(toy_reuse_engine, monkeypatch, change, 
 class FromScratch(WholeWindow):
     """What a whole window is by definition: all of its frames and slices normalised for it alone."""
 
-    def run(self, window, slices, clock):
-        del clock
+    def run(self, window, slices, clock, following=None):
+        del clock, following
         inputs = {"video": normalise_clip([frame.pixels for frame in window.frames], self.clip)[None]}
         if slices is not None:
             inputs["audio"] = slices.window(window.centre_seconds)[None]
