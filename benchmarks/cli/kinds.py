@@ -223,6 +223,7 @@ def _live_arguments(parser: Parser) -> None:
         metavar="DIR",
         help="also measure an engine of the same weights with a single graph",
     )
+    parser.add_argument("--native", action="store_true", help="also measure the C library with the engine")
     common.add_runs_argument(parser, 3, "runs over the clip with each engine")
     common.add_device_argument(parser)
     common.add_threads_argument(parser)
@@ -238,6 +239,7 @@ def _live(args: argparse.Namespace) -> int:
             args.engine,
             args.video,
             without_reuse=args.without_reuse,
+            native=args.native,
             runs=args.runs,
             device=args.device,
             threads=args.threads,
@@ -245,7 +247,7 @@ def _live(args: argparse.Namespace) -> int:
             progress=bar.step,
         ),
         markdown,
-        steps=args.runs * (1 if args.without_reuse is None else 2),
+        steps=args.runs * (1 + (args.without_reuse is not None) + args.native),
         slows=SLOWS_ALL,
     )
 

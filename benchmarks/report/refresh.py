@@ -103,7 +103,8 @@ STEPS: tuple[Step, ...] = (
     ),
     _benchmark(
         "live-lite-cpu.json",
-        *("live", "--engine", "lite.engine", "--without-reuse", "lite-window.engine", "--video", VIDEO, "--runs", "2"),
+        *("live", "--engine", "lite.engine", "--without-reuse", "lite-window.engine"),
+        *("--native", "--video", VIDEO, "--runs", "2"),
     ),
     _benchmark("stream-lite-cpu.json", "stream", "--engine", "lite.engine", "--video", VIDEO),
     _benchmark(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENGINE_THREAD = ("preprocess", "engine", "smooth", "wait")
-OTHER_THREADS = ("decode", "render", "encode")
+OTHER_THREADS = ("decode", "features", "render", "encode")
 STAGES = ENGINE_THREAD + OTHER_THREADS
 OTHER = "other"  # of the engine's thread
 PACKAGES = ("dtfsal", "onnxruntime", "openvino", "numpy", "av")
@@ -180,7 +180,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['engine_only_frames_per_second']:.3g}",
             f"{100 * row['of_engine_only']:.1f} %",
             f"{row['total_ms']:.1f}",
-            *(f"{row['stages_ms'][stage]:.1f}" for stage in (*ENGINE_THREAD, OTHER, *OTHER_THREADS)),
+            *(f"{row['stages_ms'].get(stage, 0.0):.1f}" for stage in (*ENGINE_THREAD, OTHER, *OTHER_THREADS)),
             f"{row['cpu_ms']:.0f}",
         )
         rows.append(cells)

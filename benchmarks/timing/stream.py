@@ -142,7 +142,9 @@ def streamed(
 
 
 def _engine_seconds(stream: StreamPredictor | NativePredictor) -> float:
-    return stream.engine_seconds if isinstance(stream, NativePredictor) else stream.clock.seconds.get("engine", 0.0)
+    if isinstance(stream, NativePredictor):
+        return stream.engine_seconds
+    return sum(stream.clock.seconds.get(stage, 0.0) for stage in ("engine", "features"))
 
 
 def stream(

@@ -113,8 +113,8 @@ class ReusedFeatures(WindowRunner):
         with clock.stage("engine"):
             seen = self._inputs(HEAD, window.frames, 0)
         if following is not None and self.looks_ahead:
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="dtfsal-encode")
-            self._ahead = self._pool.submit(self._encode, following.frames, clock, "encode", "encode")
+            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="dtfsal-features")
+            self._ahead = self._pool.submit(self._encode, following.frames, clock, "features", "features")
         heard = {} if slices is None else self._hear(window, slices, clock)
         with clock.stage("engine"):
             return map_of(self.engine.run({**seen, **heard}, graph=HEAD))

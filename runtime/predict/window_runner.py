@@ -131,7 +131,7 @@ class WindowRunner(abc.ABC):
         Args:
             window: the window, of frames that `ready` gave.
             slices: the video's sound; None for a visual model.
-            clock: told of the stages "preprocess", "engine" and, of the following window, "encode" and "wait".
+            clock: told of the stages "preprocess", "engine" and, of the following window, "features" and "wait".
             following: the next window as it is so far, if its frames have come: another thread may begin with it.
         """
 

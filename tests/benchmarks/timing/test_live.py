@@ -6,7 +6,7 @@ import pytest
 
 from dtfsal.benchmarks.timing import live as module
 from dtfsal.benchmarks.timing.live import LiveRun, live, markdown, run_once
-from dtfsal.engines.errors import EngineMismatchError, UsageError
+from dtfsal.engines.errors import EngineMismatchError, UnavailableError, UsageError
 from dtfsal.runtime.cli import main
 
 BACKEND = {"name": "onnxruntime", "version": "1", "device": "cpu", "providers": [], "threads": 1}
@@ -33,9 +33,11 @@ def test_the_steady_state_of_a_run(toy_engine, clip):
     run = run_once(toy_engine, clip, "cpu", 1)
     # Of the marks at the start and after each of 20 maps, those from the 4th map to the 5th before the end.
     assert len(run.seconds) == 21 - 2 * 4 - 1
-    assert set(run.stages) == {"decode", "wait", "preprocess", "engine"}
-    assert all(seconds > 0 for seconds in (*run.seconds, *run.stages.values(), run.first_map_seconds))
-    own_thread = {stage: seconds for stage, seconds in run.stages.items() if stage != "decode"}
+    assert set(run.stages) == {"decode", "features", "wait", "preprocess", "engine"}
+    assert run.stages["features"] == 0  # whole windows share none
+    spent = {stage: seconds for stage, seconds in run.stages.items() if stage != "features"}
+    assert all(seconds > 0 for seconds in (*run.seconds, *spent.values(), run.first_map_seconds))
+    own_thread = {stage: seconds for stage, seconds in spent.items() if stage != "decode"}
     assert sum(own_thread.values()) <= sum(run.seconds)
     assert run.peak_memory_bytes > 2**20
     assert run.backend["threads"] == 1
@@ -72,12 +74,15 @@ def test_the_report_of_made_runs(toy_engine, make_toy_engine, clip, monkeypatch)
     assert first["of_real_time"] == pytest.approx(20 / 25)
     assert first["median_ms"] == pytest.approx(50)
     assert first["quartiles_ms"] == pytest.approx([47.5, 52.5])
-    assert first["stages_ms"] == pytest.approx({"decode": 15, "wait": 5, "preprocess": 10, "engine": 30, "other": 5})
+    assert first["stages_ms"] == pytest.approx(
+        {"decode": 15, "features": 0, "wait": 5, "preprocess": 10, "engine": 30, "other": 5}
+    )
     assert first["peak_memory_bytes"] == 300 * 2**20
     assert second["mean_ms"] == pytest.approx(200)
     table = markdown({**report, "command": ["dtfsal"]})
     assert (
-        "| whole windows | 20 (0.80x real time) | 50 | 47.5-52.5 | 10 | 30 | 5 | 5 | 15 | 500 ms | 300.0 MiB |" in table
+        "| whole windows | 20 (0.80x real time) | 50 | 47.5-52.5 | 10 | 30 | 5 | 5 | 15 | 0 | 500 ms | 300.0 MiB |"
+        in table
     )
     assert "maps of 40x24 from clip.mkv (80x48, 25 Hz, with sound), 4, 4 maps in 2 interleaved runs" in table
     assert "other processes used 0.50 cores meanwhile" in table
@@ -108,6 +113,23 @@ def test_both_forms_of_one_model(lite_engine, lite_window_engine, make_toy_clip,
     assert [row["maps"] for row in report["rows"]] == [41 - 2 * 16 - 1] * 2  # 8 taps on every second frame
     with pytest.raises(EngineMismatchError, match="--single-graph"):
         live(lite_window_engine, clip, without_reuse=lite_engine)
+
+
+def test_the_c_library_on_the_same_clip(toy_engine, clip, library_file, monkeypatch):
+    monkeypatch.setenv("DTFSAL_LIBRARY", str(library_file))
+    report = live(toy_engine, clip, native=True, runs=1, threads=1)
+    python, native = report["rows"]
+    assert native["form"] == "the C library"
+    assert native["maps"] == python["maps"] == 12
+    assert native["stages_ms"]["engine"] > 0
+    assert "| the C library |" in markdown({**report, "command": ["dtfsal"]})
+
+
+def test_the_c_library_that_is_not_there_is_said_at_once(toy_engine, clip, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "in_own_process", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setenv("DTFSAL_LIBRARY", str(tmp_path / "libdtfsal.so"))
+    with pytest.raises(UnavailableError):
+        live(toy_engine, clip, native=True)
 
 
 def test_an_engine_of_another_model_is_refused(toy_engine, make_toy_engine, clip):

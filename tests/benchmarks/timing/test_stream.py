@@ -7,15 +7,8 @@ import pytest
 from dtfsal.benchmarks.timing import stream_memory
 from dtfsal.benchmarks.timing.stream import markdown, read_clip, stream
 from dtfsal.engines.errors import UnavailableError
-from dtfsal.runtime.capi import C_LIBRARY
 from dtfsal.runtime.capi.library import NativeLibrary
 from dtfsal.runtime.cli import main
-
-
-@pytest.fixture(scope="module")
-def library_file(tmp_path_factory, need_programs):
-    need_programs("cmake", "c++")
-    return C_LIBRARY.build(tmp_path_factory.mktemp("library"))
 
 
 def test_a_clips_sound_is_as_long_as_its_frames(make_toy_clip):

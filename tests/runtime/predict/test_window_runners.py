@@ -274,7 +274,7 @@ def test_an_engine_that_fails_beside_another_window_says_so_in_turn(chained_toys
         maps.extend(SaliencyPredictor(engine).predict_file(clip(count=20, size=(24, 40))))
     # A window needs the frame after its target. The first two, mirrored, need two pairs each, and the others one.
     assert len(maps) == {"frame": 8, "pair": 7, "head": 9}[graph]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dtfsal-encode")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dtfsal-features")]
 
 
 def without(name):
