@@ -297,6 +297,32 @@ def test_a_sound_manifest_is_read(parts):
     assert_same_verdict(parts, json.dumps({**SOUND_MANIFEST, "audio": None}).encode())
 
 
+@pytest.mark.parametrize(
+    "taps",
+    [
+        {"audio": [-1, 0, 4096]},
+        *(
+            {"audio": taps}
+            for taps in ([], [4097], [-4097], [0.5], [True], ["0"], [None], 0, None, {}, [0] * 4097, [2**70])
+        ),
+        *({name: [0]} for name in ("video", "saliency_map", "", "other")),
+        {},
+        None,
+        [],
+    ],
+)
+def test_taps_are_taken_or_refused_as_in_python(parts, taps):
+    """The third schema: a graph says at which times it takes an input."""
+    document = copy.deepcopy({**SOUND_MANIFEST, "schema_version": 3, "native_libraries": {}})
+    for graph in document["graphs"].values():
+        graph["taps"] = taps
+    assert_same_verdict(parts, json.dumps(document).encode())
+    assert judged(parts, json.dumps({**document, "schema_version": 2}).encode()) is not None
+    for graph in document["graphs"].values():
+        del graph["taps"]
+    assert judged(parts, json.dumps(document).encode()) is not None  # it must not be absent
+
+
 @pytest.mark.parametrize("rule", ["stride-2", "stride-4", "stride-8", "", None, 2, [], {"stride-2": 1}])
 def test_the_temporal_rule_of_a_manifest_is_known_or_it_is_refused(parts, rule):
     document = json.dumps({**SOUND_MANIFEST, "model_config": {"temporal_rule": rule}}).encode()
