@@ -20,6 +20,9 @@ examples:
   dtfsal evaluate runs/avad-1/best.safetensors --dataset avad --data data/audio-visual --fold 1 -o scores/avad-1
       the test videos of a fold, every frame, with their sound and without
   dtfsal evaluate dtfsal-v.safetensors --dataset dhf1k --data data/DHF1K --split validation --every 5 -o scores/dhf1k
+  dtfsal evaluate b.safetensors --dataset avad --data data/audio-visual --fold 1 --convention mit \
+      --beside scores/a/scores.json -o scores/b
+      as published tables compute scores, and another model's beside it
   dtfsal evaluate lite.safetensors --stills data/osie -o scores/osie
       the validation photographs of OSIE, in silence and with sounds that mean nothing
   dtfsal evaluate lite.safetensors --stills data/crowd --stills data/scene --split test -o scores/test
@@ -32,11 +35,14 @@ examples:
 
 The output folder gets scores.json with 95 % intervals (bootstrap over items), its tables as scores.md, scores.csv (a
 line for each item and predictor) and examples.png; of videos also cc.png and nss.png, a bar for each video.
-docs/reference/metrics.md says how each score is computed.
+docs/reference/metrics.md says how each score is computed. Numbers compare only under one
+convention: give --convention mit beside published tables.
 """
 SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
 OF_VIDEOS = ("shuffled_auc", "information_gain")
 BARS = ("cc", "nss")
+CONVENTION_NAMES = ("exact", "mit", "pysaliency", "challenge", "crowdsal")
+SAME = ("convention", "set", "split", "fold", "items", "every", "kinds", "seed")  # of evaluations beside each other
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +90,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="kinds of scenes (default: all; no `still` of photographs without gaze, no `action` without cut-outs)",
     )
+    parser.add_argument(
+        "--convention",
+        choices=CONVENTION_NAMES,
+        default="exact",
+        help="how scores are computed (docs/reference/metrics.md; default: exact)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="scores.json of another evaluation of the same items, to be shown beside; may be given again",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
     parser.add_argument("--force", action="store_true", help="replace scores that exist")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -119,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
     for kind in args.kind:
         check_kind(kind)
+    others = [_read_scores(path, args) for path in args.beside]
     keep_freed_memory()
     if args.dataset is not None:
         evaluation, what = _videos(args)
@@ -127,20 +148,23 @@ def run(args: argparse.Namespace) -> int:
     shown = (*SHOWN, *OF_VIDEOS) if args.dataset is not None else SHOWN
     report = {
         "command": _command(args),
+        "convention": args.convention,
         **what,
         "weights": {"file": args.weights.name, "sha256": sha256_of(args.weights)},
         "scores": _plain(evaluation.summary()),
         "intervals": _plain(evaluation.intervals()),
         "gains": _plain(evaluation.gains()),
     }
+    _put_beside(report, others)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "scores.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     (args.output / "scores.md").write_text(_markdown(report))
     with (args.output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(("item", "group", "predictor", *shown))
+        rows.writerow(("item", "group", "predictor", "convention", *shown))
         for row in evaluation.rows:
-            rows.writerow((row.item, row.group, row.predictor, *(_cell(getattr(row.scores, m)) for m in shown)))
+            cells = (_cell(getattr(row.scores, metric)) for metric in shown)
+            rows.writerow((row.item, row.group, row.predictor, args.convention, *cells))
     if args.dataset is not None:
         _draw_bars(evaluation, args)
     draw_page(evaluation.examples).save(args.output / "examples.png")
@@ -167,7 +191,15 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     device = torch.device(args.device)
     model = load_weights(args.weights).to(device)
     with Progress(len(items), "videos") as bar:
-        evaluation = evaluate_videos(model, items, every=args.every, seed=args.seed, device=device, progress=bar.step)
+        evaluation = evaluate_videos(
+            model,
+            items,
+            every=args.every,
+            seed=args.seed,
+            convention=args.convention,
+            device=device,
+            progress=bar.step,
+        )
     if not evaluation.rows:
         raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal check` says more")
     what = {"set": args.dataset, "split": args.split, "fold": args.fold, "items": len(items), "every": args.every}
@@ -213,7 +245,15 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
                 others = _part(folder, everything, "train")
                 prior = mean_density([still.density(*still.size()) for still in others])
             group = "photographs" if len(folders) == 1 else set_of(still.name for still in stills).name
-            found = evaluate_stills(model, stills, group=group, prior=prior, sounds=sounds, progress=bar.step)
+            found = evaluate_stills(
+                model,
+                stills,
+                group=group,
+                prior=prior,
+                sounds=sounds,
+                convention=args.convention,
+                progress=bar.step,
+            )
             result = Evaluation(result.rows + found.rows, result.examples + found.examples)
     items = sum(map(len, chosen))
     return result, {"set": "photographs", "split": args.split, "items": items, "seed": args.seed}
@@ -277,7 +317,9 @@ def _synthetic(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         kind = kinds[number % len(kinds)]
         clips.append((f"scene {number:03d}", kind, generate_scene(int(seeds[number]), sources, config, kind=kind)))
     with Progress(len(clips), "scenes") as bar:
-        evaluation = evaluate_clips(model, clips, sigma=config.degree_pixels, prior=prior, progress=bar.step)
+        evaluation = evaluate_clips(
+            model, clips, sigma=config.degree_pixels, prior=prior, convention=args.convention, progress=bar.step
+        )
     what = {"set": "synthetic", "items": len(clips), "seed": args.seed, "kinds": list(kinds)}
     return evaluation, {**what, "photographs": len(photographs), "cutouts": len(cutouts)}
 
@@ -297,7 +339,67 @@ def _command(args: argparse.Namespace) -> str:
         words += [word for folder in args.photographs for word in ("--photographs", folder.name)]
         words += ["--cutouts", args.cutouts.name] if args.cutouts else []
         words += [word for kind in args.kind for word in ("--kind", kind)]
+    words += [] if args.convention == "exact" else ["--convention", args.convention]
     return " ".join([*words, "--seed", str(args.seed)])
+
+
+def _read_scores(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Another evaluation's scores.json.
+
+    Raises:
+        UsageError: it is not one, or of another convention or other items.
+    """
+    from dtfsal.engines.errors import MALFORMED, UsageError
+
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report["scores"]["all"].items()
+        theirs = report.get("convention")
+    except (OSError, *MALFORMED) as error:
+        raise UsageError(f"{path} is not a scores.json of dtfsal evaluate ({error})") from error
+    if theirs != args.convention:
+        said = f"under the convention {theirs!r}" if theirs else "under a convention that it does not name"
+        raise UsageError(
+            f"{path} was scored {said}, and these scores are {args.convention!r}: numbers compare only under one; "
+            f"score those weights again with --convention {args.convention}"
+        )
+    if args.dataset is not None:
+        asked = {"set": args.dataset, "split": args.split, "fold": args.fold, "every": args.every, "seed": args.seed}
+        _check_same(report, asked)
+    return report
+
+
+def _check_same(other: dict[str, Any], report: dict[str, Any]) -> None:
+    """See that two evaluations are of the same items.
+
+    Raises:
+        UsageError: they are not.
+    """
+    from dtfsal.engines.errors import UsageError
+
+    differing = next((name for name in report if name in SAME and other.get(name) != report[name]), None)
+    if differing is not None:
+        file = dict(other.get("weights") or {}).get("file")
+        raise UsageError(
+            f"the scores of {file} have {differing} {other.get(differing)!r}, and these {report[differing]!r}: they "
+            "are of other items; leave --beside out"
+        )
+
+
+def _put_beside(report: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Add other evaluations' models to the tables, by the names of their weights.
+
+    Raises:
+        UsageError: one is of other items.
+    """
+    for other in others:
+        _check_same(other, report)
+        file = dict(other.get("weights") or {}).get("file")
+        for group, predictors in report["scores"].items():
+            found = other["scores"].get(group, {})
+            predictors |= {f"{name} ({file})": value for name, value in found.items() if name.startswith("model")}
+            ends = dict(other.get("intervals") or {}).get(group, {})
+            report["intervals"][group] |= {f"{name} ({file})": value for name, value in ends.items()}
 
 
 def _markdown(report: dict[str, Any]) -> str:
@@ -309,11 +411,12 @@ def _markdown(report: dict[str, Any]) -> str:
             continue
         lines += [f"| {group} | CC | NSS | SIM | KL | AUC-Judd |", "|---|---|---|---|---|---|"]
         for name, values in predictors.items():
-            ends = report["intervals"][group][name]
+            ends = report["intervals"][group].get(name, {})
             cells = (f"{_number(values[metric])} {_interval(ends.get(metric))}".strip() for metric in SHOWN)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines.append(f"{report['items']} items; in brackets 95 % intervals over items; `{report['command']}`")
+    words = f"{report['items']} items; convention `{report['convention']}`; in brackets 95 % intervals over items"
+    lines.append(f"{words}; `{report['command']}`")
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.runtime.cli.progress import Progress
+from dtfsal.training.cli.evaluate import CONVENTION_NAMES
 from dtfsal.training.cli.train import stage_report
 
 HELP = "train and score a table of the paper"
@@ -36,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32")
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs of each run at most (default: 10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
+    parser.add_argument(
+        "--convention",
+        choices=CONVENTION_NAMES,
+        default="mit",
+        help="how scores are computed (docs/reference/metrics.md; default: mit, as published tables)",
+    )
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="processes that read data (default: 4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what trains")
     parser.add_argument("--tiny", action="store_true", help="use the tiny presets, to try all steps quickly")
@@ -64,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         every=args.every,
         accelerator=args.device,
+        convention=args.convention,
     )
     if args.plan:
         plan: list[dict[str, Any]] = [

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from dtfsal.runtime.frontend.preprocess import resize_frame
 from dtfsal.training.data.clips import Floats, GazeClip, clip_windows, mel_slices
@@ -18,8 +19,9 @@ from dtfsal.training.data.density import fixation_density
 from dtfsal.training.data.stills import Rgb, Still
 from dtfsal.training.evaluation.baselines import frame_difference, static_saliency
 from dtfsal.training.evaluation.bootstrap import difference_interval, mean_interval
+from dtfsal.training.evaluation.conventions import OURS, convention_named, score_by
 from dtfsal.training.evaluation.encoded_clip import EncodedClip, encode_clip, predict_windows, window_batch
-from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
+from dtfsal.training.evaluation.metrics import Scores, mean_scores
 from dtfsal.training.model.frames import frame_tensor
 from dtfsal.training.model.network import DTFSal
 
@@ -122,6 +124,7 @@ def evaluate_stills(
     prior: Floats | None = None,
     sounds: Sequence[Floats] = (),
     examples: int = 6,
+    convention: str = OURS,
     progress: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Score a per-frame model on photographs, each as a clip in which nothing moves.
@@ -137,32 +140,36 @@ def evaluate_stills(
         prior: (h, w) mean gaze on other photographs, of any size, scored as "gaze prior".
         sounds: (n,) samples each, played beside the photographs in turn: they mean nothing there.
         examples: how many to keep for looking at.
+        convention: how scores are computed; see `dtfsal.training.evaluation.conventions`.
         progress: called after each photograph.
     """
     rows, kept = [], []
+    smooth = convention_named(convention).smooth
     computed = static_saliency()
     for number, still in enumerate(stills):
         rgb = still.read()
         height, width = rgb.shape[:2]
-        maps = {MODEL: predict_photograph(model, rgb)}
+        maps = {MODEL: predict_photograph(model, rgb, smooth=smooth)}
         if sounds:
-            maps[ANY_SOUND] = predict_photograph(model, rgb, sounds[number % len(sounds)])
+            maps[ANY_SOUND] = predict_photograph(model, rgb, sounds[number % len(sounds)], smooth=smooth)
         maps |= {name: compute(rgb) for name, compute in computed.items()}
         if prior is not None:
-            maps[GAZE_PRIOR] = resized_map(prior, height, width)
+            maps[GAZE_PRIOR] = resized_map(prior, height, width, smooth=smooth)
         density = still.density(height, width)
-        rows += [Row(still.name, group, name, score(m, still.fixations, density)) for name, m in maps.items()]
         rows += [
-            Row(still.name, group, name, scores)
-            for name, scores in half_scores(still, maps[MODEL], np.random.default_rng(number)).items()
+            Row(still.name, group, name, score_by(convention, m, still.fixations, density)) for name, m in maps.items()
         ]
+        halves = half_scores(still, maps[MODEL], np.random.default_rng(number), convention)
+        rows += [Row(still.name, group, name, scores) for name, scores in halves.items()]
         if _is_example(number, len(stills), examples):
             kept.append(Example(still.name, rgb, density.astype(np.float32), maps))
         progress()
     return Evaluation(rows, kept)
 
 
-def half_scores(still: Still, saliency_map: Floats, rng: np.random.Generator) -> dict[str, Scores]:
+def half_scores(
+    still: Still, saliency_map: Floats, rng: np.random.Generator, convention: str = OURS
+) -> dict[str, Scores]:
     """How well half of the observers, and a map, predict the other half: means over random halves.
 
     No correction for the number of observers is made, such as Spearman's and Brown's. Nothing where fewer than two
@@ -172,6 +179,7 @@ def half_scores(still: Still, saliency_map: Floats, rng: np.random.Generator) ->
         still: a photograph.
         saliency_map: (H, W) of its size.
         rng: chooses the halves.
+        convention: how scores are computed.
     """
     observers = np.unique(still.observers)
     if len(observers) < 2:
@@ -184,14 +192,14 @@ def half_scores(still: Still, saliency_map: Floats, rng: np.random.Generator) ->
         halves = [dataclasses.replace(still, fixations=still.fixations[part]) for part in (chosen, ~chosen)]
         densities = [half.density(height, width) for half in halves]
         for seen, predicted in ((1, 0), (0, 1)):
-            of_half.append(score(densities[predicted], halves[seen].fixations, densities[seen]))
-            of_map.append(score(saliency_map, halves[seen].fixations, densities[seen]))
+            of_half.append(score_by(convention, densities[predicted], halves[seen].fixations, densities[seen]))
+            of_map.append(score_by(convention, saliency_map, halves[seen].fixations, densities[seen]))
     return {HALF: mean_scores(of_half), MODEL_ON_HALF: mean_scores(of_map)}
 
 
 @torch.no_grad()
-def predict_photograph(model: DTFSal, rgb: Rgb, samples: Floats | None = None) -> Floats:
-    """The map of a photograph (H, W, 3) shown as a clip, (H, W); `samples` sound meanwhile."""
+def predict_photograph(model: DTFSal, rgb: Rgb, samples: Floats | None = None, *, smooth: bool = False) -> Floats:
+    """The map of a photograph (H, W, 3) shown as a clip, (H, W); `samples` sound meanwhile. See `resized_map`."""
     spec, audio = model.config.clip, model.config.audio
     height, width = rgb.shape[:2]
     frame = resize_frame(rgb, spec.height, spec.width)
@@ -200,7 +208,7 @@ def predict_photograph(model: DTFSal, rgb: Rgb, samples: Floats | None = None) -
     if audio is not None:
         middle = clip_windows(2 * spec.frames, spec.frame_rate_hz, spec, audio)[spec.frames].slices
         slices = torch.from_numpy(mel_slices(samples, middle, audio))[None]
-    return resized_map(predict_windows(model, features, slices)[0, 0].numpy(), height, width)
+    return resized_map(predict_windows(model, features, slices)[0, 0].numpy(), height, width, smooth=smooth)
 
 
 @torch.no_grad()
@@ -212,6 +220,7 @@ def evaluate_clips(
     every: int = 4,
     prior: Floats | None = None,
     examples: int = 6,
+    convention: str = OURS,
     progress: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Score a per-frame model on clips with their own sound, muted, and with another clip's sound.
@@ -226,6 +235,7 @@ def evaluate_clips(
         every: score every so many frames.
         prior: (h, w) mean gaze on other clips, scored as "gaze prior".
         examples: how many frames to keep for looking at.
+        convention: how scores are computed; see `dtfsal.training.evaluation.conventions`.
         progress: called after each clip.
     """
     rows, kept = [], []
@@ -250,7 +260,7 @@ def evaluate_clips(
         gaze = [clip.fixations(t) for t in targets]
         densities = [fixation_density(points, frames.shape[1], frames.shape[2], sigma) for points in gaze]
         for predictor, predicted in maps.items():
-            scores = [score(m, points, d) for m, points, d in zip(predicted, gaze, densities, strict=True)]
+            scores = [score_by(convention, *one) for one in zip(predicted, gaze, densities, strict=True)]
             rows.append(Row(name, group, predictor, mean_scores(scores)))
         if _is_example(number, len(clips), examples):
             middle = len(targets) // 2
@@ -290,8 +300,11 @@ def _is_example(number: int, count: int, examples: int) -> bool:
     return number % apart == 0 and number // apart < examples
 
 
-def resized_map(values: Floats, height: int, width: int) -> Floats:
-    """(h, w) -> (height, width), bilinear with half-pixel centres."""
+def resized_map(values: Floats, height: int, width: int, *, smooth: bool = False) -> Floats:
+    """(h, w) -> (height, width), bilinear with half-pixel centres; `smooth`: bicubic, as MATLAB, and cut at 0."""
+    if smooth:
+        image = Image.fromarray(np.ascontiguousarray(values, np.float32))
+        return np.maximum(np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float32), 0)
     tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     resized = F.interpolate(tensor, size=(height, width), mode="bilinear", align_corners=False)
     return np.asarray(resized[0, 0].numpy(), np.float32)

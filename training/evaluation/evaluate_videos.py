@@ -16,6 +16,7 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.stills import Points
 from dtfsal.training.data.training_clips import evaluation_windows
 from dtfsal.training.data.video_item import Floats, VideoItem
+from dtfsal.training.evaluation.conventions import OURS, convention_named, score_by
 from dtfsal.training.evaluation.evaluate import (
     GAZE_PRIOR,
     MODEL,
@@ -26,7 +27,7 @@ from dtfsal.training.evaluation.evaluate import (
     mean_density,
     resized_map,
 )
-from dtfsal.training.evaluation.metrics import Scores, mean_scores, score
+from dtfsal.training.evaluation.metrics import Scores, mean_scores
 from dtfsal.training.model.network import DTFSal
 
 PRIOR_FRAMES = 16  # of each video, for what other videos say
@@ -50,6 +51,7 @@ def evaluate_videos(
     every: int = 1,
     seed: int = 0,
     examples: int = 6,
+    convention: str = OURS,
     device: torch.device | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Evaluation:
@@ -61,15 +63,17 @@ def evaluate_videos(
         every: score every so many frames, and the last; those without a map are not scored.
         seed: of the fixations that shuffled AUC takes.
         examples: how many frames to keep for looking at.
+        convention: how scores are computed; see `dtfsal.training.evaluation.conventions`.
         device: where the model is; None for the CPU.
         progress: called after each video.
 
     Raises:
-        UsageError: `every` is not positive.
+        UsageError: `every` is not positive, or there is no such convention.
         DataError: a file is missing or damaged.
     """
     if every < 1:
         raise UsageError(f"every must be at least 1, not {every}")
+    smooth = convention_named(convention).smooth
     rng = np.random.default_rng(seed)
     gaze = [_gaze_of(item) for item in items]
     rows: list[Row] = []
@@ -89,7 +93,7 @@ def evaluate_videos(
             if density is None or not density.any():
                 continue
             height, width = density.shape
-            scaled = {name: resized_map(saliency_map, height, width) for name, saliency_map in maps.items()}
+            scaled = {name: resized_map(one, height, width, smooth=smooth) for name, one in maps.items()}
             baseline = None
             if prior is not None:
                 baseline = resized_map(prior, height, width)
@@ -100,7 +104,9 @@ def evaluate_videos(
                 chosen = places[rng.choice(len(places), min(NEGATIVES, len(places)), replace=False)]
                 negatives = np.floor(chosen * (width, height))
             for name, saliency_map in scaled.items():
-                one = score(saliency_map, points, density, other_fixations=negatives, baseline_density=baseline)
+                one = score_by(
+                    convention, saliency_map, points, density, other_fixations=negatives, baseline_density=baseline
+                )
                 scores.setdefault(name, []).append(one)
             if examples and number % shown_every == 0 and (shown is None or index <= middle):
                 shown = Example(f"{item.name}, frame {index}", item.frame(index), density, scaled)

@@ -32,7 +32,7 @@ _Array = npt.NDArray[np.float64]
 
 def cc(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
     """Pearson's linear correlation coefficient, in [-1, 1]; 0 if either map is constant, NaN if the density is zero."""
-    prediction, target = _pair(saliency_map, density)
+    prediction, target = checked_pair(saliency_map, density)
     if not target.any():
         return math.nan
     return float(np.clip(np.mean(_standardised(prediction) * _standardised(target)), -1, 1))
@@ -40,25 +40,25 @@ def cc(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
 
 def sim(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
     """Similarity, the mass that two distributions share: in [0, 1], 1 if they are equal; NaN if the density is zero."""
-    prediction, target = _pair(saliency_map, density)
+    prediction, target = checked_pair(saliency_map, density)
     p, q = _distribution(prediction), _distribution(target)
     return float(np.minimum(p, q).sum()) if target.any() else math.nan
 
 
-def kl_div(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> float:
+def kl_div(saliency_map: npt.ArrayLike, density: npt.ArrayLike, *, epsilon: float = EPSILON) -> float:
     """KL divergence of prediction p from density q in nats, sum of q log(ε + q / (p + ε)); 0 is best, NaN if q is 0.
 
-    The floor ε is `EPSILON`, so a pixel that p calls impossible costs at most 36 nats times its mass q, not infinity.
+    The floor ε is `epsilon`, so a pixel that p calls impossible costs at most 36 nats times its mass q, not infinity.
     """
-    prediction, target = _pair(saliency_map, density)
+    prediction, target = checked_pair(saliency_map, density)
     p, q = _distribution(prediction), _distribution(target)
-    return float(np.sum(q * np.log(EPSILON + q / (p + EPSILON)))) if target.any() else math.nan
+    return float(np.sum(q * np.log(epsilon + q / (p + epsilon)))) if target.any() else math.nan
 
 
 def nss(saliency_map: npt.ArrayLike, fixations: npt.ArrayLike) -> float:
     """Normalised scanpath saliency: the map, with mean 0 and deviation 1 over its pixels, averaged at the fixations."""
     values = _map(saliency_map)
-    columns, rows = _pixels(fixations, values.shape)
+    columns, rows = fixated_pixels(fixations, values.shape)
     return float(_standardised(values)[rows, columns].mean()) if rows.size else math.nan
 
 
@@ -78,10 +78,10 @@ def auc_judd(
             comparison with published tables.
     """
     values = _map(saliency_map)
-    columns, rows = _pixels(fixations, values.shape)
+    columns, rows = fixated_pixels(fixations, values.shape)
     free = np.ones(values.shape, dtype=bool)
     free[rows, columns] = False
-    area = {"all": _auc, "fixations": _auc_between_positives}.get(thresholds)
+    area = {"all": _auc, "fixations": area_between_positives}.get(thresholds)
     if area is None:
         raise UsageError(f"thresholds must be 'all' or 'fixations', got {thresholds!r}")
     return area(values[rows, columns], values[free])
@@ -93,8 +93,8 @@ def shuffled_auc(saliency_map: npt.ArrayLike, fixations: npt.ArrayLike, other_fi
     As `auc_judd`, but the negatives are the values at all of `other_fixations`, on this map. NaN if either is empty.
     """
     values = _map(saliency_map)
-    columns, rows = _pixels(fixations, values.shape)
-    other_columns, other_rows = _pixels(other_fixations, values.shape)
+    columns, rows = fixated_pixels(fixations, values.shape)
+    other_columns, other_rows = fixated_pixels(other_fixations, values.shape)
     return _auc(values[rows, columns], values[other_rows, other_columns])
 
 
@@ -106,9 +106,9 @@ def information_gain(saliency_map: npt.ArrayLike, fixations: npt.ArrayLike, base
         fixations: (n, 2) positions (x, y).
         baseline_density: the distribution b that knows less, such as a centre bias; (H, W), made a distribution.
     """
-    prediction, baseline = _pair(saliency_map, baseline_density)
+    prediction, baseline = checked_pair(saliency_map, baseline_density)
     p, b = _distribution(prediction), _distribution(baseline)
-    columns, rows = _pixels(fixations, p.shape)
+    columns, rows = fixated_pixels(fixations, p.shape)
     if not rows.size:
         return math.nan
     return float(np.mean(np.log2(EPSILON + p[rows, columns]) - np.log2(EPSILON + b[rows, columns])))
@@ -184,7 +184,12 @@ def _map(values: npt.ArrayLike) -> _Array:
     return array
 
 
-def _pair(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> tuple[_Array, _Array]:
+def checked_pair(saliency_map: npt.ArrayLike, density: npt.ArrayLike) -> tuple[_Array, _Array]:
+    """Two maps of one shape, in float64.
+
+    Raises:
+        UsageError: they are not maps, not finite, or of two shapes.
+    """
     prediction, target = _map(saliency_map), _map(density)
     if prediction.shape != target.shape:
         raise UsageError(f"the two maps must have one shape, got {prediction.shape} and {target.shape}")
@@ -208,7 +213,9 @@ def _standardised(array: _Array) -> _Array:
     return (scaled - scaled.mean()) / scaled.std()
 
 
-def _pixels(fixations: npt.ArrayLike, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def fixated_pixels(
+    fixations: npt.ArrayLike, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Columns and rows of the pixels that hold the fixations inside the frame."""
     points = fixation_points(fixations)
     columns, rows = np.floor(points[inside_frame(points, shape)] + 0.5).astype(np.intp).T
@@ -225,7 +232,7 @@ def _auc(positives: _Array, negatives: _Array) -> float:
     return float(np.mean(smaller + not_larger) / (2 * len(ordered)))
 
 
-def _auc_between_positives(positives: _Array, negatives: _Array) -> float:
+def area_between_positives(positives: _Array, negatives: _Array) -> float:
     """The area under the ROC curve's points at the positives' values, joined by straight lines."""
     if not positives.size or not negatives.size:
         return math.nan

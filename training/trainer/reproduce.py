@@ -6,6 +6,7 @@ What a row needs is trained once: rows that share a first stage share its run, a
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import torch
 from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.training.data.datasets import DATASETS, open_dataset
 from dtfsal.training.data.layouts import Split
+from dtfsal.training.evaluation.conventions import PAPERS
 from dtfsal.training.evaluation.evaluate import MODEL
 from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
+from dtfsal.training.evaluation.metrics import Scores, mean_scores
 from dtfsal.training.model.network import build_model
 from dtfsal.training.model.weights import load_weights
 from dtfsal.training.trainer.checkpoint import FILE
@@ -45,6 +48,7 @@ class Laboratory:
         every: score every so many frames.
         accelerator: "auto", "cpu" or "cuda".
         seed: of everything random.
+        convention: how scores are computed; the paper's predecessors publish numbers of "mit".
     """
 
     roots: Mapping[str, Path]
@@ -59,6 +63,7 @@ class Laboratory:
     every: int = 1
     accelerator: str = "auto"
     seed: int = 0
+    convention: str = PAPERS
 
 
 def row_model(row: PaperRow, laboratory: Laboratory, dataset: str, *, audio: bool) -> ModelChoice:
@@ -100,7 +105,7 @@ def reproduce(
         report: of a run's name, what is told of its progress.
 
     Returns:
-        A line for each row and data set: label, dataset, the paper's scores, ours, and parameters.
+        A line for each row and data set: label, dataset, the paper's scores, ours and their convention, and parameters.
 
     Raises:
         UsageError: the folder of a data set is not given.
@@ -124,6 +129,7 @@ def reproduce(
                     "dataset": name,
                     "paper": dict(zip(METRICS, paper, strict=True)),
                     "ours": scores,
+                    "convention": laboratory.convention,
                     "parameters_paper": row.parameters,
                     "parameters": round(row_parameters(row, laboratory), 3),
                     "counted": row.counted,
@@ -144,22 +150,23 @@ def _scores_of(
     else:
         start = _published(row, laboratory, audio=row.audio and name != VISUAL_STAGE)
     split: Split = "validation" if name == "dhf1k" else "test"  # DHF1K's test maps are not public
-    sums = dict.fromkeys(METRICS, 0.0)
-    count = 0
+    found: list[Scores] = []
     for fold in DATASETS[name].folds or (None,):
         run = _trained(row, name, fold, start, laboratory, report)
         items = open_dataset(name, laboratory.roots[name], split, fold=fold)
         cuda = laboratory.accelerator != "cpu" and torch.cuda.is_available()
         device = torch.device("cuda" if cuda else "cpu")
         evaluation = evaluate_videos(
-            load_weights(run / BEST).to(device), items, every=laboratory.every, examples=0, device=device
+            load_weights(run / BEST).to(device),
+            items,
+            every=laboratory.every,
+            examples=0,
+            convention=laboratory.convention,
+            device=device,
         )
-        for one in evaluation.rows:
-            if one.predictor == MODEL:
-                count += 1
-                for metric in METRICS:
-                    sums[metric] += getattr(one.scores, metric)
-    return {metric: total / count if count else None for metric, total in sums.items()}
+        found += [one.scores for one in evaluation.rows if one.predictor == MODEL]
+    means = mean_scores(found)
+    return {metric: None if math.isnan(value := getattr(means, metric)) else value for metric in METRICS}
 
 
 def _published(row: PaperRow, laboratory: Laboratory, *, audio: bool) -> Start:
@@ -229,4 +236,5 @@ def markdown(title: str, lines: list[dict[str, Any]]) -> str:
         stated = line["parameters_paper"]
         millions = f"{line['parameters']:.2f} M" + ("" if stated is None else f" ({stated:g} M, {line['counted']})")
         text.append(f"| {line['row']} | {line['dataset']} | {' | '.join(cells)} | {millions} |")
+    text += ["", *(f"convention: `{name}`" for name in dict.fromkeys(line["convention"] for line in lines))]
     return "\n".join(text) + "\n"

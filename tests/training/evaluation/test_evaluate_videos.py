@@ -160,6 +160,38 @@ def test_the_command_writes_everything(model, root, tmp_path, capsys):
     assert "holds scores already" in capsys.readouterr().err
 
 
+def test_every_file_says_its_convention_and_another_ones_is_refused(model, root, tmp_path, capsys):
+    save_weights(model, tmp_path / "w.safetensors")
+    arguments = ["evaluate", str(tmp_path / "w.safetensors"), "--dataset", "avad", "--data", str(root), "--fold", "2"]
+    arguments += ["--every", "6", "-o"]
+    assert cli.main([*arguments, str(tmp_path / "exact")]) == 0
+    assert cli.main([*arguments, str(tmp_path / "mit"), "--convention", "mit"]) == 0
+    exact, mit = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("exact", "mit"))
+    assert (exact["convention"], mit["convention"]) == ("exact", "mit")
+    assert "--convention mit" in mit["command"]
+    assert mit["scores"]["all"][MODEL]["sim"] != exact["scores"]["all"][MODEL]["sim"]
+    assert "convention `mit`" in (tmp_path / "mit" / "scores.md").read_text()
+    with (tmp_path / "mit" / "scores.csv").open() as file:
+        assert {row["convention"] for row in csv.DictReader(file)} == {"mit"}
+    capsys.readouterr()
+    beside = ["--convention", "mit", "--beside"]
+    (tmp_path / "old.json").write_text(json.dumps({"scores": {"all": {}}}))
+    other_fold = tmp_path / "other.json"
+    other_fold.write_text(json.dumps(mit | {"fold": 1}))
+    for file, message in (
+        (tmp_path / "exact" / "scores.json", "was scored under the convention 'exact', and these scores are 'mit'"),
+        (tmp_path / "old.json", "under a convention that it does not name"),
+        (tmp_path / "nothing.json", "is not a scores.json"),
+        (other_fold, "have fold 1, and these 2"),
+    ):
+        assert cli.main([*arguments, str(tmp_path / "b"), *beside, str(file)]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
+    assert cli.main([*arguments, str(tmp_path / "b"), *beside, str(tmp_path / "mit" / "scores.json")]) == 0
+    both = json.loads((tmp_path / "b" / "scores.json").read_text())["scores"]["all"]
+    assert both[MODEL] == both[f"{MODEL} (w.safetensors)"]
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "message"),
     [
