@@ -78,6 +78,11 @@ def lowered(model: DTFSal, forms: Forms) -> DTFSal:
             f"the model {config.name!r} has the fusion {config.fusion!r} and the decoder {config.decoder!r}, which are "
             "for comparisons in training; engines are built of the paper's own, amfb and multi"
         )
+    if config.normalisation != "batch":
+        raise UsageError(
+            f"the model {config.name!r} has the normalisation {config.normalisation!r}, which is for comparisons in "
+            "training; engines are built of models with batch normalisation"
+        )
     model = copy.deepcopy(model).eval()
     if forms.attention == "pooled":
         for layer in list(model.modules()):

@@ -137,8 +137,17 @@ class AMFB(nn.Module):
         return local_[:, None] * streams[0] + global_[:, None] * streams[1] + adaptive[:, None] * streams[2]  # eq. 14
 
 
+def use_layer_norms(module: nn.Module) -> None:
+    """Put a normalisation over channels, rows and columns of each map in the place of every batch normalisation."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d | nn.BatchNorm3d):
+            setattr(module, name, nn.GroupNorm(1, child.num_features))
+        else:
+            use_layer_norms(child)
+
+
 class ConvNormAct(nn.Module):
-    """A convolution, batch normalisation and ReLU; export folds the normalisation into the convolution."""
+    """A convolution, a normalisation and ReLU; export folds a batch normalisation into the convolution."""
 
     def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from dtfsal.engines.limits import check_model_values
 
 FusionKind = Literal["amfb", "concatenation", "cross-attention"]
 DecoderKind = Literal["multi", "single", "unet"]
+Normalisation = Literal["batch", "layer"]
 ENHANCEMENTS = ("lteb", "dltfb", "none")
 PYRAMID_STRIDES = (4, 8, 16, 32)  # eq. 1: level i has 1 / 2^(i+1) of the frame's height and width
 TEMPORAL_STRIDE = 2  # eq. 1: T' = T / 2 token times of MViTv2
@@ -173,6 +174,8 @@ class ModelConfig:
         token_grid: rows and columns of the token maps, which weights for another frame size keep; None for those of
             the pyramid's last level.
         temporal_rule: how the decoders bring T' times to one; there is one rule, and weights of another are refused.
+        normalisation: behind the convolutions of fusion and decoders: "batch", or "layer" for one over each map's
+            channels, rows and columns, which does not depend on the batch. Engines are built of "batch".
     """
 
     name: str
@@ -190,6 +193,7 @@ class ModelConfig:
     temporal_mixing: bool = False
     token_grid: tuple[int, int] | None = None
     temporal_rule: str = TEMPORAL_RULE
+    normalisation: Normalisation = "batch"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -221,7 +225,8 @@ class ModelConfig:
             raise UsageError(f"decoder_widths needs four positive values, not {self.decoder_widths}")
         if len(self.enhancement) != 4 or not set(self.enhancement) <= set(ENHANCEMENTS):
             raise UsageError(f"enhancement needs four of {', '.join(ENHANCEMENTS)}, not {self.enhancement}")
-        for name, kinds in (("fusion", get_args(FusionKind)), ("decoder", get_args(DecoderKind))):
+        choices = (("fusion", FusionKind), ("decoder", DecoderKind), ("normalisation", Normalisation))
+        for name, kinds in ((name, get_args(kind)) for name, kind in choices):
             if getattr(self, name) not in kinds:
                 raise UsageError(f"{name} must be one of {', '.join(kinds)}, not {getattr(self, name)!r}")
         if self.token_grid is not None and (len(self.token_grid) != 2 or min(self.token_grid) < 1):
@@ -268,8 +273,11 @@ class ModelConfig:
         return found if found.token_map_size == kept else dataclasses.replace(found, token_grid=kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON types."""
-        return jsonable(dataclasses.asdict(self))
+        """The configuration as JSON types; without `normalisation` where it is "batch", as versions before it wrote."""
+        fields: dict[str, Any] = jsonable(dataclasses.asdict(self))
+        if self.normalisation == "batch":
+            del fields["normalisation"]
+        return fields
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":

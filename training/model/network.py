@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dtfsal.engines.errors import UsageError
 from dtfsal.training.model.ablations import build_fusion, build_joint_decoder
 from dtfsal.training.model.audio import AudioBranch
-from dtfsal.training.model.blocks import AMFB, DLTFB, LTEB, Decoder, TopDown
+from dtfsal.training.model.blocks import AMFB, DLTFB, LTEB, Decoder, TopDown, use_layer_norms
 from dtfsal.training.model.config import PYRAMID_STRIDES, ModelConfig, resolve_config
 from dtfsal.training.model.encoders.builders import build_encoder
 from dtfsal.training.model.temporal import Synchrony, TemporalMixing, motion_features
@@ -60,12 +60,19 @@ class DTFSal(nn.Module):
         joint_decoder = build_joint_decoder(config.decoder, width, config.decoder_widths)
         if joint_decoder is not None:
             self.joint_decoder = joint_decoder
-            return
-        self.decoders = nn.ModuleList([Decoder(width, config.decoder_widths) for _ in grids])
-        self.final = nn.Conv2d(len(grids), 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
+        else:
+            self._build_decoders(config, len(grids))
+        if config.normalisation == "layer":
+            for name, part in self.named_children():
+                if name in ("fusion", "decoders", "joint_decoder"):  # an encoder's are part of its weights
+                    use_layer_norms(part)
+
+    def _build_decoders(self, config: ModelConfig, levels: int) -> None:
+        self.decoders = nn.ModuleList([Decoder(config.width, config.decoder_widths) for _ in range(levels)])
+        self.final = nn.Conv2d(levels, 1, 1)  # eq. 16: a 1x1x1 convolution over the four maps
         # Side maps of 0 make 0.007 of the final map, those of 1 make 0.993: with the usual small weights it is grey,
         # and still was after eight epochs of OSIE.
-        nn.init.constant_(self.final.weight, FINAL_GAIN / len(grids))
+        nn.init.constant_(self.final.weight, FINAL_GAIN / levels)
         assert self.final.bias is not None
         nn.init.constant_(self.final.bias, -FINAL_GAIN / 2)
 

@@ -26,6 +26,7 @@ from dtfsal.training.model.config import ModelConfig, jsonable, resolve_config
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Trained = Literal["all", "fusion"]
+Normalisation = Literal["cross-process", "frozen"]
 Part = TypeVar("Part")
 
 
@@ -193,7 +194,10 @@ class Experiment:
         seed: of everything random.
         precision: of the arithmetic; "fp16" and "bf16" are mixed, for GPUs.
         checkpoint_activations: keep less of the encoder for the backward pass and compute it again: memory for time.
-        trained: "all", or "fusion" for the sound branch and the fusion alone (Table 11's second row).
+        trained: "all", or "fusion" for the sound branch and the fusion alone (Table 11's second row). What is not
+            trained stays as it is, the statistics of its batch normalisations included.
+        normalisation: with which statistics batch normalisations work in training: "cross-process" for those of all
+            processes' batches, "frozen" for the running ones that the start's weights hold.
     """
 
     name: str
@@ -205,6 +209,7 @@ class Experiment:
     precision: Precision = "fp32"
     checkpoint_activations: bool = False
     trained: Trained = "all"
+    normalisation: Normalisation = "cross-process"
 
     def __post_init__(self) -> None:
         checked_argument("seed", self.seed)
@@ -213,6 +218,8 @@ class Experiment:
         config = self.model.config()
         if self.trained == "fusion" and config.audio is None:
             raise UsageError(f"trained: fusion needs a model that hears, and {self.model.preset} does not")
+        if self.normalisation == "frozen" and self.start.weights is None:
+            raise UsageError("normalisation: frozen needs statistics to keep; give start.weights")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON and YAML types."""

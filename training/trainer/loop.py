@@ -32,7 +32,7 @@ from dtfsal.training.trainer.batches import Share, epoch_batches, loaded
 from dtfsal.training.trainer.checkpoint import FILE, Checkpoint, Progress, load_checkpoint, save_checkpoint
 from dtfsal.training.trainer.cross_process_norm import across_processes
 from dtfsal.training.trainer.experiment import Experiment
-from dtfsal.training.trainer.start import checkpoint_blocks, start_model, trained_parameters
+from dtfsal.training.trainer.start import checkpoint_blocks, start_model, trained_parameters, training_mode
 from dtfsal.training.trainer.validation import average_weights, means_of, validation_sums
 
 PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
@@ -166,7 +166,7 @@ class _Trainer:
             workers=experiment.data.workers,
             pin=self._fabric.device.type == "cuda",
         )
-        self._wrapped.train()
+        training_mode(self._model, experiment.trained, experiment.normalisation)
         for _ in left:
             loss = self._step(batches)
             progress.step, progress.steps = progress.step + 1, progress.steps + 1

@@ -16,7 +16,7 @@ from dtfsal.training.model.weights import (
     load_kinetics_weights,
     load_weights,
 )
-from dtfsal.training.trainer.experiment import Start, Trained
+from dtfsal.training.trainer.experiment import Normalisation, Start, Trained
 
 # What hears, and what brings both together: Table 11's "audio fusion".
 FUSION_PARTS = ("audio.", "fusion.", "synchrony.")
@@ -70,6 +70,22 @@ def trained_parameters(model: DTFSal, trained: Trained) -> Sequence[nn.Parameter
     if not chosen:
         raise UsageError("nothing of this model would be trained")
     return chosen
+
+
+def training_mode(model: DTFSal, trained: Trained, normalisation: Normalisation) -> None:
+    """Put a model into training mode, but for what stays as it is.
+
+    In evaluation mode a batch normalisation uses its running statistics and does not move them, and dropout drops
+    nothing.
+    """
+    model.train()
+    for name, part in model.named_children():
+        if trained == "fusion" and not f"{name}.".startswith(FUSION_PARTS):
+            part.eval()
+    if normalisation == "frozen":
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+                module.eval()
 
 
 def checkpoint_blocks(model: DTFSal) -> None:

@@ -1,5 +1,6 @@
 """The trainer: every data set trains and is scored; a killed run ends as one that was not; two processes are as one."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,14 +18,16 @@ from torch import nn
 
 from dtfsal.engines.errors import UsageError
 from dtfsal.engines.partial import held
+from dtfsal.export.graph.lowering import Forms, lowered
 from dtfsal.runtime.cli import main
 from dtfsal.training import build_model
+from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.weights import WeightsError, load_weights, save_weights
 from dtfsal.training.trainer.batches import Share, epoch_batches
 from dtfsal.training.trainer.cross_process_norm import CrossProcessBatchNorm2d, across_processes
 from dtfsal.training.trainer.experiment import experiment_from
 from dtfsal.training.trainer.loop import train
-from dtfsal.training.trainer.start import FUSION_PARTS, checkpoint_blocks, take_over, trained_parameters
+from dtfsal.training.trainer.start import checkpoint_blocks, take_over, trained_parameters
 
 SMALL = {"frames": 4, "height": 64, "width": 96}
 
@@ -201,22 +204,82 @@ def test_the_normalisation_of_one_process_is_pytorchs():
     torch.testing.assert_close(model[0].running_var, plain.running_var)
 
 
-def test_only_the_fusion_is_trained_if_asked(make_miniature, tmp_path):
-    root = make_miniature("avad", count=4)
+@pytest.fixture(scope="module")
+def visual_weights(make_miniature, tmp_path_factory):
+    """A visual model whose batch normalisations have seen some windows."""
     torch.manual_seed(3)
-    visual = build_model(experiment_of(root, preset="tiny-v", fold=1).model.config())
-    save_weights(visual, tmp_path / "visual.safetensors")
-    start = {"weights": str(tmp_path / "visual.safetensors")}
-    experiment = experiment_of(root, fold=1, trained="fusion", start=start)
+    model = build_model(experiment_of("none", preset="tiny-v").model.config())
+    for _ in range(3):
+        model(torch.randn(2, 3, SMALL["frames"], SMALL["height"], SMALL["width"]))
+    path = tmp_path_factory.mktemp("visual") / "visual.safetensors"
+    save_weights(model, path)
+    return path
+
+
+def moved(run: Path, start: Path):
+    """The names of a start's tensors that are not bit for bit the same in a run's checkpoint."""
+    before, after = load_file(start), load_file(run / "last.safetensors")
+    return {name for name, tensor in before.items() if not torch.equal(after[f"model/{name}"], tensor)}
+
+
+def test_frozen_parts_do_not_move_in_fifty_steps_bit_for_bit(make_miniature, visual_weights, tmp_path):
+    root = make_miniature("avad", count=4)
+    experiment = experiment_of(
+        root,
+        fold=1,
+        trained="fusion",
+        start={"weights": str(visual_weights)},
+        data={"windows_per_video": 25},
+        schedule={"average": 0.9, "weight_decay": 0.1},
+    )
     result = train(experiment, tmp_path / "run", accelerator="cpu")
+    assert result["steps"] == 50
     assert 0 < result["trained_parameters"] < result["parameters"]
-    before = visual.state_dict()
-    after = load_file(tmp_path / "run" / "best.safetensors")
-    for name, tensor in before.items():
-        same = torch.equal(after[name], tensor)
-        # Running statistics of normalisations are no parameters: they follow the new data.
-        assert same or "running_" in name or "num_batches" in name, name
-    assert any(name.startswith(FUSION_PARTS) for name in after)
+    assert moved(tmp_path / "run", visual_weights) == set()  # parameters and buffers alike
+    best, before = load_file(tmp_path / "run" / "best.safetensors"), load_file(visual_weights)
+    assert [name for name, tensor in before.items() if not torch.equal(best[name], tensor)] == []
+    # And what is trained has moved, its normalisations' statistics too.
+    torch.manual_seed(experiment.seed)
+    fresh, last = build_model(experiment.model.config()).state_dict(), load_file(tmp_path / "run" / "last.safetensors")
+    for name, tensor in fresh.items():
+        if name.startswith("fusion.") and tensor.is_floating_point():
+            assert not torch.equal(last[f"model/{name}"], tensor), name
+
+
+def test_frozen_normalisations_keep_their_statistics_and_train_the_rest(make_miniature, visual_weights, tmp_path):
+    root = make_miniature("dhf1k", count=4)
+    start = {"weights": str(visual_weights)}
+    for name, normalisation in (("frozen", "frozen"), ("moving", "cross-process")):
+        experiment = experiment_of(root, "dhf1k", preset="tiny-v", start=start, normalisation=normalisation)
+        train(experiment, tmp_path / name, accelerator="cpu")
+    statistics = {name for name in load_file(visual_weights) if "running_" in name or "num_batches" in name}
+    assert statistics
+    assert moved(tmp_path / "frozen", visual_weights).isdisjoint(statistics)
+    assert moved(tmp_path / "frozen", visual_weights)
+    assert moved(tmp_path / "moving", visual_weights) >= statistics
+    with pytest.raises(UsageError, match="normalisation: frozen needs statistics to keep"):
+        experiment_of(root, "dhf1k", preset="tiny-v", normalisation="frozen")
+
+
+@pytest.mark.parametrize("changes", [{}, {"decoder": "unet"}, {"decoder": "single"}])
+def test_layer_normalisation_is_the_same_in_training_and_at_prediction(changes):
+    """Of a batch of one, too: what batch normalisation can not do."""
+    torch.manual_seed(0)
+    config = experiment_of("none", preset="tiny").model.config()
+    config = dataclasses.replace(config, normalisation="layer", **changes)
+    model = build_model(ModelConfig.from_dict(config.to_dict()))
+    video, audio = torch.randn(1, 3, 4, 64, 96), torch.randn(1, 9, 1, 32, 48)
+    assert not [module for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d)]
+    torch.testing.assert_close(model.train()(video, audio), model.eval()(video, audio), rtol=0, atol=0)
+    batch = build_model(dataclasses.replace(config, normalisation="batch"))
+    assert "normalisation" not in batch.config.to_dict()
+    assert not torch.equal(batch.train()(video, audio), batch.eval()(video, audio))
+
+
+def test_no_engine_is_built_of_layer_normalisation():
+    config = dataclasses.replace(experiment_of("none", preset="tiny").model.config(), normalisation="layer")
+    with pytest.raises(UsageError, match="has the normalisation 'layer', which is for comparisons"):
+        lowered(build_model(config), Forms(deform_conv="gather"))
 
 
 def test_checkpointed_blocks_give_the_same_gradients():
