@@ -38,6 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs of each run at most (default: 10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
     parser.add_argument(
+        "--target",
+        choices=("centre", "last"),
+        default="centre",
+        help="the frame of a window that its map belongs to, in both stages (default: centre)",
+    )
+    parser.add_argument(
+        "--select",
+        choices=("best", "last"),
+        default="best",
+        help="the epoch that is scored: the best on held-out training videos, or the last (default: best)",
+    )
+    parser.add_argument(
         "--convention",
         choices=CONVENTION_NAMES,
         default="mit",
@@ -66,12 +78,13 @@ def run(args: argparse.Namespace) -> int:
         encoder=args.encoder_weights,
         sound_encoder=args.sound_weights,
         presets=("tiny-v", "tiny") if args.tiny else ("dtfsal-v", "dtfsal"),
-        schedule=Schedule(epochs=args.epochs),
+        schedule=Schedule(epochs=args.epochs, select=args.select),
         data={"workers": args.workers},
         precision=args.precision,
         every=args.every,
         accelerator=args.device,
         convention=args.convention,
+        target=args.target,
     )
     if args.plan:
         plan: list[dict[str, Any]] = [

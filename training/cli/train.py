@@ -37,6 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that differs from the file's"
     )
     parser.add_argument(
+        "--select",
+        choices=("best", "last"),
+        help="the epoch whose weights are kept: the best on validation videos, or the last (schedule.select)",
+    )
+    parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
@@ -49,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Train; errors are for the caller to print."""
     from dtfsal.training.trainer import read_experiment, train
 
-    experiment = read_experiment(args.experiment, changes=args.set)
+    changes = [*args.set, *([f"schedule.select={args.select}"] if args.select else [])]
+    experiment = read_experiment(args.experiment, changes=changes)
     with Progress() as bar:
         result = train(experiment, args.output, resume=args.resume, accelerator=args.device, report=stage_report(bar))
     if int(os.environ.get("RANK", 0)):

@@ -35,6 +35,7 @@ class FrameFolders:
         videos: which videos belong to a split.
         frame_rate_hz: of videos whose list does not state it.
         annotated: the splits that have maps.
+        own_validation: whether there is a validation split that nobody reports on.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FrameFolders:
     videos: VideoSource
     frame_rate_hz: float
     annotated: tuple[Split, ...] = SPLITS
+    own_validation: bool = False
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -184,6 +184,7 @@ class PreparedVideos:
     title: str = "prepared videos"
     folds: tuple[int, ...] = ()
     splits: tuple[Split, ...] = SPLITS
+    own_validation: bool = True
 
     def open(self, root: Path, split: Split, fold: int | None) -> "Sequence[PreparedVideo]":
         """The videos of a split, by name.

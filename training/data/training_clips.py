@@ -59,8 +59,32 @@ class Augmentation:
 NO_AUGMENTATION = Augmentation()
 
 
+@dataclasses.dataclass(frozen=True)
+class EveryFrames:
+    """Windows at fixed places, as the loaders that the paper cites draw them.
+
+    Attributes:
+        frames: from one window's start to the next's.
+        span: frames of a video that must follow a start; None for the length of the model's clip. DiffSal's loader of
+            DHF1K has 16 and the clip's 32; STAViS's and DiffSal's of the audio-visual sets have 74 and 1.
+    """
+
+    frames: int
+    span: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("window_every", self.frames), ("window_span", self.span)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"{name} must be a positive integer, not {value!r}")
+
+    def targets(self, count: int, clip: ClipSpec) -> list[int]:
+        """The target frames of a video of `count` frames; one at least, also where the cited loaders have none."""
+        span = clip.frames if self.span is None else self.span
+        return [min(start + clip.target_index, count - 1) for start in range(0, max(count - span, 1), self.frames)]
+
+
 class TrainingClips:
-    """A map-style dataset of one random window for each video and epoch, or more.
+    """A map-style dataset of one random window for each video and epoch, or more, or of windows at fixed places.
 
     Any frame with a map can be a target, those near a video's ends, too: their windows are padded as the runtime pads
     them. What `clips[i]` gives depends on the seed, the epoch and i alone.
@@ -72,6 +96,8 @@ class TrainingClips:
         augmentation: how windows are varied.
         seed: of everything random.
         windows_per_video: in an epoch; item i is a window of the video i % len(items).
+        every: windows at fixed places, the same in every epoch, in place of random ones. Where the map is empty, a
+            random frame of the video is the target.
 
     Raises:
         UsageError: an argument can't be.
@@ -86,6 +112,7 @@ class TrainingClips:
         *,
         seed: int,
         windows_per_video: int = 1,
+        every: EveryFrames | None = None,
     ) -> None:
         if not items:
             raise UsageError("there is no video to train on")
@@ -96,13 +123,19 @@ class TrainingClips:
         self.items, self.clip, self.audio, self.augmentation = items, clip, audio, augmentation
         self.seed, self.windows_per_video = seed, windows_per_video
         self.epoch = 0
+        self._places: list[tuple[int, int]] | None = None  # videos and target frames
+        if every is not None:
+            if windows_per_video != 1:
+                raise UsageError("windows_per_video is for random windows; leave it out, or window_every")
+            counts = [item.frame_count for item in items]
+            self._places = [(n, t) for n, count in enumerate(counts) for t in every.targets(count, clip)]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose other windows. Workers that are kept from epoch to epoch do not hear of it: let them start again."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.items) * self.windows_per_video
+        return len(self.items) * self.windows_per_video if self._places is None else len(self._places)
 
     def __getitem__(self, index: int) -> Sample:
         """A window with its map.
@@ -120,8 +153,15 @@ class TrainingClips:
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} windows in an epoch, not {index}")
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        item, variation = self.items[index % len(self.items)], self.augmentation
-        target, density = _choose_target(item, rng)
+        variation = self.augmentation
+        if self._places is None:
+            item = self.items[index % len(self.items)]
+            target, density = _choose_target(item, rng)
+        else:
+            number, target = self._places[index]
+            item = self.items[number]
+            found = item.density(target)
+            target, density = (target, found) if found is not None and found.any() else _choose_target(item, rng)
         flipped = bool(rng.random() < variation.flip_share)
         coloured = bool(rng.random() < variation.colour_share)
         stride = int(rng.choice(variation.temporal_strides))

@@ -21,12 +21,13 @@ from typing import Any, Literal, TypeVar
 
 from dtfsal.engines.errors import MALFORMED, UnavailableError, UsageError
 from dtfsal.engines.limits import EXPERIMENT_BYTES, EXPERIMENT_NUMBER, checked_argument, shown
-from dtfsal.training.data.training_clips import Augmentation
+from dtfsal.training.data.training_clips import Augmentation, EveryFrames
 from dtfsal.training.model.config import ModelConfig, jsonable, resolve_config
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Trained = Literal["all", "fusion"]
 Normalisation = Literal["cross-process", "frozen"]
+Select = Literal["best", "last"]
 Part = TypeVar("Part")
 
 
@@ -97,6 +98,11 @@ class DataChoice:
         root: the folder that holds it.
         fold: of a data set with folds, which.
         windows_per_video: random windows of each video in an epoch.
+        window_every: windows at fixed places in place of random ones, so many frames apart; see `EveryFrames`.
+        window_span: frames that must follow a window's start; see `EveryFrames`.
+        held_out: share of the training videos that are not trained on and choose the checkpoint; None for a tenth,
+            or nothing where the data set has a validation split that nobody reports on ("videos"). 0 chooses on the
+            set's own validation split.
         validation_every: of each validation video, every so many frames are scored.
         validation_videos: at most so many of them; None for all.
         workers: processes that read data; 0 to read it in the process that trains.
@@ -110,6 +116,9 @@ class DataChoice:
     root: str
     fold: int | None = None
     windows_per_video: int = 1
+    window_every: int | None = None
+    window_span: int | None = None
+    held_out: float | None = None
     validation_every: int = 32
     validation_videos: int | None = None
     workers: int = 4
@@ -123,7 +132,16 @@ class DataChoice:
         _at_least(0, data_workers=self.workers)
         if self.validation_videos is not None:
             _at_least(1, data_validation_videos=self.validation_videos)
+        if self.held_out is not None and not 0 <= self.held_out < 1:
+            raise UsageError(f"data.held_out must be a share in [0, 1), not {self.held_out!r}")
+        if self.window_span is not None and self.window_every is None:
+            raise UsageError("data.window_span belongs to data.window_every; give both, or leave it out")
+        self.every()
         self.augmentation()
+
+    def every(self) -> EveryFrames | None:
+        """Where windows are, or None for random places."""
+        return None if self.window_every is None else EveryFrames(self.window_every, self.window_span)
 
     def augmentation(self) -> Augmentation:
         """How windows are varied."""
@@ -152,6 +170,8 @@ class Schedule:
         average: decay of the weights' moving average per step, which is then validated and kept as best; 0 for none.
         kl_weight: λ1 of eq. 19.
         cc_weight: λ2.
+        select: which weights become best.safetensors: "best" by the validation loss, or "last"; then no epoch is left
+            out by `patience`.
         save_every: steps from one checkpoint to the next; there is one at each epoch's end, too.
     """
 
@@ -167,6 +187,7 @@ class Schedule:
     average: float = 0.0
     kl_weight: float = 1.0
     cc_weight: float = -1.0
+    select: Select = "best"
     save_every: int = 500
 
     def __post_init__(self) -> None:

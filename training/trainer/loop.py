@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
 from dtfsal.engines.partial import held
-from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.training_clips import TrainingClips
 from dtfsal.training.data.video_item import VideoItem
 from dtfsal.training.model.losses import saliency_loss
@@ -34,6 +33,7 @@ from dtfsal.training.trainer.cross_process_norm import across_processes
 from dtfsal.training.trainer.experiment import Experiment
 from dtfsal.training.trainer.start import checkpoint_blocks, start_model, trained_parameters, training_mode
 from dtfsal.training.trainer.validation import average_weights, means_of, validation_sums
+from dtfsal.training.trainer.videos import experiment_videos
 
 PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 BEST = "best.safetensors"
@@ -78,9 +78,7 @@ def train(
     if checkpoint is not None:
         _check_same(checkpoint.experiment, experiment)
     data, config = experiment.data, experiment.model.config()
-    root = Path(data.root)
-    train_items = open_dataset(data.dataset, root, "train", fold=data.fold)
-    validation_items = open_dataset(data.dataset, root, "validation", fold=data.fold)[: data.validation_videos]
+    train_items, validation_items = experiment_videos(data)
     torch.manual_seed(experiment.seed)
     model = build_model(config)
     if checkpoint is None:
@@ -96,6 +94,7 @@ def train(
         data.augmentation(),
         seed=experiment.seed,
         windows_per_video=data.windows_per_video,
+        every=data.every(),
     )
     with _made_folder(run, fabric):
         trainer = _Trainer(fabric, share, experiment, run, model, trained, clips, validation_items, checkpoint, report)
@@ -229,12 +228,13 @@ class _Trainer:
                 raise UsageError("no frame of the validation videos has a map; `dtfsal check` says more")
             scores = means_of(sums)
             better = progress.best_loss is None or scores["loss"] < progress.best_loss
-            if better and self._share.rank == 0:
+            chosen = better or schedule.select == "last"
+            if chosen and self._share.rank == 0:
                 made_by = json.dumps(experiment.to_dict(), sort_keys=True)
                 save_weights(self._model, self._folder / BEST, metadata={"dtfsal.experiment": made_by})
         progress.validations.append(scores)
         progress.best_loss = scores["loss"] if better else progress.best_loss
-        progress.epochs_without_gain = 0 if better else progress.epochs_without_gain + 1
+        progress.epochs_without_gain = 0 if chosen else progress.epochs_without_gain + 1
         if self._board is not None:
             for name, value in scores.items():
                 self._board.add_scalar(f"{name}/validation", value, progress.steps)

@@ -29,6 +29,9 @@ from dtfsal.training.trainer.paper_tables import METRICS, PaperRow, PaperTable
 
 VISUAL_STAGE = "dhf1k"
 VISUAL_SETS = ("dhf1k", "ucf-sports")
+# Windows of an epoch, as the loaders that the paper cites count them; see `EveryFrames`.
+VISUAL_WINDOWS: Mapping[str, Any] = {"window_every": 16}
+AUDIO_VISUAL_WINDOWS: Mapping[str, Any] = {"window_every": 74, "window_span": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,8 @@ class Laboratory:
         accelerator: "auto", "cpu" or "cuda".
         seed: of everything random.
         convention: how scores are computed; the paper's predecessors publish numbers of "mit".
+        target: the frame of a window that its map belongs to, in both stages: "centre" as in DiffSal's loaders, or
+            "last" as in ViNet's and TASED-Net's.
     """
 
     roots: Mapping[str, Path]
@@ -64,23 +69,22 @@ class Laboratory:
     accelerator: str = "auto"
     seed: int = 0
     convention: str = PAPERS
+    target: str = "centre"
 
 
-def row_model(row: PaperRow, laboratory: Laboratory, dataset: str, *, audio: bool) -> ModelChoice:
-    """A row's model for a data set, or with `audio=False` that of its first stage."""
+def row_model(row: PaperRow, laboratory: Laboratory, *, audio: bool) -> ModelChoice:
+    """A row's model, or with `audio=False` that of its first stage."""
     size = dict(laboratory.size)
     if row.frames is not None:
         size["frames"] = row.frames
     changes = {name: value for name, value in row.changes.items() if audio or name != "fusion"}
-    # The visual sets' maps belong to a window's last frame, the audio-visual ones' to its centre.
-    target = "last" if dataset in VISUAL_SETS else "centre"
-    return ModelChoice(preset=laboratory.presets[audio], changes=changes, target=target, **size)
+    return ModelChoice(preset=laboratory.presets[audio], changes=changes, target=laboratory.target, **size)
 
 
 def row_parameters(row: PaperRow, laboratory: Laboratory) -> float:
     """Millions of parameters of what the row's `counted` names; of an encoder as published, with its classifier."""
     with torch.device("meta"):
-        model = build_model(row_model(row, laboratory, next(iter(row.paper)), audio=row.audio).config())
+        model = build_model(row_model(row, laboratory, audio=row.audio).config())
     if row.counted == "decoder":
         part: torch.nn.Module = model.decoders if model.config.decoder == "multi" else model.joint_decoder
     else:
@@ -188,10 +192,12 @@ def _trained(
     """The run's folder; trained now, resumed, or complete already."""
     audio = row.audio and name != VISUAL_STAGE
     kl_weight, cc_weight = row.losses
+    windows = VISUAL_WINDOWS if name in VISUAL_SETS else AUDIO_VISUAL_WINDOWS
+    choices = {**windows, **laboratory.data}
     experiment = Experiment(
         name=f"{name}{'' if fold is None else f' fold {fold}'}, {row.label}",
-        model=row_model(row, laboratory, name, audio=audio),
-        data=DataChoice(dataset=name, root=str(laboratory.roots[name]), fold=fold, **laboratory.data),
+        model=row_model(row, laboratory, audio=audio),
+        data=DataChoice(dataset=name, root=str(laboratory.roots[name]), fold=fold, **choices),
         start=start,
         schedule=dataclasses.replace(laboratory.schedule, kl_weight=kl_weight, cc_weight=cc_weight),
         seed=laboratory.seed,

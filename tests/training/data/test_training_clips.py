@@ -1,5 +1,9 @@
 """Windows to train and score on: cut as the runtime cuts them, with maps that follow flips and sizes."""
 
+import dataclasses
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +17,7 @@ from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.stills import DataError
 from dtfsal.training.data.training_clips import (
     Augmentation,
+    EveryFrames,
     TrainingClips,
     evaluation_windows,
     fixation_map,
@@ -42,6 +47,56 @@ def test_a_window_depends_on_seed_epoch_and_index_alone(make_miniature):
     assert any(not np.array_equal(first[index]["video"], second[index]["video"]) for index in range(4))
     with pytest.raises(IndexError):
         first[4]
+
+
+class Blank:
+    """A video of so many frames, none of which is read."""
+
+    def __init__(self, frame_count):
+        self.frame_count = frame_count
+
+
+@pytest.mark.parametrize(
+    ("name", "every", "cited", "known"),
+    [
+        # DiffSal's loader of DHF1K: range(0, frames - 32, 16), the frames counted on the disk.
+        ("DHF1K", EveryFrames(16), lambda n: len(range(0, n - 32, 16)), 20710),
+        # STAViS's and DiffSal's of the audio-visual sets: range(1, frames, 90 - 16), the frames of the list.
+        ("ETMD_1", EveryFrames(74, 1), lambda n: len(range(1, n, 74)), 554),
+        ("AVAD_1", EveryFrames(74, 1), lambda n: len(range(1, n, 74)), None),
+    ],
+)
+def test_windows_of_an_epoch_are_as_many_as_the_cited_loaders_draw(name, every, cited, known):
+    counts = runpy.run_path(str(Path(__file__).with_name("public_counts.py")))[name]
+    clips = TrainingClips([Blank(count) for count in counts], PRESETS["dtfsal"].clip, None, seed=0, every=every)
+    assert len(clips) == sum(map(cited, counts))
+    assert known in (None, len(clips))
+
+
+def test_windows_at_fixed_places_are_the_same_in_every_epoch(make_miniature):
+    root = make_miniature("dhf1k", count=40)
+    (root / "annotation" / "0002" / "maps" / "0009.png").unlink()
+    items = open_dataset("dhf1k", root, "train")
+    clip = dataclasses.replace(TINY.clip, frames=16, target="centre")
+    every = EveryFrames(8)
+    assert every.targets(40, clip) == [8, 16, 24]  # starts 0, 8 and 16: range(0, 40 - 16, 8)
+    assert every.targets(5, clip) == [4]  # a video shorter than a window is not lost
+    clips = TrainingClips(items, clip, None, seed=0, every=every)
+    assert len(clips) == 6
+    first = [clips[index] for index in range(6)]
+    clips.set_epoch(1)
+    for index, sample in enumerate(first):
+        numbers = [8, 16, 24][index % 3]
+        density = resized_density(items[index // 3].density(numbers), clip.height, clip.width) if index != 3 else None
+        if density is not None:
+            np.testing.assert_array_equal(sample["density"], density)
+            np.testing.assert_array_equal(sample["video"], clips[index]["video"])
+    assert first[3]["density"].sum() == pytest.approx(1, abs=1e-5)  # another frame, where the map is missing
+    for arguments in ({"every": every, "windows_per_video": 2},):
+        with pytest.raises(UsageError, match="windows_per_video is for random windows"):
+            clips_of(items, **arguments)
+    with pytest.raises(UsageError, match="window_every must be a positive integer, not 0"):
+        EveryFrames(0)
 
 
 def test_shapes_and_ranges(make_miniature):

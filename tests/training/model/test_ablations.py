@@ -248,7 +248,9 @@ def test_a_table_is_trained_scored_and_not_trained_again(data, tmp_path, capsys)
     # UCF-Sports was begun with what DHF1K had taught.
     begun = json.loads((runs[1] / "run.json").read_text())["experiment"]
     assert begun["start"]["weights"] == str(runs[0] / "best.safetensors")
-    assert begun["model"]["target"] == "last"
+    assert begun["model"]["target"] == "centre"  # in both stages
+    assert begun["data"]["window_every"] == 16
+    assert {line["convention"] for line in lines} == {"mit"}
 
 
 def test_an_audio_visual_row_has_two_stages(data, tmp_path):

@@ -21,13 +21,15 @@ from dtfsal.engines.partial import held
 from dtfsal.export.graph.lowering import Forms, lowered
 from dtfsal.runtime.cli import main
 from dtfsal.training import build_model
+from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.weights import WeightsError, load_weights, save_weights
 from dtfsal.training.trainer.batches import Share, epoch_batches
 from dtfsal.training.trainer.cross_process_norm import CrossProcessBatchNorm2d, across_processes
-from dtfsal.training.trainer.experiment import experiment_from
+from dtfsal.training.trainer.experiment import DataChoice, experiment_from
 from dtfsal.training.trainer.loop import train
 from dtfsal.training.trainer.start import checkpoint_blocks, take_over, trained_parameters
+from dtfsal.training.trainer.videos import experiment_videos, held_out_names
 
 SMALL = {"frames": 4, "height": 64, "width": 96}
 
@@ -42,6 +44,7 @@ def experiment_of(root, dataset="avad", *, preset="tiny", fold=None, data=None, 
                 "root": str(root),
                 "fold": fold,
                 "workers": 0,
+                "held_out": 0,  # miniatures have few videos
                 "validation_every": 4,
                 **(data or {}),
             },
@@ -280,6 +283,49 @@ def test_no_engine_is_built_of_layer_normalisation():
     config = dataclasses.replace(experiment_of("none", preset="tiny").model.config(), normalisation="layer")
     with pytest.raises(UsageError, match="has the normalisation 'layer', which is for comparisons"):
         lowered(build_model(config), Forms(deform_conv="gather"))
+
+
+def test_a_tenth_of_the_training_videos_chooses_the_checkpoint(make_miniature):
+    root = make_miniature("avad", count=3, videos=tuple(f"V{n}" for n in range(15)))
+    data = {"dataset": "avad", "root": str(root), "fold": 1}
+    trained, held = experiment_videos(DataChoice(**data))
+    own = open_dataset("avad", root, "train", fold=1)
+    assert (len(trained), len(held)) == (9, 1)
+    assert {item.name for item in (*trained, *held)} == {item.name for item in own}
+    reported = {item.name for item in open_dataset("avad", root, "test", fold=1)}
+    assert reported.isdisjoint(item.name for item in held)
+    assert [item.name for item in held] == [item.name for item in experiment_videos(DataChoice(**data))[1]]
+    third = experiment_videos(DataChoice(**data, held_out=0.3))
+    assert (len(third[0]), len(third[1])) == (7, 3)
+    assert {item.name for item in experiment_videos(DataChoice(**data, held_out=0))[1]} == reported
+    names = [f"V{n}" for n in range(50)]
+    assert held_out_names(names, 0.1) == held_out_names(names[::-1], 0.1)
+    with pytest.raises(UsageError, match="of 1 training videos none is left"):
+        held_out_names(["V1"], 0.1)
+    # Prepared videos have a validation split of their own, and a test split besides.
+    mine = make_miniature("videos", count=3, videos=("a", "b", "c"))
+    validation = open_dataset("videos", mine, "validation")
+    found = experiment_videos(DataChoice(dataset="videos", root=str(mine)))[1]
+    assert [item.name for item in found] == [item.name for item in validation]
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_the_best_or_the_last_weights_are_kept(make_miniature, tmp_path, select):
+    """At a rate that ruins the weights every epoch is worse than the first."""
+    root = make_miniature("dhf1k", count=3)
+    schedule = {"epochs": 4, "patience": 2, "learning_rate": 30.0, "decay": 1.0, "save_every": 1}
+    file = write_experiment(tmp_path / "e.yaml", experiment_of(root, "dhf1k", preset="tiny-v", schedule=schedule))
+    run = tmp_path / "run"
+    assert main(["train", str(file), "-o", str(run), "--device", "cpu", "--select", select, "--json"]) == 0
+    losses = [scores["loss"] for scores in json.loads((run / "run.json").read_text())["validations"]]
+    best, last = load_file(run / "best.safetensors"), load_file(run / "last.safetensors")
+    kept_last = all(torch.equal(best[name], last[f"model/{name}"]) for name in best)
+    if select == "last":
+        assert len(losses) == 4  # whatever patience says
+        assert kept_last
+    else:
+        assert kept_last == (losses.index(min(losses)) == len(losses) - 1)
+        assert len(losses) == min(losses.index(min(losses)) + 1 + 2, 4)
 
 
 def test_checkpointed_blocks_give_the_same_gradients():
