@@ -121,9 +121,20 @@ def _write_dhf1k(root: Path, seed: int, layout: str, numbers: dict[str, list[int
         for number in listed:
             scene, name = miniature_scene(seed + number, count, size), f"{number:04d}"
             place = {"train": "train", "validation": "val", "test": "test"}[split]
-            folder = {"split": root / place / name, "plain": root / name}.get(layout, root / "annotation" / name)
+            acl = {"train": "training", "validation": "val", "test": "testing"}[split]
+            if layout == "frames":  # as DiffSal's and SalEMA's scripts decode it: other numbers, and maps alone
+                _write_pictures(root / "frames" / str(number), "{}.png", scene.frames)
+                if split != "test":
+                    _write_pictures(root / "maps" / str(number), "{:04d}.png", scene.maps)
+                continue
+            folder = {"split": root / place / name, "aclnet": root / acl / name, "plain": root / name}.get(
+                layout, root / "annotation" / name
+            )
             frames = root / "video" / name if layout == "video" else folder / "images"
-            _write_pictures(frames, "{:04d}.png", scene.frames)
+            if layout == "avi":  # as it is downloaded
+                write_video(root / "video" / f"{number:03d}.AVI", scene.frames, 30, lossless=True, seconds=0)
+            else:
+                _write_pictures(frames, "{:04d}.png", scene.frames)
             if split != "test":
                 kind = "fixations" if layout in ("plain", "split") else "fixation"
                 _write_pictures(folder / "maps", "{:04d}.png", scene.maps)
@@ -189,7 +200,8 @@ def make_miniature(tmp_path_factory):
     """Write a miniature of a dataset, and give its root.
 
     make_miniature(name, folder=None, *, count=10, size=(36, 64), rate=25, seed=0, ...), with:
-        dhf1k: layout="beside" (or "video", "split", "plain"), train=(1, 2), validation=(601,), test=(701,)
+        dhf1k: layout="beside" (or "video", "split", "plain", "avi", "frames", "aclnet"), train=(1, 2),
+            validation=(601,), test=(701,)
         ucf-sports: training=(...), testing=(...) of names
         diem, avad, coutrot1, coutrot2, summe, etmd: videos=(...) of names, mat=True; each of three folds holds out
             every third video, and DIEM's only lists the last

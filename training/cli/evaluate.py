@@ -58,6 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     videos.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds it")
     videos.add_argument("--fold", type=int, metavar="N", help="the fold, if the data set has folds")
     videos.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th frame (default: all)")
+    videos.add_argument(
+        "--without-fixations", action="store_true", help="score CC, SIM and KL alone where there are no fixations"
+    )
     videos.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
     parser.add_argument(
         "--stills",
@@ -182,12 +185,14 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
     from dtfsal.engines.errors import UnavailableError
     from dtfsal.training.data.datasets import open_dataset
     from dtfsal.training.data.stills import DataError
-    from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
+    from dtfsal.training.evaluation.evaluate_videos import check_fixations, evaluate_videos
     from dtfsal.training.model.weights import load_weights
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UnavailableError("there is no GPU that PyTorch can use; leave --device out")
     items = open_dataset(args.dataset, args.data, args.split, fold=args.fold)
+    if not args.without_fixations:
+        check_fixations(items)
     device = torch.device(args.device)
     model = load_weights(args.weights).to(device)
     with Progress(len(items), "videos") as bar:
@@ -330,6 +335,7 @@ def _command(args: argparse.Namespace) -> str:
     if args.dataset is not None:
         words += ["--dataset", args.dataset, "--data", args.data.name, "--split", args.split]
         words += [] if args.fold is None else ["--fold", str(args.fold)]
+        words += ["--without-fixations"] if args.without_fixations else []
         words += [] if args.every == 1 else ["--every", str(args.every)]
     if args.stills:
         words += [word for folder in args.stills for word in ("--stills", folder.name)]

@@ -13,6 +13,7 @@ examples:
   dtfsal prepare osie --source predicting-human-gaze-beyond-pixels --output data/osie
   dtfsal prepare crowd --source saliency-in-crowd --output data/crowd
   dtfsal prepare scene --source Scene --output data/scene
+  dtfsal prepare dhf1k --source data/dhf1k
   dtfsal prepare videos --source data/mine --pixels-per-degree 38
 
 osie: 700 photographs, 15 observers (Xu et al. 2014), https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels
@@ -20,6 +21,10 @@ crowd: 500 photographs, 16 observers (Jiang et al. 2014), https://github.com/NUS
 scene: 500 photographs, 12 observers (Liang et al.), SUN2012's pictures
 Their folders stimuli/ and their fixations.mat are read. The output has images/*.jpg (at most 640x480) and
 fixations.csv. A part of a set that has this form already is checked and copied.
+
+dhf1k: the folder as it is downloaded, with video/001.AVI and annotation/0001/{maps,fixation}. Frames are counted
+against maps first, which takes minutes; then each video is decoded to video/0001/0001.png and so on, which takes hours
+and a few hundred GB (--jpeg: a third). The same command continues where it was stopped.
 
 videos: videos/NAME.mp4 and fixations/NAME.csv with the columns time, x, y, observer (seconds, and pixels of the video).
 Without --output the index goes beside them; with it they are copied. docs/how-to/datasets.md has the details.
@@ -31,12 +36,14 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "test_share": 0.1,
     "frames": False,
 }
+PHOTOGRAPHS = ("osie", "crowd", "scene")
+OPTIONS = {"videos": tuple(VIDEO_OPTIONS), "dhf1k": ("jpeg", "allow_counts")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("dataset", choices=("osie", "crowd", "scene", "videos"), help="which dataset")
+    parser.add_argument("dataset", choices=(*PHOTOGRAPHS, "dhf1k", "videos"), help="which dataset")
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the original dataset")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the new folder (videos: the source itself by default)"
@@ -55,12 +62,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--test-share", type=float, metavar="SHARE", help="share of the videos for testing (default: 0.1)"
     )
     videos.add_argument("--frames", action="store_true", help="also write every frame as a picture")
+    dhf1k = parser.add_argument_group("dhf1k", argument_default=argparse.SUPPRESS)
+    dhf1k.add_argument("--jpeg", action="store_true", help="write JPEG files in place of PNG")
+    dhf1k.add_argument(
+        "--allow-counts", action="store_true", help="decode also where frames and maps do not fit together"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; errors are for the caller to print."""
-    return _prepare_videos(args) if args.dataset == "videos" else _prepare_photographs(args)
+    from dtfsal.engines.errors import UsageError
+
+    for dataset, names in OPTIONS.items():
+        if dataset != args.dataset and (given := [name for name in names if hasattr(args, name)]):
+            raise UsageError(f"--{given[0].replace('_', '-')} is for {dataset}; leave it out")
+    if args.dataset in PHOTOGRAPHS:
+        return _prepare_photographs(args)
+    return {"dhf1k": _prepare_dhf1k, "videos": _prepare_videos}[args.dataset](args)
 
 
 def _prepare_photographs(args: argparse.Namespace) -> int:
@@ -70,8 +89,6 @@ def _prepare_photographs(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise UsageError("say where the dataset goes: --output DIR")
-    if given := [name for name in VIDEO_OPTIONS if hasattr(args, name)]:
-        raise UsageError(f"--{given[0].replace('_', '-')} is for videos; leave it out")
     with Progress(0, "pictures") as bar:
         pictures = prepare_photographs(
             SETS[args.dataset], args.source, args.output, progress=lambda _done, _all: bar.step()
@@ -80,6 +97,30 @@ def _prepare_photographs(args: argparse.Namespace) -> int:
         print(json.dumps({"dataset": args.dataset, "output": str(args.output), "pictures": pictures}))
     else:
         print(f"{args.output}: {pictures} pictures with fixations")
+    return 0
+
+
+def _prepare_dhf1k(args: argparse.Namespace) -> int:
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.data.prepare_dhf1k import downloaded_videos, prepare_dhf1k
+
+    if args.output is not None:
+        raise UsageError("dhf1k is decoded beside its videos; leave --output out")
+    count = len(downloaded_videos(args.source))
+    with Progress() as bar:
+
+        def progress(what: str) -> None:
+            if bar.unit != what:
+                bar.restart(count, what)
+            bar.step()
+
+        decoded, frames = prepare_dhf1k(
+            args.source, jpeg=hasattr(args, "jpeg"), allow_counts=hasattr(args, "allow_counts"), progress=progress
+        )
+    if args.json:
+        print(json.dumps({"dataset": "dhf1k", "videos": count, "decoded": decoded, "frames": frames}))
+    else:
+        print(f"{args.source / 'video'}: {decoded} of {count} videos decoded now, {frames} frames")
     return 0
 
 

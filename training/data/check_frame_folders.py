@@ -64,7 +64,7 @@ def check_frame_folders(
     listed = source.videos(root, layout, split, fold)
     missing = source.missing(root, layout, split)
     if missing:
-        place = video_parent(root, layout, source.folders.get(split, ""))
+        place = video_parent(root, layout, layout.split_folder(source.folders, split))
         videos = f"video {missing[0]} is" if len(missing) == 1 else f"{len(missing)} videos ({ranges(missing)}) are"
         faults.append(Fault("missing-video", "", place, f"{videos} not there"))
     step = begin(len(listed))

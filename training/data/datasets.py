@@ -1,5 +1,6 @@
 """The datasets that models are trained and scored on, by name; docs/how-to/datasets.md says where they come from."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dtfsal.training.data.stills import DataError
 from dtfsal.training.data.video_item import VideoItem
 
 Dataset = FrameFolders | PreparedVideos
+ACLNET: Mapping[Split, str] = {"train": "training", "validation": "val", "test": "testing"}
 
 
 def _beside(folder: str, name: str = "{frame}") -> Layout:
@@ -63,7 +65,14 @@ DATASETS: Mapping[str, Dataset] = {
                     maps=("annotation/{video}/maps/{frame}",),
                     fixations=_fixations("annotation/{video}"),
                 ),
+                # As DiffSal and SalEMA decode it: frames/1/1.png and maps/1/0001.png.
+                Layout(
+                    frames="frames/{video}/{frame}",
+                    maps=("maps/{video}/{frame}",),
+                    fixations=("fixation/{video}/{frame}", "fixations/{video}/{frame}"),
+                ),
                 _beside("{split}/{video}"),
+                dataclasses.replace(_beside("{split}/{video}"), folders=ACLNET),
                 _beside("{video}"),
             ),
             videos=NumberedVideos(
@@ -72,6 +81,7 @@ DATASETS: Mapping[str, Dataset] = {
             ),
             frame_rate_hz=30.0,
             annotated=("train", "validation"),
+            encoded="video",
         ),
         FrameFolders(
             name="ucf-sports",

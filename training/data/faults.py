@@ -1,7 +1,7 @@
 """What can be wrong with a dataset on a disk, and the report of a check."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dtfsal.training.data.layouts import Split
@@ -27,6 +27,9 @@ KINDS = {
     "silent-sound": "the sound is digital silence from end to end",
     "stale": "a file is not the one that was prepared",
 }
+
+
+NAMED_PROBLEMS = 5  # in an error's sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,3 +97,9 @@ def frames_text(numbers: Iterable[int]) -> str:
     """Frame numbers for people: "frame 7", or "3 frames (1-3)"."""
     listed = list(numbers)
     return f"frame {listed[0]}" if len(listed) == 1 else f"{len(listed)} frames ({ranges(listed)})"
+
+
+def problems_text(problems: Sequence[str]) -> str:
+    """The first few problems, for an error's sentence, and how many more there are."""
+    more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
+    return "; ".join(problems[:NAMED_PROBLEMS]) + more

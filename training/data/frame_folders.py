@@ -36,6 +36,8 @@ class FrameFolders:
         frame_rate_hz: of videos whose list does not state it.
         annotated: the splits that have maps.
         own_validation: whether there is a validation split that nobody reports on.
+        encoded: the folder of the videos as they are downloaded, which `dtfsal prepare` makes frames of; None if the
+            dataset comes as frames.
     """
 
     name: str
@@ -45,6 +47,7 @@ class FrameFolders:
     frame_rate_hz: float
     annotated: tuple[Split, ...] = SPLITS
     own_validation: bool = False
+    encoded: str | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -80,13 +83,20 @@ class FrameFolders:
         Raises:
             DataError: none of them.
         """
-        folder = self.videos.folders.get(split, "")
+        usual = self.videos.folders
         for layout in self.layouts:
+            folder = layout.split_folder(usual, split)
             for listed in self.videos.videos(root, layout, split, fold):
                 if pattern_parts(root, layout.frames, listed.name, folder)[0].is_dir():
                     return layout
+        if self.encoded is not None and (found := encoded_videos(root / self.encoded)):
+            raise DataError(
+                f"{root} holds videos that are not decoded yet, such as {found[0].relative_to(root)}: run `dtfsal "
+                f"prepare {self.name} --source {root}`"
+            )
         places = " or ".join(
-            layout.frames.format(video="VIDEO", split=folder, frame="FRAME").replace("*", "") for layout in self.layouts
+            layout.frames.format(video="VIDEO", split=layout.split_folder(usual, split), frame="FRAME").replace("*", "")
+            for layout in self.layouts
         )
         raise DataError(
             f"{root} holds no video of {self.title}'s split {split!r}: there should be {places}; "
@@ -101,7 +111,7 @@ class FrameFolders:
             frame_rate_hz=listed.frame_rate_hz or self.frame_rate_hz,
             root=root,
             layout=layout,
-            split_folder=self.videos.folders.get(split, ""),
+            split_folder=layout.split_folder(self.videos.folders, split),
             listed_count=listed.frame_count,
         )
 
@@ -219,6 +229,14 @@ class FrameFolderVideo:
 
     def _first_files(self, patterns: tuple[str, ...]) -> dict[int, Path]:
         return next((files for pattern in patterns if (files := self._files(pattern))), {})
+
+
+def encoded_videos(folder: Path) -> list[Path]:
+    """The AVI files of a folder, by name; none where it is not there."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".avi" and path.is_file())
+    except OSError:
+        return []
 
 
 def _others(count: int) -> str:

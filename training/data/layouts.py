@@ -29,12 +29,18 @@ class Layout:
         maps: ground-truth saliency maps.
         fixations: fixation maps, not blurred.
         sound: the sound's file, or None where the dataset has none.
+        folders: what replaces `{split}` in this layout, where it is not what the dataset's videos say.
     """
 
     frames: str
     maps: tuple[str, ...]
     fixations: tuple[str, ...]
     sound: str | None = None
+    folders: Mapping[Split, str] = dataclasses.field(default_factory=dict)
+
+    def split_folder(self, usual: Mapping[Split, str], split: Split) -> str:
+        """What replaces `{split}`: this layout's own folder, or the dataset's usual one."""
+        return self.folders.get(split) or usual.get(split, "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,9 @@ class NumberedVideos:
         del fold
         first, last = self.ranges[split]
         numbered = {
-            int(name): name for name in video_folders(root, layout, self.folders.get(split, "")) if name.isdecimal()
+            int(name): name
+            for name in video_folders(root, layout, layout.split_folder(self.folders, split))
+            if name.isdecimal()
         }
         return [ListedVideo(name=numbered[number]) for number in range(first, last + 1) if number in numbered]
 
@@ -105,7 +113,9 @@ class FolderVideos:
     def videos(self, root: Path, layout: Layout, split: Split, fold: int | None) -> list[ListedVideo]:
         """The videos of a split, by name."""
         del fold
-        return [ListedVideo(name=name) for name in video_folders(root, layout, self.folders[split])]
+        return [
+            ListedVideo(name=name) for name in video_folders(root, layout, layout.split_folder(self.folders, split))
+        ]
 
     def missing(self, root: Path, layout: Layout, split: Split) -> list[int]:
         """Nothing says how many there should be."""

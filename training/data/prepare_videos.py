@@ -16,6 +16,7 @@ from dtfsal.engines.partial import partial_folder
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.runtime.media.writer import atomic_output
+from dtfsal.training.data.faults import problems_text
 from dtfsal.training.data.gaze_table import gaze_of_frames, read_gaze
 from dtfsal.training.data.layouts import Split
 from dtfsal.training.data.prepared_videos import (
@@ -31,7 +32,6 @@ from dtfsal.training.data.video_frames import index_frames
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
 JPEG_QUALITY = 95
-NAMED_PROBLEMS = 5  # in an error's sentence; `dtfsal check` names them all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,7 @@ def prepare_videos(
                 problems.append(str(error))
             progress()
         if problems:
-            more = f"; and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
-            raise DataError("; ".join(problems[:NAMED_PROBLEMS]) + more)
+            raise DataError(problems_text(problems))
         result = VideoTable(videos=tuple(entries), pixels_per_degree=options.pixels_per_degree)
         if in_place:
             (output / "dataset.json").unlink(missing_ok=True)  # it must not speak of a new index

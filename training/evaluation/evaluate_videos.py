@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from dtfsal.engines.errors import UsageError
-from dtfsal.training.data.stills import Points
+from dtfsal.training.data.stills import DataError, Points
 from dtfsal.training.data.training_clips import evaluation_windows
 from dtfsal.training.data.video_item import Floats, VideoItem
 from dtfsal.training.evaluation.conventions import OURS, convention_named, score_by
@@ -41,6 +41,26 @@ class _Gaze:
 
     density: Floats | None
     places: npt.NDArray[np.float64]  # (n, 2), x and y in 0..1
+
+
+def check_fixations(items: Sequence[VideoItem]) -> None:
+    """See that videos with maps have fixations, too, which NSS and AUC need; a few frames of each are looked at.
+
+    Raises:
+        DataError: they have not.
+    """
+    without = []
+    for item in items:
+        numbers = {0, item.frame_count // 2, item.frame_count - 1}
+        mapped = [n for n in numbers if (density := item.density(n)) is not None and density.any()]
+        if mapped and all(item.fixations(number) is None for number in mapped):
+            without.append(item.name)
+    if without:
+        others = f", nor have {len(without) - 1} others" if len(without) > 1 else ""
+        raise DataError(
+            f"{items[0].dataset}'s {without[0]} has maps and no fixations, which NSS and AUC need{others}; restore "
+            "them, or score without (--without-fixations)"
+        )
 
 
 @torch.no_grad()

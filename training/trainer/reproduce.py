@@ -18,7 +18,7 @@ from dtfsal.training.data.datasets import DATASETS, open_dataset
 from dtfsal.training.data.layouts import Split
 from dtfsal.training.evaluation.conventions import PAPERS
 from dtfsal.training.evaluation.evaluate import MODEL
-from dtfsal.training.evaluation.evaluate_videos import evaluate_videos
+from dtfsal.training.evaluation.evaluate_videos import check_fixations, evaluate_videos
 from dtfsal.training.evaluation.metrics import Scores, mean_scores
 from dtfsal.training.model.network import build_model
 from dtfsal.training.model.weights import load_weights
@@ -123,6 +123,9 @@ def reproduce(
         raise UsageError(
             f"this table needs {', '.join(missing)}; put them below --data (docs/explanation/ablations.md)"
         )
+    for name in sorted(needed & {name for row in table.rows for name in row.paper}):
+        for fold in DATASETS[name].folds or (None,):
+            check_fixations(open_dataset(name, laboratory.roots[name], _scored_split(name), fold=fold))
     lines = []
     for row in table.rows:
         for name, paper in row.paper.items():
@@ -153,11 +156,10 @@ def _scores_of(
         start = Start(weights=str(first / BEST), sound_encoder=sound)
     else:
         start = _published(row, laboratory, audio=row.audio and name != VISUAL_STAGE)
-    split: Split = "validation" if name == "dhf1k" else "test"  # DHF1K's test maps are not public
     found: list[Scores] = []
     for fold in DATASETS[name].folds or (None,):
         run = _trained(row, name, fold, start, laboratory, report)
-        items = open_dataset(name, laboratory.roots[name], split, fold=fold)
+        items = open_dataset(name, laboratory.roots[name], _scored_split(name), fold=fold)
         cuda = laboratory.accelerator != "cpu" and torch.cuda.is_available()
         device = torch.device("cuda" if cuda else "cpu")
         evaluation = evaluate_videos(
@@ -171,6 +173,10 @@ def _scores_of(
         found += [one.scores for one in evaluation.rows if one.predictor == MODEL]
     means = mean_scores(found)
     return {metric: None if math.isnan(value := getattr(means, metric)) else value for metric in METRICS}
+
+
+def _scored_split(name: str) -> Split:
+    return "validation" if name == VISUAL_STAGE else "test"  # DHF1K's test maps are not public
 
 
 def _published(row: PaperRow, laboratory: Laboratory, *, audio: bool) -> Start:

@@ -57,7 +57,8 @@ def validation_sums(
             values = saliency_map[0].numpy()
             rows.append((kl_weight * kl + cc_weight * cc, cc, kl, sim(values, truth), nss(values, points)))
         if rows:
-            sums += torch.tensor([*np.nanmean(np.array(rows), axis=0), 1.0], dtype=torch.float64).nan_to_num()
+            means = np.ma.masked_invalid(np.array(rows)).mean(axis=0).filled(0.0)  # NSS without fixations is NaN
+            sums += torch.tensor([*means, 1.0], dtype=torch.float64)
         progress()
     return sums
 
