@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "use": ("predict", "live", "info"),
     "build": ("build", "refit", "parity", "native", "doctor"),
-    "train": ("prepare", "check", "synth", "train", "train-lite", "evaluate", "reproduce"),
+    "train": ("prepare", "check", "synth", "train", "train-lite", "evaluate", "submit", "reproduce"),
     "measure": ("benchmark", "recommend"),
 }
 OTHER = "other"

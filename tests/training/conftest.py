@@ -177,6 +177,33 @@ def _write_audio_visual(
             (lists / f"{folder}_list_{split}{number}_fps.txt").write_text(text)
 
 
+def _write_map_videos(root: Path, seed: int, name: str, count: int, size: tuple[int, int], numbers: dict) -> None:
+    """As published, with the videos of maps as `dtfsal.training.evaluation.submission` writes them."""
+    import json
+
+    from dtfsal.training.evaluation.submission import write_map_video
+
+    lists: dict[str, list[str]] = {"public_test": [], "private_test": [], "train": []}
+    for split, listed in numbers.items():
+        part = "Train" if split == "train" else "Test"
+        for number in listed:
+            scene, video = miniature_scene(seed + number, count, size), f"{number:04d}"
+            key = {"train": "train", "validation": "public_test", "test": "private_test"}[split]
+            lists[key].append(video)
+            if name == "crowdsal":
+                places = (root / part / "Videos", root / part / "Saliency", root / part / "Fixations" / f"{video}.json")
+            else:
+                fixations = root / f"Fixations{part}" / part / video / "fixations.json"
+                places = (root / "Videos", root / f"Saliency{part}" / part, fixations)
+            write_video(places[0] / f"{video}.mp4", scene.frames, 30)
+            places[1].mkdir(parents=True, exist_ok=True)
+            write_map_video(places[1] / f"{video}.mp4", (m / 255 for m in scene.maps.astype(np.float32)), 30, size)
+            places[2].parent.mkdir(parents=True, exist_ok=True)
+            places[2].write_text(json.dumps([np.argwhere(marks).tolist() for marks in scene.marks]))
+    if name != "crowdsal":
+        (root / "TrainTestSplit.json").write_text(json.dumps(lists))
+
+
 @pytest.fixture(scope="session")
 def make_scene():
     """See `miniature_scene`."""
@@ -205,6 +232,7 @@ def make_miniature(tmp_path_factory):
         ucf-sports: training=(...), testing=(...) of names
         diem, avad, coutrot1, coutrot2, summe, etmd: videos=(...) of names, mat=True; each of three folds holds out
             every third video, and DIEM's only lists the last
+        crowdsal, aim2024, ntire2026: train=(1, 2), test=(701,), validation=(601,) for the public test
         videos: videos=(...) of names, prepared=True, lossless=False
     """
 
@@ -236,6 +264,8 @@ def make_miniature(tmp_path_factory):
             _write_ucf_sports(root, seed, {"training": list(training), "testing": list(testing)}, count, size)
         elif name in AUDIO_VISUAL_FOLDERS:
             _write_audio_visual(root, seed, name, list(videos), count, size, rate, mat)
+        elif name in ("crowdsal", "aim2024", "ntire2026"):
+            _write_map_videos(root, seed, name, count, size, {"train": train, "test": test, "validation": validation})
         elif name == "videos":
             for number, video in enumerate(videos):
                 scene = miniature_scene(seed + number, count, size)

@@ -21,12 +21,15 @@ examples:
       only whether the files exist
   dtfsal check diem data/audio-visual --allow empty-map --json
 
-datasets: dhf1k, ucf-sports, diem, avad, coutrot1, coutrot2, summe, etmd, and videos, which is what
-`dtfsal prepare videos` made. docs/how-to/datasets.md says where to get them and how their folders are laid out.
+datasets: dhf1k, ucf-sports, diem, avad, coutrot1, coutrot2, summe, etmd, and what `dtfsal prepare` made: videos,
+crowdsal, aim2024, ntire2026. docs/how-to/datasets.md says where to get them and how their folders are laid out.
 
 exit codes: 0 no faults, 1 there are faults, 2 wrong usage, 3 the dataset is not there.
 """
-DATASET_NAMES = ("dhf1k", "ucf-sports", "diem", "avad", "coutrot1", "coutrot2", "summe", "etmd", "videos")
+DATASET_NAMES = (
+    *("dhf1k", "ucf-sports", "diem", "avad", "coutrot1", "coutrot2", "summe", "etmd"),
+    *("videos", "crowdsal", "aim2024", "ntire2026"),
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,8 +20,7 @@ examples:
   dtfsal evaluate runs/avad-1/best.safetensors --dataset avad --data data/audio-visual --fold 1 -o scores/avad-1
       the test videos of a fold, every frame, with their sound and without
   dtfsal evaluate dtfsal-v.safetensors --dataset dhf1k --data data/DHF1K --split validation --every 5 -o scores/dhf1k
-  dtfsal evaluate b.safetensors --dataset avad --data data/audio-visual --fold 1 --convention mit \
-      --beside scores/a/scores.json -o scores/b
+  dtfsal evaluate b.safetensors --dataset diem --data data/av --convention mit --beside a/scores.json -o b
       as published tables compute scores, and another model's beside it
   dtfsal evaluate lite.safetensors --stills data/osie -o scores/osie
       the validation photographs of OSIE, in silence and with sounds that mean nothing

@@ -26,6 +26,9 @@ dhf1k: the folder as it is downloaded, with video/001.AVI and annotation/0001/{m
 against maps first, which takes minutes; then each video is decoded to video/0001/0001.png and so on, which takes hours
 and a few hundred GB (--jpeg: a third). The same command continues where it was stopped.
 
+crowdsal, aim2024, ntire2026: the folder as it is published. Counts of frames, maps and fixations are compared first,
+then every video is decoded once for an index. The same command continues where it was stopped.
+
 videos: videos/NAME.mp4 and fixations/NAME.csv with the columns time, x, y, observer (seconds, and pixels of the video).
 Without --output the index goes beside them; with it they are copied. docs/how-to/datasets.md has the details.
 """
@@ -37,13 +40,15 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "frames": False,
 }
 PHOTOGRAPHS = ("osie", "crowd", "scene")
+MAP_VIDEOS = ("crowdsal", "aim2024", "ntire2026")
 OPTIONS = {"videos": tuple(VIDEO_OPTIONS), "dhf1k": ("jpeg", "allow_counts")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("dataset", choices=(*PHOTOGRAPHS, "dhf1k", "videos"), help="which dataset")
+    choices = (*PHOTOGRAPHS, "dhf1k", "videos", *MAP_VIDEOS)
+    parser.add_argument("dataset", choices=choices, help="which dataset")
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="the original dataset")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="the new folder (videos: the source itself by default)"
@@ -77,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     for dataset, names in OPTIONS.items():
         if dataset != args.dataset and (given := [name for name in names if hasattr(args, name)]):
             raise UsageError(f"--{given[0].replace('_', '-')} is for {dataset}; leave it out")
+    if args.dataset in MAP_VIDEOS:
+        return _prepare_map_videos(args)
     if args.dataset in PHOTOGRAPHS:
         return _prepare_photographs(args)
     return {"dhf1k": _prepare_dhf1k, "videos": _prepare_videos}[args.dataset](args)
@@ -121,6 +128,35 @@ def _prepare_dhf1k(args: argparse.Namespace) -> int:
         print(json.dumps({"dataset": "dhf1k", "videos": count, "decoded": decoded, "frames": frames}))
     else:
         print(f"{args.source / 'video'}: {decoded} of {count} videos decoded now, {frames} frames")
+    return 0
+
+
+def _prepare_map_videos(args: argparse.Namespace) -> int:
+    from dtfsal.engines.errors import UsageError
+    from dtfsal.training.data.datasets import dataset_named
+    from dtfsal.training.data.map_videos import MapVideos
+    from dtfsal.training.data.prepare_map_videos import prepare_map_videos
+
+    if args.output is not None:
+        raise UsageError(f"{args.dataset} is indexed beside its videos; leave --output out")
+    dataset = dataset_named(args.dataset)
+    assert isinstance(dataset, MapVideos)
+    count = len(dataset.published(args.source))
+    with Progress() as bar:
+
+        def progress(what: str) -> None:
+            if bar.unit != what:
+                bar.restart(count, what)
+            bar.step()
+
+        table = prepare_map_videos(dataset, args.source, progress=progress)
+    splits = {split: sum(video.split == split for video in table.videos) for split in dataset.splits}
+    frames = sum(video.frame_count for video in table.videos)
+    if args.json:
+        print(json.dumps({"dataset": args.dataset, "videos": len(table.videos), "frames": frames, "splits": splits}))
+    else:
+        parts = ", ".join(f"{number} {split}" for split, number in splits.items())
+        print(f"{args.source}: {len(table.videos)} videos with {frames} frames ({parts})")
     return 0
 
 

@@ -78,8 +78,9 @@ def _reports(
             raise UsageError(f"{dataset.title} have no folds; leave the fold out")
         table = read_table(root)
         for one in dataset.splits if split is None else (split,):
-            if split is not None or any(video.split == one for video in table.videos):
-                yield check_prepared_videos(root, table, one, quick=quick, known=known, begin=begin)
+            items = [dataset.item(root, entry, table) for entry in table.videos if entry.split == one]
+            if split is not None or items:
+                yield check_prepared_videos(items, one, quick=quick, known=known, begin=begin)
         return
     if fold is not None:
         check_split(dataset.title, dataset.videos, dataset.splits[0], fold)

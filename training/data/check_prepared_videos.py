@@ -1,6 +1,6 @@
 """The check of prepared videos: whether each file is the one that was prepared, and whole."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,14 @@ from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.check_frame_folders import sound_faults
 from dtfsal.training.data.faults import Begin, Fault, SplitReport, frames_text, no_progress
-from dtfsal.training.data.gaze_table import read_gaze
 from dtfsal.training.data.layouts import Split
 from dtfsal.training.data.prepare_videos import sha256_of
-from dtfsal.training.data.prepared_videos import PreparedVideo, VideoTable, index_path, read_index
+from dtfsal.training.data.prepared_videos import PreparedVideo, index_path, read_index
 from dtfsal.training.data.stills import DataError
 
 
 def check_prepared_videos(
-    root: Path,
-    table: VideoTable,
+    items: Sequence[PreparedVideo],
     split: Split,
     *,
     quick: bool,
@@ -28,14 +26,12 @@ def check_prepared_videos(
     """Look at every file of a split.
 
     Args:
-        root: the dataset's folder.
-        table: its `dataset.json`.
-        split: of a split.
+        items: its videos, there or not.
+        split: its name.
         quick: only see which files are there, and of what size.
         known: videos that need not be looked at.
         begin: told of progress.
     """
-    items = [PreparedVideo(root, entry, table.pixels_per_degree) for entry in table.videos if entry.split == split]
     step = begin(len(items))
     faults: list[Fault] = []
     for item in items:
@@ -55,16 +51,21 @@ def _check(item: PreparedVideo, *, quick: bool) -> Iterator[Fault]:
         yield Fault("missing-video", item.name, item.path, "is not there")
     elif item.path.stat().st_size != entry.file_bytes:
         yield Fault(
-            "stale", item.name, item.path, "is not the file that was prepared; run `dtfsal prepare videos` again"
+            "stale",
+            item.name,
+            item.path,
+            f"is not the file that was prepared; run `dtfsal prepare {item.dataset}` again",
         )
     elif not quick:
         yield from _check_video(item)
+    if not entry.fixations:
+        return
     if not table.is_file():
         yield Fault("no-fixations", item.name, table, "is not there")
     elif not quick:
         yield from _check_table(item, table)
     if not index.is_file():
-        yield Fault("stale", item.name, index, "is not there; run `dtfsal prepare videos` again")
+        yield Fault("stale", item.name, index, f"is not there; run `dtfsal prepare {item.dataset}` again")
     elif not quick:
         yield from _check_index(item, index)
 
@@ -90,12 +91,12 @@ def _check_video(item: PreparedVideo) -> Iterator[Fault]:
 
 def _check_table(item: PreparedVideo, table: Path) -> Iterator[Fault]:
     try:
-        read_gaze(table)
+        item.read_source()
     except DataError as error:
         yield Fault("unreadable", item.name, table, str(error))
         return
     if sha256_of(table) != item.entry.fixations_sha256:
-        message = "has changed since it was prepared; run `dtfsal prepare videos` again"
+        message = f"has changed since it was prepared; run `dtfsal prepare {item.dataset}` again"
         yield Fault("stale", item.name, table, message)
 
 
@@ -106,7 +107,7 @@ def _check_index(item: PreparedVideo, path: Path) -> Iterator[Fault]:
         yield Fault("unreadable", item.name, path, str(error))
         return
     if len(index.times_seconds) != item.frame_count or index.size != item.size:
-        yield Fault("stale", item.name, path, "is of another video; run `dtfsal prepare videos` again")
+        yield Fault("stale", item.name, path, f"is of another video; run `dtfsal prepare {item.dataset}` again")
         return
     pixels = np.floor(gaze.points + 0.5)
     inside = ((pixels >= 0) & (pixels < (item.size[1], item.size[0]))).all(axis=1)

@@ -7,11 +7,12 @@ from pathlib import Path
 from dtfsal.engines.errors import UsageError
 from dtfsal.training.data.frame_folders import FrameFolders
 from dtfsal.training.data.layouts import FolderVideos, Layout, NumberedVideos, Split, VideoLists
+from dtfsal.training.data.map_videos import MAP_VIDEOS, MapVideos
 from dtfsal.training.data.prepared_videos import PreparedVideos
 from dtfsal.training.data.stills import DataError
 from dtfsal.training.data.video_item import VideoItem
 
-Dataset = FrameFolders | PreparedVideos
+Dataset = FrameFolders | PreparedVideos | MapVideos
 ACLNET: Mapping[Split, str] = {"train": "training", "validation": "val", "test": "testing"}
 
 
@@ -99,6 +100,7 @@ DATASETS: Mapping[str, Dataset] = {
         _audio_visual("summe", "SumMe", "SumMe"),
         _audio_visual("etmd", "ETMD", "ETMD_av"),
         PreparedVideos(),
+        *MAP_VIDEOS,
     )
 }
 

@@ -9,17 +9,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import av.error
 from PIL import Image
 
-from dtfsal.runtime.media.container import choose_video, ffmpeg_name
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.training.data.faults import problems_text
 from dtfsal.training.data.frame_folders import encoded_videos
 from dtfsal.training.data.layouts import numbered_files
 from dtfsal.training.data.stills import DataError
+from dtfsal.training.data.video_frames import count_frames
 
 ANNOTATED = range(1, 701)  # the maps of the others are not public
 JPEG_QUALITY = 95
@@ -82,24 +80,6 @@ def count_problems(root: Path, video: EncodedVideo) -> list[str]:
     elif video.number in ANNOTATED:
         problems.append(f"{folder / 'maps'} holds no map of {video.path.name}")
     return problems
-
-
-def count_frames(path: Path, expected: int) -> int:
-    """How many frames a video has: as many as packets if that is what is expected, else as many as it decodes to.
-
-    Raises:
-        MediaError: it is not a video.
-    """
-    try:
-        with av.open(ffmpeg_name(path)) as container:
-            stream = choose_video(container, path)
-            packets = sum(packet.size > 0 for packet in container.demux(stream))
-    except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(f"{path} cannot be read as a video ({error})") from error
-    if packets == expected:
-        return packets
-    with VideoReader(path) as reader:
-        return sum(1 for _ in reader)
 
 
 def prepare_dhf1k(

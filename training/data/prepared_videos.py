@@ -22,7 +22,7 @@ import numpy as np
 from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.runtime.media.audio_reader import AudioReader
 from dtfsal.training.data.density import fixation_density
-from dtfsal.training.data.gaze_table import FrameGaze
+from dtfsal.training.data.gaze_table import FrameGaze, read_gaze
 from dtfsal.training.data.layouts import SPLITS, Split
 from dtfsal.training.data.picture_files import read_rgb
 from dtfsal.training.data.stills import DEGREE_OF_WIDTH, DataError, Points, Rgb
@@ -196,13 +196,17 @@ class PreparedVideos:
         if split not in SPLITS or fold is not None:
             raise UsageError(f"{self.title} have the splits {', '.join(SPLITS)} and no folds, not {split!r} and {fold}")
         table = read_table(root)
-        items = [PreparedVideo(root, video, table.pixels_per_degree) for video in table.videos if video.split == split]
+        items = [self.item(root, video, table) for video in table.videos if video.split == split]
         if not items:
             raise DataError(f"{root} has no video in the split {split!r}; change `split` in its dataset.json")
         for item in items:
             if not item.path.is_file():
                 raise DataError(f"{item.path} is not there; restore it, or run `dtfsal prepare videos` again")
         return items
+
+    def item(self, root: Path, entry: VideoEntry, table: VideoTable) -> "PreparedVideo":
+        """A video of a table, there or not."""
+        return PreparedVideo(root, entry, table.pixels_per_degree)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,6 +291,14 @@ class PreparedVideo:
             chunks = list(reader)
         return np.concatenate(chunks) if chunks else None
 
+    def read_source(self) -> None:
+        """Read the table of gaze that the index was made of.
+
+        Raises:
+            DataError: it is not one.
+        """
+        read_gaze(self.root / self.entry.fixations)
+
     def _gaze(self, index: int) -> Points:
         self._check(index)
         return self._index[1].at(index)
@@ -300,7 +312,7 @@ class PreparedVideo:
         path = index_path(self.root, self.name)
         index, gaze = read_index(path)
         if len(index.times_seconds) != self.frame_count or index.size != self.size:
-            raise DataError(f"{path} is of another video than dataset.json; run `dtfsal prepare videos` again")
+            raise DataError(f"{path} is of another video than dataset.json; run `dtfsal prepare {self.dataset}` again")
         return index, gaze
 
     @functools.cached_property

@@ -98,6 +98,24 @@ def index_frames(path: Path) -> tuple[VideoInfo, FrameIndex]:
     return info, index
 
 
+def count_frames(path: Path, expected: int) -> int:
+    """How many frames a video has: as many as packets if that is what is expected, else as many as it decodes to.
+
+    Raises:
+        MediaError: it is not a video.
+    """
+    try:
+        with av.open(ffmpeg_name(path)) as container:
+            stream = choose_video(container, path)
+            packets = sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(f"{path} cannot be read as a video ({error})") from error
+    if packets == expected:
+        return packets
+    with VideoReader(path) as reader:
+        return sum(1 for _ in reader)
+
+
 class VideoFrames:
     """Reads frames of a file by number. Frames in order cost one decoding each; a jump costs those since a key frame.
 
@@ -213,6 +231,18 @@ class VideoFrames:
         if rgb is None:
             raise MediaError("the file ends before it")
         return rgb
+
+
+class GreyFrames(VideoFrames):
+    """The frames of a video of maps, with as many levels as the file has."""
+
+    def read_map(self, number: int) -> npt.NDArray[np.float32]:
+        """A map, (H, W), not negative, on the file's own scale; see `read`."""
+        values = np.asarray(self.read(number), np.float32)
+        return values if values.ndim == 2 else values.mean(axis=2)  # frames that can only be read in order are RGB
+
+    def _rgb(self, picture: Any) -> Any:
+        return picture.to_ndarray(format="gray16le")
 
 
 def _same(rgb: Rgb) -> Rgb:

@@ -17,7 +17,7 @@ from dtfsal.runtime.cli.names import current_words
 GROUPS = {
     "use": ["predict", "live", "info"],
     "build": ["build", "refit", "parity", "native", "doctor"],
-    "train": ["prepare", "check", "synth", "train", "train-lite", "evaluate", "reproduce"],
+    "train": ["prepare", "check", "synth", "train", "train-lite", "evaluate", "submit", "reproduce"],
     "measure": ["benchmark", "recommend"],
 }
 COMMANDS = [name for names in GROUPS.values() for name in names]
