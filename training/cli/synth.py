@@ -2,8 +2,7 @@
 
 import argparse
 import json
-import tempfile
-import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from dtfsal.training.data.stills import Rgb
     from dtfsal.training.synthetic import Scene
 
 HELP = "write sample videos of the procedural audio-visual world"
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         cutouts_from_folder,
         generate_scene,
     )
+    from dtfsal.training.synthetic.files import write_scene
 
     if args.count < 1:
         raise UsageError("--count must be at least 1")
@@ -77,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     with Progress(args.count, "scenes") as bar:
         for number, path in enumerate(names):
             scene = generate_scene(args.seed + number, sources, config, kind=args.kind)
-            _write_video(scene, path, config.sample_rate_hz, plain=args.plain)
-            _write_gaze(scene, path.with_suffix(".csv"))
+            picture = None if args.plain else _with_gaze(scene)
+            write_scene(scene, path, path.with_suffix(".csv"), config.sample_rate_hz, picture)
             made.append({"video": str(path), "gaze": str(path.with_suffix(".csv")), "kind": scene.kind})
             bar.step()
     if args.json:
@@ -89,38 +90,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_video(scene: "Scene", path: Path, sample_rate_hz: int, *, plain: bool) -> None:
+def _with_gaze(scene: "Scene") -> "Callable[[int], Rgb]":
+    """A frame under the heat of where people look, with the observers as green dots."""
     import numpy as np
 
-    from dtfsal.runtime.media.writer import VideoWriter
     from dtfsal.training.evaluation.page import heat_overlay
 
-    height, width = scene.frames.shape[1:3]
-    with tempfile.TemporaryDirectory(prefix="dtfsal-") as folder:
-        sound = Path(folder) / "sound.wav"
-        with wave.open(str(sound), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(sample_rate_hz)
-            file.writeframes(np.round(scene.samples * 32767).astype("<i2").tobytes())
-        with VideoWriter(path, width=width, height=height, sound_from=sound) as video:
-            for index, frame in enumerate(scene.frames):
-                picture = frame
-                if not plain:
-                    picture = heat_overlay(frame, scene.density(index)).copy()
-                    for x, y in np.round(scene.fixations(index)).astype(int):
-                        picture[max(y - 1, 0) : max(y + 2, 0), max(x - 1, 0) : max(x + 2, 0)] = GREEN
-                video.write(picture, index / scene.frame_rate_hz)
+    def picture(index: int) -> "Rgb":
+        shown = heat_overlay(scene.frames[index], scene.density(index)).copy()
+        for x, y in np.round(scene.fixations(index)).astype(int):
+            shown[max(y - 1, 0) : max(y + 2, 0), max(x - 1, 0) : max(x + 2, 0)] = GREEN
+        return shown
 
-
-def _write_gaze(scene: "Scene", path: Path) -> None:
-    import csv
-
-    from dtfsal.runtime.media.writer import atomic_output
-
-    with atomic_output(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("time_seconds", "observer", "x", "y"))
-        for index, positions in enumerate(scene.gaze):
-            for observer, (x, y) in enumerate(positions):
-                rows.writerow((f"{index / scene.frame_rate_hz:.4f}", observer, f"{x:.1f}", f"{y:.1f}"))
+    return picture

@@ -218,7 +218,7 @@ class Experiment:
         trained: "all", or "fusion" for the sound branch and the fusion alone (Table 11's second row). What is not
             trained stays as it is, the statistics of its batch normalisations included.
         normalisation: with which statistics batch normalisations work in training: "cross-process" for those of all
-            processes' batches, "frozen" for the running ones that the start's weights hold.
+            processes' batches, "frozen" for the running ones that the start's weights hold, but in the fusion.
     """
 
     name: str

@@ -28,6 +28,7 @@ class PaperRow:
         pretrained: whether the encoders start from published weights.
         visual_stage: whether an audio-visual row starts from what DHF1K taught.
         trained: in the second stage, "all" or "fusion".
+        normalisation: in the second stage, see `Experiment`.
         parameters: millions that the paper states, of what `counted` names; None where it states none.
         counted: "model", "encoder" or "decoder".
     """
@@ -41,6 +42,7 @@ class PaperRow:
     pretrained: bool = True
     visual_stage: bool = True
     trained: str = "all"
+    normalisation: str = "cross-process"
     parameters: float | None = None
     counted: str = "model"
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from dtfsal.engines.errors import MALFORMED, UsageError
 from dtfsal.training.data.datasets import DATASETS, open_dataset
-from dtfsal.training.data.layouts import Split
+from dtfsal.training.data.video_item import VideoItem
 from dtfsal.training.evaluation.conventions import PAPERS
 from dtfsal.training.evaluation.evaluate import MODEL
 from dtfsal.training.evaluation.evaluate_videos import check_fixations, evaluate_videos
@@ -40,6 +40,7 @@ class Laboratory:
 
     Attributes:
         roots: the folder of each data set.
+        datasets: what the data sets are on the disk, where something stands for them; see `miniature`.
         runs: the folder that runs are kept in.
         encoder: published weights of MViTv2-S; None for none.
         sound_encoder: published weights of VGGish; None for none.
@@ -70,6 +71,20 @@ class Laboratory:
     seed: int = 0
     convention: str = PAPERS
     target: str = "centre"
+    datasets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def dataset(self, name: str) -> str:
+        """What a data set is on the disk."""
+        return self.datasets.get(name, name)
+
+    def folds(self, name: str) -> tuple[int | None, ...]:
+        """Its folds, or a single None."""
+        return DATASETS[self.dataset(name)].folds or (None,)
+
+    def scored(self, name: str, fold: int | None) -> Sequence[VideoItem]:
+        """The videos of it that are scored."""
+        hidden = self.dataset(name) == VISUAL_STAGE  # DHF1K's test maps are not public
+        return open_dataset(self.dataset(name), self.roots[name], "validation" if hidden else "test", fold=fold)
 
 
 def row_model(row: PaperRow, laboratory: Laboratory, *, audio: bool) -> ModelChoice:
@@ -123,9 +138,9 @@ def reproduce(
         raise UsageError(
             f"this table needs {', '.join(missing)}; put them below --data (docs/explanation/ablations.md)"
         )
-    for name in sorted(needed & {name for row in table.rows for name in row.paper}):
-        for fold in DATASETS[name].folds or (None,):
-            check_fixations(open_dataset(name, laboratory.roots[name], _scored_split(name), fold=fold))
+    for name in sorted({name for row in table.rows for name in row.paper}):
+        for fold in laboratory.folds(name):
+            check_fixations(laboratory.scored(name, fold))
     lines = []
     for row in table.rows:
         for name, paper in row.paper.items():
@@ -157,9 +172,9 @@ def _scores_of(
     else:
         start = _published(row, laboratory, audio=row.audio and name != VISUAL_STAGE)
     found: list[Scores] = []
-    for fold in DATASETS[name].folds or (None,):
+    for fold in laboratory.folds(name):
         run = _trained(row, name, fold, start, laboratory, report)
-        items = open_dataset(name, laboratory.roots[name], _scored_split(name), fold=fold)
+        items = laboratory.scored(name, fold)
         cuda = laboratory.accelerator != "cpu" and torch.cuda.is_available()
         device = torch.device("cuda" if cuda else "cpu")
         evaluation = evaluate_videos(
@@ -175,8 +190,10 @@ def _scores_of(
     return {metric: None if math.isnan(value := getattr(means, metric)) else value for metric in METRICS}
 
 
-def _scored_split(name: str) -> Split:
-    return "validation" if name == VISUAL_STAGE else "test"  # DHF1K's test maps are not public
+def trained_run(row: PaperRow, name: str, laboratory: Laboratory, report: Callable[[str], Report]) -> Path:
+    """The folder of a row's run on a data set without folds, from published weights or none; trained if need be."""
+    start = _published(row, laboratory, audio=row.audio and name != VISUAL_STAGE)
+    return _trained(row, name, None, start, laboratory, report)
 
 
 def _published(row: PaperRow, laboratory: Laboratory, *, audio: bool) -> Start:
@@ -203,12 +220,13 @@ def _trained(
     experiment = Experiment(
         name=f"{name}{'' if fold is None else f' fold {fold}'}, {row.label}",
         model=row_model(row, laboratory, audio=audio),
-        data=DataChoice(dataset=name, root=str(laboratory.roots[name]), fold=fold, **choices),
+        data=DataChoice(dataset=laboratory.dataset(name), root=str(laboratory.roots[name]), fold=fold, **choices),
         start=start,
         schedule=dataclasses.replace(laboratory.schedule, kl_weight=kl_weight, cc_weight=cc_weight),
         seed=laboratory.seed,
         precision=laboratory.precision,
         trained=row.trained if audio else "all",  # type: ignore[arg-type]
+        normalisation=row.normalisation if audio else "cross-process",  # type: ignore[arg-type]
     )
     described = {key: value for key, value in experiment.to_dict().items() if key != "name"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:10]

@@ -76,15 +76,15 @@ def training_mode(model: DTFSal, trained: Trained, normalisation: Normalisation)
     """Put a model into training mode, but for what stays as it is.
 
     In evaluation mode a batch normalisation uses its running statistics and does not move them, and dropout drops
-    nothing.
+    nothing. What hears and the fusion keep batch statistics: a start from a visual model has none for them.
     """
     model.train()
     for name, part in model.named_children():
         if trained == "fusion" and not f"{name}.".startswith(FUSION_PARTS):
             part.eval()
     if normalisation == "frozen":
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        for name, module in model.named_modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) and not name.startswith(FUSION_PARTS):
                 module.eval()
 
 

@@ -22,7 +22,7 @@ def marked(marks):
 
 
 def test_all_datasets_of_the_paper_are_there():
-    assert list(DATASETS) == ["dhf1k", "ucf-sports", *AUDIO_VISUAL, "videos"]
+    assert list(DATASETS) == ["dhf1k", "ucf-sports", *AUDIO_VISUAL, "videos", "crowdsal", "aim2024", "ntire2026"]
     assert {name: DATASETS[name].folds for name in AUDIO_VISUAL} == {
         name: () if name == "diem" else (1, 2, 3) for name in AUDIO_VISUAL
     }
