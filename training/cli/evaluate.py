@@ -358,8 +358,10 @@ def _read_scores(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        report["scores"]["all"].items()
-        theirs = report.get("convention")
+        every = [values for group in report["scores"].values() for values in group.values()]
+        if not all(values[metric] is None or math.isfinite(values[metric]) for values in every for metric in SHOWN):
+            raise ValueError("a score is not finite")
+        theirs, _ = report.get("convention"), str(report["weights"]["file"])
     except (OSError, *MALFORMED) as error:
         raise UsageError(f"{path} is not a scores.json of dtfsal evaluate ({error})") from error
     if theirs != args.convention:
@@ -384,7 +386,7 @@ def _check_same(other: dict[str, Any], report: dict[str, Any]) -> None:
 
     differing = next((name for name in report if name in SAME and other.get(name) != report[name]), None)
     if differing is not None:
-        file = dict(other.get("weights") or {}).get("file")
+        file = other["weights"]["file"]
         raise UsageError(
             f"the scores of {file} have {differing} {other.get(differing)!r}, and these {report[differing]!r}: they "
             "are of other items; leave --beside out"
@@ -399,7 +401,7 @@ def _put_beside(report: dict[str, Any], others: list[dict[str, Any]]) -> None:
     """
     for other in others:
         _check_same(other, report)
-        file = dict(other.get("weights") or {}).get("file")
+        file = other["weights"]["file"]
         for group, predictors in report["scores"].items():
             found = other["scores"].get(group, {})
             predictors |= {f"{name} ({file})": value for name, value in found.items() if name.startswith("model")}

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from dtfsal.runtime.cli import main
-from dtfsal.training.data.datasets import open_dataset
+from dtfsal.training.cli import check, prepare, submit
+from dtfsal.training.data import map_videos
+from dtfsal.training.data.datasets import DATASETS, open_dataset
 from dtfsal.training.data.map_videos import read_frame_points
 from dtfsal.training.data.stills import DataError
 from dtfsal.training.evaluation.submission import write_map_video
@@ -66,6 +68,12 @@ def test_from_the_download_to_a_submission(make_miniature, make_scene, tmp_path,
     assert grey_frames(tmp_path / "out" / "0701.mp4").shape == (COUNT, 36, 64)
     assert main(submit) == 2
     assert "is there already; choose a new folder" in capsys.readouterr().err
+
+
+def test_the_commands_offer_what_there_is():
+    assert tuple(dataset.name for dataset in map_videos.MAP_VIDEOS) == prepare.MAP_VIDEOS
+    assert set(submit.SUBMISSIONS) == {*prepare.MAP_VIDEOS, "dhf1k"}
+    assert tuple(DATASETS) == check.DATASET_NAMES
 
 
 def test_dhf1k_is_submitted_as_pictures(make_miniature, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dtfsal.engines.errors import UsageError
+from dtfsal.training.cli.evaluate import CONVENTION_NAMES
 from dtfsal.training.evaluation.conventions import CONVENTIONS, convention_named, score_by
 from dtfsal.training.evaluation.metrics import Scores
 
@@ -166,6 +167,10 @@ def test_frames_without_ground_truth_are_nan(name):
     assert math.isnan(blind.auc_judd)
     unmapped = score_by(name, values, points, np.zeros_like(density))
     assert all(math.isnan(value) for value in (unmapped.cc, unmapped.sim, unmapped.kl))
+
+
+def test_the_commands_offer_all_of_them():
+    assert tuple(CONVENTIONS) == CONVENTION_NAMES
 
 
 def test_there_is_no_other_convention():

@@ -175,13 +175,15 @@ def test_every_file_says_its_convention_and_another_ones_is_refused(model, root,
         assert {row["convention"] for row in csv.DictReader(file)} == {"mit"}
     capsys.readouterr()
     beside = ["--convention", "mit", "--beside"]
-    (tmp_path / "old.json").write_text(json.dumps({"scores": {"all": {}}}))
+    (tmp_path / "old.json").write_text(json.dumps({"scores": {"all": {}}, "weights": {"file": "w"}}))
+    (tmp_path / "bad.json").write_text(json.dumps(mit | {"scores": {"all": {"model": {"cc": "high"}}}}))
     other_fold = tmp_path / "other.json"
     other_fold.write_text(json.dumps(mit | {"fold": 1}))
     for file, message in (
         (tmp_path / "exact" / "scores.json", "was scored under the convention 'exact', and these scores are 'mit'"),
         (tmp_path / "old.json", "under a convention that it does not name"),
         (tmp_path / "nothing.json", "is not a scores.json"),
+        (tmp_path / "bad.json", "is not a scores.json"),
         (other_fold, "have fold 1, and these 2"),
     ):
         assert cli.main([*arguments, str(tmp_path / "b"), *beside, str(file)]) == 2
