@@ -221,7 +221,7 @@ def read_frame_points(path: Path) -> FrameGaze:
         joined = np.concatenate(points)
         if not np.isfinite(joined).all():
             raise ValueError("a position is not finite")
-    except (OSError, OverflowError, RecursionError, *MALFORMED) as error:
+    except (OSError, *MALFORMED) as error:
         raise DataError(
             f"{path} is not a file of fixations, a list of [row, column] for each frame ({error})"
         ) from error
