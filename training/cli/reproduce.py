@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         encoder=args.encoder_weights,
         sound_encoder=args.sound_weights,
         presets=("tiny-v", "tiny") if args.tiny else ("dtfsal-v", "dtfsal"),
-        schedule=Schedule(epochs=args.epochs or 10, select=args.select),
+        schedule=Schedule(epochs=10 if args.epochs is None else args.epochs, select=args.select),
         data={"workers": args.workers},
         precision=args.precision,
         every=args.every,

@@ -165,6 +165,7 @@ class _Trainer:
             workers=experiment.data.workers,
             pin=self._fabric.device.type == "cuda",
         )
+        self._wrapped.train()
         training_mode(self._model, experiment.trained, experiment.normalisation)
         for _ in left:
             loss = self._step(batches)
