@@ -114,14 +114,18 @@ def prepare_dhf1k(
     for video in videos:
         target = root / "video" / video.name
         if not target.is_dir():
-            frames += _decode(video.path, target, ".jpg" if jpeg else ".png")
+            expected = None if allow_counts or not video.maps else video.maps
+            frames += _decode(video.path, target, ".jpg" if jpeg else ".png", expected)
             done += 1
         progress("videos decoded")
     return done, frames
 
 
-def _decode(path: Path, target: Path, suffix: str) -> int:
-    """Write a video's frames to a folder that is there whole or not at all; how many there were."""
+def _decode(path: Path, target: Path, suffix: str, expected: int | None) -> int:
+    """Write a video's frames to a folder that is there whole or not at all; how many there were.
+
+    Packets may promise as many frames as are expected, and some not decode.
+    """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -132,6 +136,11 @@ def _decode(path: Path, target: Path, suffix: str) -> int:
             for frame in reader:
                 count += 1
                 Image.fromarray(frame.rgb).save(partial / f"{count:04d}{suffix}", **options)
+        if expected is not None and count != expected:
+            raise DataError(
+                f"{path} decodes to {count} frames, and there are {expected} maps; restore it, or decode as it is with "
+                "--allow-counts"
+            )
         partial.rename(target)
     except (MediaError, OSError) as error:
         raise DataError(f"{path} cannot be decoded to {target} ({error}); make room or restore it") from error

@@ -108,7 +108,7 @@ def test_the_last_video_of_a_list_has_its_sound(make_miniature):
 
 @pytest.mark.parametrize("name", ["diem", "avad"])
 def test_a_list_one_frame_too_long_asks_for_no_frame_that_is_not_there(make_miniature, name):
-    """V11_News4's list is one frame longer than the video."""
+    """AVAD's lists give V11_News4 one frame more than it has."""
     root = make_miniature(name, count=6, videos=("V1_Speech1", "V11_News4"))
     for path in (root / "fold_lists").iterdir():
         path.write_text(path.read_text().replace("V11_News4 6 ", "V11_News4 7 "))
@@ -121,8 +121,8 @@ def test_a_list_one_frame_too_long_asks_for_no_frame_that_is_not_there(make_mini
 
 
 def test_a_last_frame_without_map_is_a_frame_without_map(make_miniature):
-    root = make_miniature("diem", count=6, videos=("V1_Speech1", "V11_News4"))
-    folder = root / "annotations" / "DIEM" / "V11_News4"
+    root = make_miniature("diem", count=6, videos=("V1_Speech1", "one_show"))
+    folder = root / "annotations" / "DIEM" / "one_show"
     (folder / "maps" / "eyeMap_00006.jpg").unlink()
     (folder / "fixMap_00006.mat").unlink()
     (item,) = open_dataset("diem", root, "test")

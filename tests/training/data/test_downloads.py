@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dtfsal.runtime.cli import main
+from dtfsal.training.data import prepare_dhf1k
 from dtfsal.training.data.datasets import open_dataset
 from dtfsal.training.data.stills import DataError
 from dtfsal.training.trainer.experiment import experiment_from
@@ -83,6 +84,15 @@ def test_what_does_not_fit_is_named_before_anything_is_decoded(make_miniature, t
     assert not (root / "video" / "0001").exists()
     assert main([*command, "--allow-counts"]) == 0
     assert len(list((root / "video" / "0001").iterdir())) == 4
+
+
+def test_packets_that_do_not_decode_are_named_when_they_are_met(make_miniature, tmp_path, monkeypatch, capsys):
+    root = make_miniature("dhf1k", tmp_path / "dhf1k", layout="avi", count=4, train=(1,), validation=(), test=())
+    (root / "annotation" / "0001" / "maps" / "0004.png").unlink()
+    monkeypatch.setattr(prepare_dhf1k, "count_frames", lambda _path, expected: expected)
+    assert main(["prepare", "dhf1k", "--source", str(root)]) == 3
+    assert "001.AVI decodes to 4 frames, and there are 3 maps" in capsys.readouterr().err
+    assert [path.name for path in (root / "video").iterdir()] == ["001.AVI"]
 
 
 @pytest.mark.parametrize(
