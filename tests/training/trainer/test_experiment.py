@@ -68,6 +68,11 @@ def test_a_file_is_read_and_changed(tmp_path):
         ("seed", -1, "seed must be a whole number from 0"),
         ("name", "", "name must not be empty"),
         ("start", {"encoder": "a", "weights": "b"}, "holds an encoder already"),
+        ("data.window_span", 32, r"data\.window_span belongs to data\.window_every"),
+        ("data.window_every", 0, "window_every must be a positive integer, not 0"),
+        ("data.held_out", 1.0, r"data\.held_out must be a share in \[0, 1\), not 1\.0"),
+        ("schedule.select", "first", r"schedule\.select must be one of best, last"),
+        ("normalisation", "frozen", "frozen needs statistics to keep"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place, value, message):
