@@ -136,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _miniature(args: argparse.Namespace) -> int:
     from dtfsal.engines.errors import UsageError
+    from dtfsal.engines.partial import held
     from dtfsal.training.data.stills import read_stills, split_stills
     from dtfsal.training.synthetic import Photograph, Sources, all_photographs
     from dtfsal.training.trainer.miniature import (
@@ -160,7 +161,8 @@ def _miniature(args: argparse.Namespace) -> int:
     else:
         photographs = all_photographs([])
     started = time.perf_counter()
-    with Progress(3 * options.scenes, "scenes") as bar:
+    args.output.mkdir(parents=True, exist_ok=True)
+    with held(args.output / "miniature.json"), Progress(3 * options.scenes, "scenes") as bar:
         places = make_data(args.output / "data", Sources(tuple(photographs)), options, progress=bar.step)
         result = reproduce_miniature(
             args.output,

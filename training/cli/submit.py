@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dtfsal.engines.errors import UnavailableError, UsageError
+    from dtfsal.engines.partial import held
     from dtfsal.training.data.datasets import open_dataset
     from dtfsal.training.evaluation.submission import SubmissionFormat, write_submission
     from dtfsal.training.model.weights import load_weights
@@ -51,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     model = load_weights(args.weights).to(device)
     form: SubmissionFormat = "pictures" if args.dataset == "dhf1k" else "videos"
-    with Progress(len(items), "videos") as bar:
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    with held(args.output), Progress(len(items), "videos") as bar:
         write_submission(model, items, args.output, form, device=device, progress=bar.step)
     frames = sum(item.frame_count for item in items)
     if args.json:

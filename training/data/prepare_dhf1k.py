@@ -3,16 +3,16 @@
 What is wrong is found before anything is decoded: counting frames takes minutes, and decoding them takes hours.
 """
 
-import contextlib
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
+from dtfsal.engines.partial import held, partial_folder
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
+from dtfsal.runtime.media.writer import output_error
 from dtfsal.training.data.faults import problems_text
 from dtfsal.training.data.frame_folders import encoded_videos
 from dtfsal.training.data.layouts import numbered_files
@@ -102,6 +102,7 @@ def prepare_dhf1k(
 
     Raises:
         DataError: there are no videos, or what is there does not fit together; nothing has been decoded then.
+        OutputError: the place is not writable or full, or another run decodes there.
     """
     videos = downloaded_videos(root)
     problems: list[str] = []
@@ -111,13 +112,17 @@ def prepare_dhf1k(
     if problems and not allow_counts:
         raise DataError(f"{problems_text(problems)}; restore them, or decode as they are with --allow-counts")
     done = frames = 0
-    for video in videos:
-        target = root / "video" / video.name
-        if not target.is_dir():
-            expected = None if allow_counts or not video.maps else video.maps
-            frames += _decode(video.path, target, ".jpg" if jpeg else ".png", expected)
-            done += 1
-        progress("videos decoded")
+    try:
+        with held(root / "video"):
+            for video in videos:
+                target = root / "video" / video.name
+                if not target.is_dir():
+                    expected = None if allow_counts or not video.maps else video.maps
+                    frames += _decode(video.path, target, ".jpg" if jpeg else ".png", expected)
+                    done += 1
+                progress("videos decoded")
+    except OSError as error:
+        raise output_error(root / "video", error) from error
     return done, frames
 
 
@@ -126,25 +131,21 @@ def _decode(path: Path, target: Path, suffix: str, expected: int | None) -> int:
 
     Packets may promise as many frames as are expected, and some not decode.
     """
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     options = {"quality": JPEG_QUALITY, "subsampling": 0} if suffix == ".jpg" else {"compress_level": 1}
     count = 0
     try:
-        with VideoReader(path) as reader:
+        with partial_folder(target) as partial, VideoReader(path) as reader:
             for frame in reader:
                 count += 1
                 Image.fromarray(frame.rgb).save(partial / f"{count:04d}{suffix}", **options)
-        if expected is not None and count != expected:
-            raise DataError(
-                f"{path} decodes to {count} frames, and there are {expected} maps; restore it, or decode as it is with "
-                "--allow-counts"
-            )
-        partial.rename(target)
-    except (MediaError, OSError) as error:
-        raise DataError(f"{path} cannot be decoded to {target} ({error}); make room or restore it") from error
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(partial)
+            if expected is not None and count != expected:
+                raise DataError(
+                    f"{path} decodes to {count} frames, and there are {expected} maps; restore it, or decode as it is "
+                    "with --allow-counts"
+                )
+            partial.rename(target)
+    except MediaError as error:
+        raise DataError(f"{path} cannot be decoded ({error}); restore it") from error
+    except OSError as error:
+        raise output_error(target, error) from error
     return count

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dtfsal.engines.errors import DtfsalError
+from dtfsal.engines.partial import held
 from dtfsal.runtime.media.errors import MediaError
 from dtfsal.runtime.media.video import VideoReader
 from dtfsal.runtime.media.writer import atomic_output
@@ -39,7 +40,7 @@ def prepare_map_videos(
         DataError: a part is missing, or counts differ; then nothing has been indexed.
     """
     videos = dataset.published(root)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with held(root / "dataset.json"), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         problems = []
         for found in pool.map(lambda video: _count_problem(video), videos):
             problems += [found] if found else []
