@@ -67,8 +67,6 @@ class MapVideos:
         fixations: likewise for its fixations.
         split_list: the file that lists the videos of each split; None where a split is a folder.
         lists: the names of the splits in it.
-        convention: by which its own script scores.
-        resized: whether that script brings a map to the ground truth's size; otherwise sizes must agree.
     """
 
     name: str
@@ -79,8 +77,6 @@ class MapVideos:
     fixations: tuple[str, ...]
     split_list: str | None = None
     lists: Mapping[Split, str] = dataclasses.field(default_factory=dict)
-    convention: str
-    resized: bool
     folds: tuple[int, ...] = ()
     own_validation: bool = False
 
@@ -217,7 +213,7 @@ def read_frame_points(path: Path) -> FrameGaze:
         frames = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(frames, list) or not frames:
             raise ValueError("it is not a list of frames")
-        points = [np.asarray(frame, np.float32).reshape(-1, 2)[:, ::-1] for frame in frames]
+        points = [np.asarray(frame, np.float32).reshape(len(frame), 2)[:, ::-1] for frame in frames]
         joined = np.concatenate(points)
         if not np.isfinite(joined).all():
             raise ValueError("a position is not finite")
@@ -244,8 +240,6 @@ def _challenge(name: str, title: str) -> MapVideos:
         fixations=("Fixations{part}/{part}/{video}/fixations.json", "Fixations{part}/{video}/fixations.json"),
         split_list="TrainTestSplit.json",
         lists={"train": "train", "validation": "public_test", "test": "private_test"},
-        convention="challenge",
-        resized=True,
     )
 
 
@@ -256,7 +250,5 @@ CROWDSAL = MapVideos(
     videos=("{part}/Videos/{video}.mp4",),
     maps=("{part}/Saliency/{video}.mp4",),
     fixations=("{part}/Fixations/{video}.json",),
-    convention="crowdsal",
-    resized=False,
 )
 MAP_VIDEOS = (CROWDSAL, _challenge("aim2024", "AIM 2024"), _challenge("ntire2026", "NTIRE 2026"))

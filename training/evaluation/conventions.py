@@ -31,12 +31,10 @@ class Convention:
     """A way to compute scores.
 
     Attributes:
-        title: whose it is.
         smooth: whether a map is brought to the ground truth's size bicubically, and not bilinearly.
         compute: of a map (H, W), its fixations' pixels and a density (H, W): CC, NSS, SIM, KL and AUC-Judd.
     """
 
-    title: str
     smooth: bool
     compute: Callable[[_Array, _Pixels, _Array], _Five]
 
@@ -213,11 +211,11 @@ def _constant(values: _Array) -> bool:
 
 
 CONVENTIONS: Mapping[str, Convention] = {
-    "exact": Convention("dtfsal's own", smooth=False, compute=_exact),
-    "mit": Convention("the MIT saliency benchmark's code, as the field uses it", smooth=True, compute=_mit),
-    "pysaliency": Convention("pysaliency 0.2.22", smooth=False, compute=_pysaliency),
-    "challenge": Convention("the AIM 2024 and NTIRE 2026 challenges' script", smooth=False, compute=_challenge),
-    "crowdsal": Convention("CrowdSAL's script", smooth=False, compute=_crowdsal),
+    "exact": Convention(smooth=False, compute=_exact),
+    "mit": Convention(smooth=True, compute=_mit),
+    "pysaliency": Convention(smooth=False, compute=_pysaliency),
+    "challenge": Convention(smooth=False, compute=_challenge),
+    "crowdsal": Convention(smooth=False, compute=_crowdsal),
 }
 # What a table beside the paper's needs: the paper's predecessors publish this code's numbers.
 PAPERS = "mit"

@@ -139,7 +139,7 @@ def test_a_list_that_names_a_missing_video_is_refused(make_miniature, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "[[1]]", '[[["a", 2]]]', "[[[1, 1e999]]]", "[" * 3000, "[[[1, 2, 3]]]", "[3]"]
+    "text", ["", "[]", "{}", "[[1]]", '[[["a", 2]]]', "[[[1, 1e999]]]", "[" * 3000, "[[[1, 2, 3, 4]]]", "[3]"]
 )
 def test_damaged_fixations_are_one_sentence(tmp_path, text):
     (tmp_path / "f.json").write_text(text)
