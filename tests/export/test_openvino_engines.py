@@ -1,4 +1,4 @@
-"""Engines for OpenVINO of real models, three graphs and one, against PyTorch and ONNX Runtime; skipped without it."""
+"""Engines for OpenVINO of real models, several graphs and one, against PyTorch and ONNX Runtime; skipped without it."""
 
 import json
 
@@ -27,11 +27,11 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def openvino_engine(tmp_path_factory, lite_engine, lite_weights):
-    """The small lite's engine; only its head is exported, which alone has deformable convolution and attention."""
+    """The small lite's engine; only its sound and head are exported: with attention and deformable convolution."""
     original = builder.export_graph
 
     def export(model, target, precision, part, forms):
-        if part.name == "head":
+        if part.name in ("sound", "head"):
             return original(model, target, precision, part, forms)
         return onnx.load(lite_engine / f"{part.stem}.onnx")
 
@@ -55,13 +55,16 @@ def quick_export(monkeypatch, openvino_engine):
     monkeypatch.setattr(refit, "export_graph", loaded)
 
 
-def test_three_graphs_of_what_openvino_reads(openvino_engine):
+def test_several_graphs_of_what_openvino_reads(openvino_engine):
     manifest = read_bundle(openvino_engine).manifest
-    assert list(manifest.graphs) == ["frame", "slice", "head"]
+    assert list(manifest.graphs) == ["frame", "motion", "decode", "slice", "sound", "head"]
     assert (manifest.target, manifest.precision, manifest.deform_conv) == ("openvino", "fp32", "gather")
-    kinds = {node.op_type for node in onnx.load(openvino_engine / "model_head.onnx").graph.node}
-    assert "Attention" in kinds
-    assert "DeformConv" not in kinds
+    kinds = {
+        name: {node.op_type for node in onnx.load(openvino_engine / f"model_{name}.onnx").graph.node}
+        for name in ("sound", "head")
+    }
+    assert "Attention" in kinds["sound"]
+    assert "DeformConv" not in kinds["head"]
 
 
 def test_they_compute_what_pytorch_computes(openvino_engine, lite_weights):

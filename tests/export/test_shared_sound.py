@@ -22,7 +22,14 @@ def test_graphs_of_a_model_that_mixes_times():
     assert window.inputs[1].shape == (1, 9, *slices.outputs[0].shape[1:])
     # Nothing to share: no sound; and an encoder that sees frames alone shares more.
     assert [part.name for part in graph_parts(seeded_model("tiny-v"), "sound")] == ["window"]
-    assert [part.name for part in graph_parts(seeded_model("lite"), "sound")] == ["frame", "slice", "head"]
+    assert [part.name for part in graph_parts(seeded_model("lite"), "sound")] == [
+        "frame",
+        "motion",
+        "decode",
+        "slice",
+        "sound",
+        "head",
+    ]
     with pytest.raises(UsageError, match="takes no batch"):
         graph_parts(model, "sound", batch_size=2)
 
