@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +36,9 @@ line for each item and predictor) and examples.png; of videos also cc.png and ns
 docs/reference/metrics.md says how each score is computed. Numbers compare only under one
 convention: give --convention mit beside published tables.
 """
-SHOWN = ("cc", "nss", "sim", "kl", "auc_judd")
 OF_VIDEOS = ("shuffled_auc", "information_gain")
 BARS = ("cc", "nss")
 CONVENTION_NAMES = ("exact", "mit", "pysaliency", "challenge", "crowdsal")
-SAME = ("convention", "set", "split", "fold", "items", "every", "kinds", "seed")  # of evaluations beside each other
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.engines.errors import UsageError
     from dtfsal.training.data.prepare_videos import sha256_of
     from dtfsal.training.evaluation.page import draw_page
+    from dtfsal.training.evaluation.report import SHOWN, markdown_tables, plain, put_beside, read_scores, text_table
     from dtfsal.training.recipe.optimisation import keep_freed_memory
     from dtfsal.training.synthetic import check_kind
 
@@ -141,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--synthetic must be at least 1, not {args.synthetic}")
     for kind in args.kind:
         check_kind(kind)
-    others = [_read_scores(path, args) for path in args.beside]
+    others = [read_scores(path, args.convention, _asked(args)) for path in args.beside]
     keep_freed_memory()
     if args.dataset is not None:
         evaluation, what = _videos(args)
@@ -153,14 +151,14 @@ def run(args: argparse.Namespace) -> int:
         "convention": args.convention,
         **what,
         "weights": {"file": args.weights.name, "sha256": sha256_of(args.weights)},
-        "scores": _plain(evaluation.summary()),
-        "intervals": _plain(evaluation.intervals()),
-        "gains": _plain(evaluation.gains()),
+        "scores": plain(evaluation.summary()),
+        "intervals": plain(evaluation.intervals()),
+        "gains": plain(evaluation.gains()),
     }
-    _put_beside(report, others)
+    put_beside(report, others)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "scores.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    (args.output / "scores.md").write_text(_markdown(report))
+    (args.output / "scores.md").write_text(markdown_tables(report))
     with (args.output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("item", "group", "predictor", "convention", *shown))
@@ -173,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
-        _print(report["scores"])
+        print(text_table(report["scores"]))
         print(f"{args.output}: scores.json, scores.csv, examples.png")
     return 0
 
@@ -206,8 +204,14 @@ def _videos(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
         )
     if not evaluation.rows:
         raise DataError(f"no frame of {args.dataset}'s split {args.split!r} has a map; `dtfsal check` says more")
-    what = {"set": args.dataset, "split": args.split, "fold": args.fold, "items": len(items), "every": args.every}
-    return evaluation, {**what, "seed": args.seed}
+    return evaluation, {**_asked(args), "items": len(items)}
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What is known of a data set's items before they are scored; nothing of photographs and scenes."""
+    if args.dataset is None:
+        return {}
+    return {"set": args.dataset, "split": args.split, "fold": args.fold, "every": args.every, "seed": args.seed}
 
 
 def _draw_bars(evaluation: "Evaluation", args: argparse.Namespace) -> None:
@@ -346,109 +350,3 @@ def _command(args: argparse.Namespace) -> str:
         words += [word for kind in args.kind for word in ("--kind", kind)]
     words += [] if args.convention == "exact" else ["--convention", args.convention]
     return " ".join([*words, "--seed", str(args.seed)])
-
-
-def _read_scores(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Another evaluation's scores.json.
-
-    Raises:
-        UsageError: it is not one, or of another convention or other items.
-    """
-    from dtfsal.engines.errors import MALFORMED, UsageError
-
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        every = [values for group in report["scores"].values() for values in group.values()]
-        if not all(values[metric] is None or math.isfinite(values[metric]) for values in every for metric in SHOWN):
-            raise ValueError("a score is not finite")
-        theirs, _ = report.get("convention"), str(report["weights"]["file"])
-    except (OSError, *MALFORMED) as error:
-        raise UsageError(f"{path} is not a scores.json of dtfsal evaluate ({error})") from error
-    if theirs != args.convention:
-        said = f"under the convention {theirs!r}" if theirs else "under a convention that it does not name"
-        raise UsageError(
-            f"{path} was scored {said}, and these scores are {args.convention!r}: numbers compare only under one; "
-            f"score those weights again with --convention {args.convention}"
-        )
-    if args.dataset is not None:
-        asked = {"set": args.dataset, "split": args.split, "fold": args.fold, "every": args.every, "seed": args.seed}
-        _check_same(report, asked)
-    return report
-
-
-def _check_same(other: dict[str, Any], report: dict[str, Any]) -> None:
-    """See that two evaluations are of the same items.
-
-    Raises:
-        UsageError: they are not.
-    """
-    from dtfsal.engines.errors import UsageError
-
-    differing = next((name for name in report if name in SAME and other.get(name) != report[name]), None)
-    if differing is not None:
-        file = other["weights"]["file"]
-        raise UsageError(
-            f"the scores of {file} have {differing} {other.get(differing)!r}, and these {report[differing]!r}: they "
-            "are of other items; leave --beside out"
-        )
-
-
-def _put_beside(report: dict[str, Any], others: list[dict[str, Any]]) -> None:
-    """Add other evaluations' models to the tables, by the names of their weights.
-
-    Raises:
-        UsageError: one is of other items.
-    """
-    for other in others:
-        _check_same(other, report)
-        file = other["weights"]["file"]
-        for group, predictors in report["scores"].items():
-            found = other["scores"].get(group, {})
-            predictors |= {f"{name} ({file})": value for name, value in found.items() if name.startswith("model")}
-            ends = dict(other.get("intervals") or {}).get(group, {})
-            report["intervals"][group] |= {f"{name} ({file})": value for name, value in ends.items()}
-
-
-def _markdown(report: dict[str, Any]) -> str:
-    """A table for each group, or for all where there is one."""
-    lines = []
-    scores = report["scores"]
-    for group, predictors in scores.items():
-        if len(scores) == 2 and group != "all":
-            continue
-        lines += [f"| {group} | CC | NSS | SIM | KL | AUC-Judd |", "|---|---|---|---|---|---|"]
-        for name, values in predictors.items():
-            ends = report["intervals"][group].get(name, {})
-            cells = (f"{_number(values[metric])} {_interval(ends.get(metric))}".strip() for metric in SHOWN)
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        lines.append("")
-    words = f"{report['items']} items; convention `{report['convention']}`; in brackets 95 % intervals over items"
-    lines.append(f"{words}; `{report['command']}`")
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Numbers rounded, NaN as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return (round(value, 5) if math.isfinite(value) else None) if isinstance(value, float) else value
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(ends: list[float | None] | None) -> str:
-    return "" if ends is None or None in ends else f"({_number(ends[0])} to {_number(ends[1])})"
-
-
-def _print(scores: dict[str, Any]) -> None:
-    width = max(len(name) for group in scores.values() for name in group)
-    for group, predictors in scores.items():
-        if len(scores) == 2 and group != "all":
-            continue  # a single group is all there is
-        print(f"{group:<{width + 2}}" + "".join(f"{metric.upper().replace('_', '-'):>10}" for metric in SHOWN))
-        for name, values in predictors.items():
-            print(f"  {name:<{width}}" + "".join(f"{_number(values[metric]):>10}" for metric in SHOWN))
