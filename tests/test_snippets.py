@@ -4,6 +4,7 @@ Their code in C and C++ is `tests/runtime/capi/test_install.py`'s; that every ot
 `test_documents.py`'s. A command that cannot run as it stands is one of STAND_INS, with the reason.
 """
 
+import faulthandler
 import importlib.metadata
 import os
 import re
@@ -262,6 +263,7 @@ def test_a_first_map_of_a_short_clip(environment, folder):
 @pytest.mark.timeout(3600)  # one of them trains a model
 @pytest.mark.parametrize("name", ["first-map", "trained-model", "cpp-program"])
 def test_a_tutorial_shows_what_it_prints(name, environment, folder, need_programs):
+    faulthandler.cancel_dump_traceback_later()  # which ends a run after eleven minutes, whatever a test's own time is
     page = TUTORIAL / f"{name}.md"
     if name == "cpp-program":  # in the folder of the first tutorial, and with the embedding guide's program
         need_programs("cmake", "c++", "pkg-config")
