@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx
 
-from dtfsal.engines.bundle.folder import bundle_place, sha256_file, write_bundle
-from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, WeightsRecord
+from dtfsal.engines.bundle.folder import bundle_place, write_bundle
+from dtfsal.engines.bundle.manifest import EngineTarget, Manifest, Precision, WeightsRecord, sha256_file
 from dtfsal.engines.errors import OutputError, UsageError
 from dtfsal.engines.native.builder import NativeProject
 from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV

@@ -12,8 +12,7 @@ from typing import Any
 
 import onnx
 
-from dtfsal.engines.bundle.folder import sha256_file
-from dtfsal.engines.bundle.manifest import WeightsRecord
+from dtfsal.engines.bundle.manifest import WeightsRecord, sha256_file
 from dtfsal.engines.errors import UsageError
 from dtfsal.export.build_record import graph_signature
 from dtfsal.export.builder import (

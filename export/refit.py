@@ -8,8 +8,8 @@ Runtime, through the library's refitter for TensorRT.
 import dataclasses
 from pathlib import Path
 
-from dtfsal.engines.bundle.folder import Bundle, bundle_place, read_bundle, sha256_file, write_bundle
-from dtfsal.engines.bundle.manifest import GraphSpec, Manifest
+from dtfsal.engines.bundle.folder import Bundle, bundle_place, read_bundle, write_bundle
+from dtfsal.engines.bundle.manifest import GraphSpec, Manifest, sha256_file
 from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.engines.native.projects import CPU_KERNELS, DEFORM_CONV
 from dtfsal.engines.native.trust import KnownLibrary, engine_libraries, libraries_of

@@ -11,7 +11,7 @@ import torch
 
 from dtfsal.benchmarks.measure.engine_runs import Inputs, Run, run_graphs
 from dtfsal.engines import Engine, Manifest
-from dtfsal.engines.bundle.folder import sha256_file
+from dtfsal.engines.bundle.manifest import sha256_file
 from dtfsal.engines.errors import EngineMismatchError, UsageError
 from dtfsal.training.model.config import ModelConfig
 from dtfsal.training.model.network import DTFSal

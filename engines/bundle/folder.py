@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from dtfsal.engines.bundle.hub import origin
-from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, require_file_name
+from dtfsal.engines.bundle.manifest import (
+    DIGEST_FILE,
+    MANIFEST_FILE,
+    FileRecord,
+    Manifest,
+    require_file_name,
+    sha256_file,
+)
 from dtfsal.engines.bundle.places import require_outside_engines
 from dtfsal.engines.bundle.shipped import engine_folder, is_shipped, shipped_engines
 from dtfsal.engines.errors import EngineError, OutputError, UsageError
@@ -191,12 +198,6 @@ def write_bundle(
     except OSError as error:
         raise OutputError(f"the engine {final} cannot be written: {_reason(error)}") from error
     return manifest
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, 64 lower-case hexadecimal digits; streamed, so memory stays flat."""
-    with path.open("rb", buffering=0) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reason(error: OSError) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest
+from dtfsal.engines.bundle.manifest import DIGEST_FILE, MANIFEST_FILE, FileRecord, Manifest, sha256_file
 from dtfsal.engines.cache import cache_folder
 from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError, OutputError, UnavailableError
 from dtfsal.engines.partial import partial_folder, replace_folder
@@ -210,7 +209,7 @@ class _Snapshot:
             raise EngineError(f"{self} {what} {name}, against its manifest: its maker must upload the engine again")
         for force in (False, True):
             path = self.download(name, force=force)
-            if path.stat().st_size == record.size_bytes and _sha256(path) == record.sha256:
+            if path.stat().st_size == record.size_bytes and sha256_file(path) == record.sha256:
                 return path
         raise EngineError(f"{self}: {name} has another SHA-256 than its manifest says: do not use it, tell its maker")
 
@@ -340,11 +339,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _is_safetensors(name: str) -> bool:
     return "/" not in name and name.endswith(".safetensors")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -12,10 +12,12 @@ refuses a newer one by `EngineMismatchError`. A manifest is written in the oldes
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin
 
 from dtfsal.engines import limits
@@ -318,6 +320,12 @@ def _require_text(value: object, what: str, *, empty: bool = False) -> None:
 def _require_choice(value: object, choices: Any, what: str) -> None:
     if value not in get_args(choices):
         raise EngineError(f"{what} must be one of {', '.join(get_args(choices))}, not {value!r}")
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, 64 lower-case hexadecimal digits; streamed, so memory stays flat."""
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _require_sha256(value: object, what: str) -> None:

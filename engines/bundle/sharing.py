@@ -7,8 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dtfsal.engines.bundle.folder import Bundle, sha256_file, write_bundle
+from dtfsal.engines.bundle.folder import Bundle, write_bundle
 from dtfsal.engines.bundle.hub import ENGINE_FOLDER, WEIGHTS_FILE, import_hub, parse_repository
+from dtfsal.engines.bundle.manifest import sha256_file
 from dtfsal.engines.bundle.model_card import model_card
 from dtfsal.engines.bundle.places import require_outside_engines
 from dtfsal.engines.errors import EngineError, OutputError, UnavailableError, UsageError

@@ -11,7 +11,7 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-from dtfsal.engines.bundle.folder import sha256_file
+from dtfsal.engines.bundle.manifest import sha256_file
 from dtfsal.engines.errors import UnavailableError
 
 # What the wheel's CMakeLists.txt installs to; a checkout has no such folder.

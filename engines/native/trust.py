@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dtfsal.engines.bundle.folder import Bundle, sha256_file
+from dtfsal.engines.bundle.folder import Bundle
+from dtfsal.engines.bundle.manifest import sha256_file
 from dtfsal.engines.errors import EngineError, EngineMismatchError, UnavailableError
 
 # Beside a library: its hash, and that of the sources that it was built from, as `sha256sum` writes them.

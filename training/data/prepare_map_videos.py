@@ -42,7 +42,7 @@ def prepare_map_videos(
     videos = dataset.published(root)
     with held(root / "dataset.json"), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         problems = []
-        for found in pool.map(lambda video: _count_problem(video), videos):
+        for found in pool.map(_count_problem, videos):
             problems += [found] if found else []
             progress("videos counted")
         if problems:

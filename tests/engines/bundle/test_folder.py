@@ -22,7 +22,7 @@ from dtfsal.engines import (
     write_bundle,
 )
 from dtfsal.engines.bundle import shipped
-from dtfsal.engines.bundle.folder import sha256_file
+from dtfsal.engines.bundle.manifest import sha256_file
 
 CONTENT = {"model.onnx": b"graph" * 1000, "model.onnx.data": bytes(range(256)) * 64}
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dtfsal.engines import UsageError, read_bundle
-from dtfsal.engines.bundle.folder import sha256_file
+from dtfsal.engines.bundle.manifest import sha256_file
 from dtfsal.engines.bundle.shipped import shipped_engines
 from dtfsal.export.builder import build_engine, export_graph
 from dtfsal.export.graph.compact import with_half_weights
