@@ -32,7 +32,8 @@ examples:
   dtfsal evaluate lite.safetensors --synthetic 60 --photographs pictures/ --cutouts stamps/ -o scores/mine
 
 The output folder gets scores.json with 95 % intervals (bootstrap over items), its tables as scores.md, scores.csv (a
-line for each item and predictor) and examples.png; of videos also cc.png and nss.png, a bar for each video.
+line for each item and predictor) and examples.png. Photographs and scenes get worst.png, the ten of each set with the
+model's lowest CC; videos get cc.png and nss.png, a bar for each video.
 docs/reference/metrics.md says how each score is computed. Numbers compare only under one
 convention: give --convention mit beside published tables.
 """
@@ -168,6 +169,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dataset is not None:
         _draw_bars(evaluation, args)
     draw_page(evaluation.examples).save(args.output / "examples.png")
+    if evaluation.worst:
+        draw_page(evaluation.worst).save(args.output / "worst.png")
     if args.json:
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
@@ -262,7 +265,7 @@ def _stills(args: argparse.Namespace) -> tuple["Evaluation", dict[str, Any]]:
                 convention=args.convention,
                 progress=bar.step,
             )
-            result = Evaluation(result.rows + found.rows, result.examples + found.examples)
+            result += found
     items = sum(map(len, chosen))
     return result, {"set": "photographs", "split": args.split, "items": items, "seed": args.seed}
 

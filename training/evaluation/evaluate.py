@@ -31,6 +31,7 @@ FRAME_DIFFERENCE, GAZE_PRIOR, TRUTH = "frame difference", "gaze prior", "the den
 CENTRE, HALF, MODEL_ON_HALF = "centre", "half of the observers", "model, on the other half"
 CENTRE_SPREAD = 0.2  # of the frame's width and height
 HALVINGS = 5
+WORST = 10  # of a group, shown by themselves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +63,21 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What was scored, and some of it to look at."""
+    """What was scored, and some of it to look at.
+
+    Attributes:
+        rows: the scores.
+        examples: some items, evenly apart.
+        worst: the items on which the model has the lowest CC, the lowest first.
+    """
 
     rows: list[Row]
     examples: list[Example]
+    worst: list[Example] = dataclasses.field(default_factory=list)
+
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        """Both, one after the other."""
+        return Evaluation(self.rows + other.rows, self.examples + other.examples, self.worst + other.worst)
 
     def summary(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """Mean scores by group and predictor; the group "all" holds every item."""
@@ -143,7 +155,7 @@ def evaluate_stills(
         convention: how scores are computed; see `dtfsal.training.evaluation.conventions`.
         progress: called after each photograph.
     """
-    rows, kept = [], []
+    rows, kept, worst = [], [], _Worst()
     smooth = convention_named(convention).smooth
     computed = static_saliency()
     for number, still in enumerate(stills):
@@ -159,12 +171,14 @@ def evaluate_stills(
         rows += [
             Row(still.name, group, name, score_by(convention, m, still.fixations, density)) for name, m in maps.items()
         ]
+        example = Example(still.name, rgb, density.astype(np.float32), maps)
+        worst.offer(rows[-len(maps)].scores, example)
         halves = half_scores(still, maps[MODEL], np.random.default_rng(number), convention)
         rows += [Row(still.name, group, name, scores) for name, scores in halves.items()]
         if _is_example(number, len(stills), examples):
-            kept.append(Example(still.name, rgb, density.astype(np.float32), maps))
+            kept.append(example)
         progress()
-    return Evaluation(rows, kept)
+    return Evaluation(rows, kept, worst.examples())
 
 
 def half_scores(
@@ -238,7 +252,7 @@ def evaluate_clips(
         convention: how scores are computed; see `dtfsal.training.evaluation.conventions`.
         progress: called after each clip.
     """
-    rows, kept = [], []
+    rows, kept, worst = [], [], _Worst()
     computed = static_saliency()
     for number, (name, group, clip) in enumerate(clips):
         frames = clip.frames
@@ -262,14 +276,31 @@ def evaluate_clips(
         for predictor, predicted in maps.items():
             scores = [score_by(convention, *one) for one in zip(predicted, gaze, densities, strict=True)]
             rows.append(Row(name, group, predictor, mean_scores(scores)))
+        middle = len(targets) // 2
+        shown = {predictor: predicted[middle] for predictor, predicted in maps.items()}
+        density = densities[middle].astype(np.float32)
+        example = Example(f"{name} ({group})", frames[targets[middle]], density, shown)
+        worst.offer(rows[-len(maps)].scores, example)
         if _is_example(number, len(clips), examples):
-            middle = len(targets) // 2
-            shown = {predictor: predicted[middle] for predictor, predicted in maps.items()}
-            kept.append(
-                Example(f"{name} ({group})", frames[targets[middle]], densities[middle].astype(np.float32), shown)
-            )
+            kept.append(example)
         progress()
-    return Evaluation(rows, kept)
+    return Evaluation(rows, kept, worst.examples())
+
+
+class _Worst:
+    """The examples with the lowest CC of those that were offered; no more than `WORST` are held."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[float, Example]] = []
+
+    def offer(self, scores: Scores, example: Example) -> None:
+        if np.isnan(scores.cc):
+            return
+        titled = dataclasses.replace(example, title=f"{example.title}, CC {scores.cc:.2f}")
+        self._held = sorted([*self._held, (scores.cc, titled)], key=lambda held: held[0])[:WORST]
+
+    def examples(self) -> list[Example]:
+        return [example for _, example in self._held]
 
 
 def mean_density(densities: Sequence[npt.NDArray[np.floating]], height: int = 120, width: int = 160) -> Floats:

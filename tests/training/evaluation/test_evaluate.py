@@ -100,6 +100,15 @@ def test_clips_are_scored_with_right_no_and_wrong_sound(model):
     assert by["clip 0", FRAME_DIFFERENCE] == mean_scores(scores)
 
 
+def test_the_worst_are_those_with_the_lowest_cc(model, stills, monkeypatch):
+    monkeypatch.setattr("dtfsal.training.evaluation.evaluate.WORST", 1)
+    evaluation = evaluate_stills(model, stills, examples=0)
+    scores = sorted((row.scores.cc, row.item) for row in evaluation.rows if row.predictor == MODEL)
+    assert len(scores) > 1
+    assert [example.title for example in evaluation.worst] == [f"{item}, CC {cc:.2f}" for cc, item in scores[:1]]
+    assert len((evaluation + evaluation).worst) == 2
+
+
 def test_a_single_clip_has_no_sound_to_swap_with(model):
     evaluation = evaluate_clips(model, [("alone", "pan", moving_clip(0, None))], sigma=3.0)
     assert SWAPPED not in {row.predictor for row in evaluation.rows}
@@ -198,7 +207,8 @@ def test_the_command_writes_scores_as_json_table_and_pictures(weights, tmp_path,
     cc = [float(row["cc"]) for row in rows if row["predictor"] == MODEL]
     assert report["scores"]["all"][MODEL]["cc"] == pytest.approx(np.mean(cc), abs=1e-4)
     assert report["items"] == 2
-    assert Image.open(tmp_path / "scores" / "examples.png").width > 500
+    for name in ("examples.png", "worst.png"):
+        assert Image.open(tmp_path / "scores" / name).width > 500
     assert main([*arguments, "-o", str(tmp_path / "scores")]) == 2
     assert "holds scores already" in capsys.readouterr().err
 
