@@ -24,7 +24,7 @@ from dtfsal.training.evaluation.encoded_clip import (
 from dtfsal.training.model.losses import saliency_loss
 from dtfsal.training.model.network import DTFSal
 from dtfsal.training.recipe.optimisation import Optimiser, OptimiserConfig, Report
-from dtfsal.training.synthetic import Scene
+from dtfsal.training.synthetic import Scene, SceneConfig
 
 Variants = Sequence[GazeClip]  # clips of the same frames
 # The parts that decide before times and sound meet, and so what a frame's features are.
@@ -48,6 +48,10 @@ class ClipStageConfig:
             pool of clips holds too few photographs: on those alone, maps of others got worse.
         clips_held: size of the pool; at first it holds as many as a step takes.
         steps_per_clip: steps between new clips.
+        scene_share: of the clips, how many are scenes of the procedural world; the rest are photographs.
+        kind_shares: of the scenes, how many are of each kind, in the order of `dtfsal.training.synthetic.KINDS`.
+        paired: whether windows come in pairs: the same frames with two of their sounds, where a clip has several. What
+            the pictures say is the same in both, so what is left to learn is what the sound says.
         muted_share: how many of the windows are shown without their sound.
         eventful_share: how many of the windows of scenes have a target near a moment when gaze goes elsewhere. Such
             moments are rare, and what begins to move has to be learned from them.
@@ -60,6 +64,9 @@ class ClipStageConfig:
     fresh_stills: int = 0
     clips_held: int = 64
     steps_per_clip: int = 1
+    scene_share: float = 0.65
+    kind_shares: tuple[float, ...] = SceneConfig().kind_shares
+    paired: bool = False
     muted_share: float = 0.1
     eventful_share: float = 0.4
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
@@ -97,11 +104,16 @@ class ClipPool:
         variants = [dataclasses.replace(encoded.with_sound(other.samples, self._model), clip=other) for other in others]
         self._held.append([encoded, *variants])
 
-    def sample(self, count: int) -> list[tuple[EncodedClip, int]]:
-        """A variant and a target frame of so many clips."""
+    def sample(self, count: int, *, paired: bool = False) -> list[tuple[EncodedClip, int]]:
+        """So many windows: a variant and a target frame of a clip each, or two variants of half as many clips."""
         picks = []
-        for index in self._rng.choice(len(self._held), count, replace=False):
+        for index in self._rng.choice(len(self._held), count // 2 if paired else count, replace=False):
             variants = self._held[index]
+            if paired:
+                first, second = self._rng.choice(len(variants), 2, replace=len(variants) < 2)
+                target = self._target(variants[first].clip, len(variants[first].windows))
+                picks += [(variants[first], target), (variants[second], target)]
+                continue
             encoded = variants[self._rng.integers(len(variants))]
             picks.append((encoded, self._target(encoded.clip, len(encoded.windows))))
         return picks
@@ -157,7 +169,10 @@ def train_on_clips(
         pool.add()
     for step in range(1, config.steps + 1):
         fresh_clips = [encode_clip(model, next(stills)) for _ in range(config.fresh_stills)]
-        picks = [*pool.sample(pooled), *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips)]
+        picks = [
+            *pool.sample(pooled, paired=config.paired),
+            *((encoded, len(encoded.windows) // 2) for encoded in fresh_clips),
+        ]
         density = torch.from_numpy(np.stack([encoded.clip.density(target) for encoded, target in picks]))[:, None]
         predict = _predict_deepest if config.deepest_only else _predict_final
         muted = [share < config.muted_share for share in rng.random(config.batch_size).tolist()]

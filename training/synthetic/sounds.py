@@ -39,6 +39,12 @@ def sound(rng: Rng, envelope: Floats, sample_rate_hz: int) -> Floats:
     return _scaled(carrier * _upsampled(envelope, samples), 1.0)
 
 
+def voice(rng: Rng, envelope: Floats, sample_rate_hz: int) -> Floats:
+    """A voice under an envelope; (n,) float32 with a largest value of 1 (0 if the envelope is 0)."""
+    samples = round(len(envelope) / ENVELOPE_RATE_HZ * sample_rate_hz)
+    return _scaled(_speech(rng, samples, sample_rate_hz) * _upsampled(envelope, samples), 1.0)
+
+
 def random_sound(rng: Rng, seconds: float, sample_rate_hz: int) -> Floats:
     """Any sound, as loud as any: bursts, something sustained, ambience, or a mixture; (n,) float32 in [-1, 1]."""
     count = round(seconds * sample_rate_hz)

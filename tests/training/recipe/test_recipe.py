@@ -19,7 +19,7 @@ from dtfsal.training.model.config import PRESETS
 from dtfsal.training.model.network import build_model
 from dtfsal.training.model.weights import load_weights, shipped_weights
 from dtfsal.training.recipe.clip_stage import ClipPool, ClipStageConfig
-from dtfsal.training.recipe.recipe import Recipe, run_recipe, still_clips
+from dtfsal.training.recipe.recipe import Recipe, forget_sound, run_recipe, still_clips
 from dtfsal.training.recipe.still_stage import StillStageConfig, predict_stills, random_cuts
 from dtfsal.training.synthetic import Photograph, SceneConfig, Sources, generate_scene
 
@@ -27,7 +27,7 @@ SMALL = dataclasses.replace(PRESETS["lite"].resized(frames=4, height=64, width=9
 MINIATURE = Recipe(
     preset="small",
     stills=StillStageConfig(epochs=2, batch_size=2),
-    sound=ClipStageConfig(steps=2, batch_size=2, clips_held=3, deepest_only=True),
+    sound=ClipStageConfig(steps=2, batch_size=2, clips_held=3, deepest_only=True, paired=True),
     clips=ClipStageConfig(steps=2, batch_size=2, clips_held=2),
     clip_seconds=0.8,
 )
@@ -176,6 +176,50 @@ def test_windows_near_a_change_of_gaze_are_taken_more_often():
     # 11 of 100 frames are near. With a share of 0.4 most of those windows are: gaze changes most at the onset.
     assert near(0.0) == pytest.approx(0.11, abs=0.03)
     assert near(0.4) > 0.25
+
+
+def test_a_pair_shows_the_same_frames_with_two_sounds():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    sources = Sources((Photograph("noise", rgb, rng.uniform(5, 55, (9, 2)).astype(np.float32)),))
+    config = SceneConfig(height=64, width=96, seconds=0.8, cut_share=0.0, observers=1)
+
+    def variants(seed):
+        first = generate_scene(seed, sources, config, kind="sound_decides")
+        others = (
+            generate_scene(seed, sources, config, kind="sound_decides", voice=voice, drawn=first.frames)
+            for voice in range(1, first.things.shape[1])
+        )
+        return [first, *others]
+
+    pool = ClipPool(build_model(SMALL), iter([variants(0), variants(1)]), np.random.default_rng(1), 2)
+    pool.add()
+    pool.add()
+    for _ in range(20):
+        picks = pool.sample(4, paired=True)
+        assert len(picks) == 4
+        for (one, target), (other, same_target) in zip(picks[::2], picks[1::2], strict=True):
+            assert target == same_target
+            assert one.features is other.features
+            assert not torch.equal(one.slices, other.slices)
+            assert not np.array_equal(one.clip.sounding, other.clip.sounding)
+        assert picks[0][0].features is not picks[2][0].features
+
+
+def test_what_hears_is_drawn_anew_before_it_hears():
+    """A sound encoder whose units are dead, as silence leaves them, answers to sounds again."""
+    torch.manual_seed(0)
+    model = build_model(SMALL)
+    for module in model.audio.vggish.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.bias.data.fill_(-100)
+    audio = model.config.audio
+    slices = torch.randn(6, 1, audio.height, audio.width)
+    others = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert not model.audio.encode_slices(slices).any()
+    forget_sound(model)
+    assert model.audio.encode_slices(slices).std(0).mean() > 0.1
+    assert moved(others, model.state_dict()) == {"audio", "synchrony"}
 
 
 def test_each_stage_trains_its_parts(stills, tmp_path):
