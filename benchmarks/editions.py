@@ -1,8 +1,8 @@
 """Two editions of `lite` side by side: `python -m dtfsal.benchmarks.editions BEFORE AFTER -o TABLE.md`.
 
 BEFORE and AFTER are folders of results, as `dtfsal benchmark refresh` writes them. The table takes its figures from
-their JSON: gaze on photographs, synthetic scenes, steadiness on real clips, delay, and the live rate. Where a result
-has 95 % intervals, they stand in brackets.
+their JSON: gaze on photographs, synthetic scenes, two faces and a voice, steadiness on real clips, delay, and the live
+rate. Where a result has 95 % intervals, they stand in brackets.
 """
 
 import argparse
@@ -10,15 +10,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dtfsal.benchmarks.report.figures import new_figure, save
 from dtfsal.benchmarks.tables import markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OSIE, SYNTHETIC = "lite-osie/scores.json", "lite-synthetic/scores.json"
 STABILITY, DELAY, LIVE = "stability-lite.json", "delay-lite.json", "live-lite-cpu.json"
 # The first editions do without these.
 CROWD, SCENE, ACTION = "lite-crowd/scores.json", "lite-scene/scores.json", "lite-action/scores.json"
-LATER = (CROWD, SCENE, ACTION)
+VOICES = "voices-lite.json"
+LATER = (CROWD, SCENE, ACTION, VOICES)
 METRICS = (("cc", "CC"), ("nss", "NSS"), ("sim", "SIM"), ("kl", "KL"), ("auc_judd", "AUC-Judd"))
 FILES = (OSIE, SYNTHETIC, STABILITY, DELAY, LIVE)
 # Predictors that stand beside the model, by what the table calls them.
@@ -55,6 +60,10 @@ def figures(results: dict[str, Any]) -> dict[str, str]:
             rows[f"scenes, {kind}: CC with sound less CC muted"] = _score(gain, gains[1:])
     if ACTION in results:
         rows |= {f"scenes of action, {name}: CC": _figure(results[ACTION], "all", of) for name, of in ON_ACTION.items()}
+    if VOICES in results:
+        gain = results[VOICES]["gain"]
+        between = f"{gain['mean']:.1%} ({gain['least']:.1%} to {gain['most']:.1%})"
+        rows["two real faces: share of the map that the voice moves"] = between
     for video, steadiness in results[STABILITY]["videos"].items():
         for what in ("change", "flicker"):
             rows[f"{video}: {what} from frame to frame"] = f"{steadiness[what]:.1%}"
@@ -109,6 +118,23 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join(markdown_table(("`lite`", "measured"), rows)) + "\n"
 
 
+def training_curve(recorded: dict[str, Any]) -> "Figure":
+    """The loss of each stage against its steps, a panel each.
+
+    Args:
+        recorded: what `dtfsal train-lite` writes as FILE.curve.json: means over ten steps.
+    """
+    stages = list(dict.fromkeys(point["stage"] for point in recorded["curve"]))
+    with new_figure(width=9.0, height=2.8, columns=len(stages)) as (figure, axes):
+        for panel, stage in zip(axes, stages, strict=True):
+            points = [point for point in recorded["curve"] if point["stage"] == stage]
+            panel.plot([point["step"] for point in points], [point["loss"] for point in points])
+            panel.set_title(f"stage {stage!r}")
+            panel.set_xlabel("step")
+        axes[0].set_ylabel("loss, KL - CC (mean of 10 steps)")
+    return figure
+
+
 def _machine(results: dict[str, Any]) -> str:
     host = results[LIVE]["machine"]
     return f"{host['cpu']}, {host['cores']} cores, {host['date']}"
@@ -132,12 +158,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("after", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, help="where AFTER's main figures go, for the README")
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        nargs=2,
+        metavar=("JSON", "PNG"),
+        help="the loss curve of the training, and the picture to draw of it",
+    )
     args = parser.parse_args(arguments)
     try:
         before, after = read_results(args.before), read_results(args.after)
         args.output.write_text(table(before, after))
         if args.summary is not None:
             args.summary.write_text(summary(after))
+        if args.curve is not None:
+            save(training_curve(json.loads(args.curve[0].read_text())), args.curve[1], source=args.curve[0].name)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}: run `dtfsal benchmark refresh` first\n")
         return 1

@@ -21,6 +21,7 @@ KINDS: Mapping[str, Kind] = {
     "stream": kinds.STREAM,
     "stream-memory": kinds.STREAM_MEMORY,
     "stability": kinds.STABILITY,
+    "voices": kinds.VOICES,
     "delay": Kind(delay.HELP, delay.configure, delay.run),
     "gpu": Kind(gpu.HELP, gpu.configure, gpu.run),
     "pareto": kinds.PARETO,
@@ -43,6 +44,7 @@ examples:
   dtfsal benchmark stream --engine lite.engine --video clip.mp4
   dtfsal benchmark stream-memory --engine lite.engine --video clip.mp4 --frames 100000 --output memory.json
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
+  dtfsal benchmark voices --engine lite.engine --video face.mp4
   dtfsal benchmark delay --engine lite.engine --stills data/osie --output delay.json
   dtfsal benchmark pareto --engine lite.engine --engine lite-int8.engine --video clip.mp4 --output pareto.json
   dtfsal benchmark compare before.json after.json

@@ -91,7 +91,7 @@ def check_counts(args: argparse.Namespace) -> None:
     from dtfsal.engines.errors import UsageError
     from dtfsal.engines.limits import shown
 
-    for name in ("runs", "frames", "threads", "batch_size", "stride"):
+    for name in ("runs", "frames", "threads", "batch_size", "stride", "voices"):
         value = getattr(args, name, None)
         counts = value if isinstance(value, list) else [] if value is None else [value]
         for count in counts:

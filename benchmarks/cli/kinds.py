@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dtfsal.benchmarks.cli import common
+from dtfsal.engines.limits import seed
 from dtfsal.runtime.cli.common import add_trust_option
 
 if TYPE_CHECKING:
@@ -330,6 +331,34 @@ def _stability(args: argparse.Namespace) -> int:
     )
 
 
+def _voices_arguments(parser: Parser) -> None:
+    common.add_engine_argument(parser)
+    parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a talking face, in the middle")
+    parser.add_argument("--voices", type=int, default=5, metavar="N", help="synthetic voices that speak (default: 5)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the voices (default: 0)")
+    common.add_device_argument(parser)
+    common.add_result_arguments(parser)
+
+
+def _voices(args: argparse.Namespace) -> int:
+    from dtfsal.benchmarks.accuracy.voices import SIDES, markdown, measure
+
+    return common.measure_and_report(
+        args,
+        lambda bar: measure(
+            args.engine,
+            args.video,
+            voices=args.voices,
+            seed=args.seed,
+            device=args.device,
+            trust=args.trust_engine,
+            progress=bar.step,
+        ),
+        markdown,
+        steps=1 + len(SIDES) * args.voices,
+    )
+
+
 def _pareto_arguments(parser: Parser) -> None:
     parser.add_argument(
         "-e", "--engine", type=Path, action="append", required=True, metavar="DIR", help="an engine; repeatable"
@@ -394,6 +423,7 @@ LIVE = Kind("speed from a video file to its maps, stage by stage, in the steady 
 STREAM = Kind("what live prediction costs beside the engine, in Python and in C", _stream_arguments, _stream)
 STREAM_MEMORY = Kind("whether a stream's memory grows, in Python and in C", _stream_memory_arguments, _stream_memory)
 STABILITY = Kind("whether maps follow a video smoothly or flicker", _stability_arguments, _stability)
+VOICES = Kind("whether the map follows the voice between two real faces", _voices_arguments, _voices)
 PARETO = Kind(
     "accuracy against speed: engines and strides beside the full-rate maps of an fp32 engine",
     _pareto_arguments,

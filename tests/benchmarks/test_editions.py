@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dtfsal.benchmarks.editions import ACTION, CROWD, FILES, LATER, main
+from dtfsal.benchmarks.editions import ACTION, CROWD, FILES, SCENE, VOICES, main, training_curve
 
 
 def results(scale):
@@ -54,9 +54,10 @@ def test_later_results_have_rows_with_intervals_once_they_are_there(tmp_path):
     before, after = results(0.5), results(1)
     of = {name: {"cc": 0.6, "nss": 1.5} for name in ("model", "gaze prior", "half of the observers", "centre")}
     ends = {name: {"cc": [0.5, 0.7], "nss": [None, None]} for name in of}
-    for name in LATER:
+    for name in (CROWD, SCENE, ACTION):
         after[name] = {"scores": {"all": of}, "intervals": {"all": ends}}
-    del after[LATER[1]]
+    del after[SCENE]
+    after[VOICES] = {"gain": {"mean": 0.0914, "least": 0.07, "most": 0.125}}
     sound = after[FILES[1]]
     sound["gains"] = {"sound_decides": {"model, muted": {"cc": [0.3, 0.1, 0.4]}}}
     write(tmp_path / "before", before)
@@ -67,11 +68,11 @@ def test_later_results_have_rows_with_intervals_once_they_are_there(tmp_path):
     assert "| Crowd, CC |  | 0.600 (0.500 to 0.700) |" in lines
     assert "| Crowd, NSS |  | 1.500 |" in lines
     assert "| Crowd, ceiling (half of the observers predict the other half), CC |  | 0.600 (0.500 to 0.700) |" in lines
+    assert "| two real faces: share of the map that the voice moves |  | 9.1% (7.0% to 12.5%) |" in lines
     assert "| scenes of action, centre: CC |  | 0.600 (0.500 to 0.700) |" in lines
     assert "| scenes of action, frame difference: CC |  |  |" in lines
     assert "| scenes, sound_decides: CC with sound less CC muted | 0.150 | 0.300 (0.100 to 0.400) |" in lines
     assert not any(line.startswith("| Scene") for line in lines)
-    assert {CROWD, ACTION} < set(after)
 
 
 def test_what_an_edition_lacks_is_left_empty(tmp_path):
@@ -108,3 +109,16 @@ def test_a_missing_or_damaged_result_is_one_line(tmp_path, capsys, damage):
     assert main([str(tmp_path / "r"), str(tmp_path / "r"), "-o", str(tmp_path / "t.md")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "t.md").exists()
+
+
+def test_each_stage_has_its_curve(tmp_path):
+    curve = [{"stage": stage, "step": step, "loss": step / 10, "seconds": 1} for stage in "ab" for step in (10, 20)]
+    figure = training_curve({"curve": curve})
+    lines = [panel.lines[0].get_xydata().tolist() for panel in figure.axes]
+    assert lines == [[[10, 1.0], [20, 2.0]]] * 2
+    assert [panel.get_title() for panel in figure.axes] == ["stage 'a'", "stage 'b'"]
+    write(tmp_path, results(1))
+    (tmp_path / "c.json").write_text(json.dumps({"curve": curve}))
+    asked = [str(tmp_path), str(tmp_path), "-o", str(tmp_path / "t.md"), "--curve", str(tmp_path / "c.json")]
+    assert main([*asked, str(tmp_path / "c.png")]) == 0
+    assert (tmp_path / "c.png").stat().st_size > 1000
