@@ -45,13 +45,18 @@ ROOMS = {
     ),
     "export": Room("weights to ONNX to engine", ("engines", "training.model"), (*_NEVER, "torchvision")),
     "benchmarks": Room("FLOPs, speed, accuracy", ("engines", "runtime", "training", "export"), _NEVER),
+    "applications": Room(
+        "what is built on the predictor: each has an extra of its own",
+        ("engines", "runtime"),
+        (*_NEVER, "onnx", "onnxscript", "safetensors", "torch", "torchvision"),
+    ),
     "dtfsal": Room("the public names", ("engines", "runtime", "training"), _LIGHT),
 }
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
     "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "lightning_fabric",
     "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino",
-    "pandas", "polygraphy", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scipy", "setuptools", "skvideo",
+    "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scenedetect", "scipy", "setuptools", "skvideo",
     "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm", "yaml",
 }  # fmt: skip
 
@@ -261,6 +266,8 @@ def test_contributing_shows_the_table():
         ("export", "from dtfsal.runtime.frontend.windows import tap_times"),
         ("export", "from dtfsal.training.data import clips"),
         ("export", "import training.model"),
+        ("runtime", "from dtfsal.applications.areas.model import Area"),
+        ("applications", "from dtfsal.training.evaluation import metrics"),
         ("dtfsal", "from dtfsal.export.builder import build_engine"),
     ],
 )

@@ -12,34 +12,43 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dtfsal.engines.errors import EngineError
+from dtfsal.engines.errors import DtfsalError, EngineError
 
 MAX_DEPTH = 32
 _INT64_LIMIT = 2**63
 
 
-def parse_json(text: str | bytes, source: str) -> JsonNode:
+def parse_json(
+    text: str | bytes,
+    source: str,
+    *,
+    error: type[DtfsalError] = EngineError,
+    remedy: str = "rebuild the engine or copy it again",
+) -> JsonNode:
     """Parse a JSON document.
 
     Args:
         text: the document; bytes are UTF-8 without a byte order mark.
         source: what the document is called in an error, e.g. "manifest.json".
+        error: what is raised, here and by the nodes.
+        remedy: what to do about a document that is not JSON.
 
     Returns:
         The root value, with an empty path.
 
     Raises:
-        EngineError: the text is not JSON, has NaN, Infinity or a repeated key, or is nested too deeply.
+        EngineError: the text is not JSON, has NaN, Infinity or a repeated key, or is nested too deeply. With `error`,
+            that one.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
-        raise EngineError(f"{source} is nested too deeply to be an engine's manifest") from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an integer of thousands of digits
-        raise EngineError(f"{source} is not valid JSON ({error}); rebuild the engine or copy it again") from error
-    return JsonNode(value, "", source)
+        raise error(f"{source} is nested too deeply") from None
+    except ValueError as problem:  # JSONDecodeError, UnicodeDecodeError, an integer of thousands of digits
+        raise error(f"{source} is not valid JSON ({problem}); {remedy}") from problem
+    return JsonNode(value, "", source, error)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -108,16 +117,18 @@ class JsonNode:
         value: the parsed value.
         path: its place, e.g. "graphs.window.inputs[0].shape"; empty for the root.
         source: the document's name.
+        error: what `fail` raises.
     """
 
     value: Any
     path: str
     source: str
+    error: type[DtfsalError] = EngineError
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise an `EngineError` that begins with the document and the path."""
+        """Raise the error, which begins with the document and the path."""
         place = f"{self.source}: {self.path}" if self.path else self.source
-        raise EngineError(f"{place} {problem}")
+        raise self.error(f"{place} {problem}")
 
     def _expected(self, what: str) -> NoReturn:
         if isinstance(self.value, (list, dict)):
@@ -128,7 +139,7 @@ class JsonNode:
 
     def _child(self, key: str) -> JsonNode:
         shown = _shorten(key if key.isprintable() else repr(key))
-        return JsonNode(self.value[key], f"{self.path}.{shown}" if self.path else shown, self.source)
+        return dataclasses.replace(self, value=self.value[key], path=f"{self.path}.{shown}" if self.path else shown)
 
     def mapping(self) -> dict[str, JsonNode]:
         """The members of an object with any keys."""
@@ -136,14 +147,14 @@ class JsonNode:
             self._expected("an object")
         return {key: self._child(key) for key in self.value}
 
-    def record(self, keys: Sequence[str]) -> dict[str, JsonNode]:
-        """The members of an object that has exactly these keys."""
+    def record(self, keys: Sequence[str], optional: Sequence[str] = ()) -> dict[str, JsonNode]:
+        """The members of an object that has exactly these keys, and perhaps some of the optional ones."""
         members = self.mapping()
         for key in keys:
             if key not in members:
                 self.fail(f"lacks the key {key!r}")
         for key in members:
-            if key not in keys:
+            if key not in keys and key not in optional:
                 self.fail(f"has the unknown key {_shorten(repr(key))}")
         return members
 
@@ -151,12 +162,20 @@ class JsonNode:
         """The items of an array."""
         if not isinstance(self.value, list):
             self._expected("an array")
-        return [JsonNode(item, f"{self.path}[{index}]", self.source) for index, item in enumerate(self.value)]
+        return [
+            dataclasses.replace(self, value=item, path=f"{self.path}[{index}]") for index, item in enumerate(self.value)
+        ]
 
     def string(self) -> str:
         """A string."""
         if not isinstance(self.value, str):
             self._expected("a string")
+        return self.value
+
+    def boolean(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            self._expected("true or false")
         return self.value
 
     def integer(self) -> int:
