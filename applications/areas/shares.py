@@ -21,6 +21,8 @@ class AreaSummary:
         rank: by `share`; 1 is the largest, and equal ones have the same.
         share: mean over the whole video; 0 while the area is hidden.
         share_while_visible: mean over the frames that it is there in; None if it never is.
+        share_of_picture: how much of the picture it covers, mean over the same frames. Attention that is spread evenly
+            gives an area this share.
         visible_seconds: how long it is there.
         peak_share: the largest of a frame; None if it is never there.
         peak_seconds: the time of that frame.
@@ -31,6 +33,7 @@ class AreaSummary:
     rank: int
     share: float
     share_while_visible: float | None
+    share_of_picture: float | None
     visible_seconds: float
     peak_share: float | None
     peak_seconds: float | None
@@ -40,6 +43,7 @@ class AreaSummary:
 @dataclasses.dataclass
 class _Sums:
     weighted: float = 0.0
+    picture: float = 0.0
     seconds: float = 0.0
     peak: float | None = None
     peak_seconds: float | None = None
@@ -91,6 +95,9 @@ class AreaShares:
                 continue
             sums = self._sums[area.name]
             sums.weighted += share * shown_seconds
+            outline = area.at(time_seconds)
+            assert outline is not None, "an area that has a share is there"
+            sums.picture += float(coverage(outline, 1, 1).shares.sum()) * shown_seconds
             sums.seconds += shown_seconds
             if sums.peak is None or share > sums.peak:
                 sums.peak, sums.peak_seconds = share, time_seconds
@@ -106,6 +113,7 @@ class AreaShares:
                 rank=1 + sum(other > shares[name] for other in shares.values()),
                 share=shares[name],
                 share_while_visible=sums.weighted / sums.seconds if sums.seconds else None,
+                share_of_picture=sums.picture / sums.seconds if sums.seconds else None,
                 visible_seconds=sums.seconds,
                 peak_share=sums.peak,
                 peak_seconds=sums.peak_seconds,

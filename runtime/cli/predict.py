@@ -15,7 +15,6 @@ from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
     from dtfsal.engines import Manifest
-    from dtfsal.runtime.media.video import VideoInfo
     from dtfsal.runtime.predict.prediction import Prediction
     from dtfsal.runtime.sinks.outputs import Output
 
@@ -152,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
             map_normalisation=args.normalisation or "none",
             map_size=args.map_size,
         )
-        with Progress(_expected_frames(info), "frames", wanted=not args.quiet) as progress:
+        with Progress(info.expected_frames, "frames", wanted=not args.quiet) as progress:
             write_outputs(prediction, outputs, context, on_frame=lambda _frame: progress.step())
         total = time.perf_counter() - started
         summary = _summary(args, prediction, predictor.engine.manifest, outputs, opened, total)
@@ -205,14 +204,6 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
             raise UsageError(f"the contact sheet is a PNG file; {args.contact_sheet} should end in .png")
         outputs.append(Output(Path(args.contact_sheet), "contact-sheet", args.contact_sheet_columns))
     return outputs
-
-
-def _expected_frames(info: VideoInfo) -> int | None:
-    if info.frame_count:
-        return info.frame_count
-    if info.duration_seconds:
-        return max(1, round(info.duration_seconds / info.frame_interval_seconds))
-    return None
 
 
 _SOUND = {

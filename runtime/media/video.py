@@ -75,6 +75,15 @@ class VideoInfo:
     audio_stream: int | None = None
     streams: tuple[StreamInfo, ...] = ()
 
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames will probably come: as the file states, or by its duration; None where it says neither."""
+        if self.frame_count:
+            return self.frame_count
+        if self.duration_seconds:
+            return max(1, round(self.duration_seconds / self.frame_interval_seconds))
+        return None
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PictureFrame:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -77,6 +77,7 @@ class VideoWriter:
         height: int,
         source: VideoInfo | None = None,
         sound_from: Path | None = None,
+        options: Mapping[str, str] = ENCODER_OPTIONS,
     ) -> None:
         """Describe the file; it is made on entering the context and stands under its name after a clean exit.
 
@@ -87,12 +88,14 @@ class VideoWriter:
             source: the video that the frames belong to: its frame rate, colours and aspect, and where its time 0
                 lies in `sound_from`.
             sound_from: a file whose sound to keep; without sound in it the video is silent.
+            options: of libx264.
         """
         self._path = Path(path)
         self._width, self._height = width, height
         self._interval = source.frame_interval_seconds if source else 1 / 25
         self._source = source
         self._sound_from = sound_from
+        self._options = dict(options)
         self._colours = source.colours.written() if source else Colours()
         self.notes: list[str] = []
         self._stack = contextlib.ExitStack()
@@ -174,7 +177,7 @@ class VideoWriter:
         rate = Fraction(1 / self._interval).limit_denominator(1001)
         for name in ENCODERS:
             if name in av.codecs_available:
-                options = ENCODER_OPTIONS if name == "libx264" else {}
+                options = self._options if name == "libx264" else {}
                 stream = self._container.add_stream(name, rate=rate, options=options)
                 break
         else:

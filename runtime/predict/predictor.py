@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from dtfsal.runtime.predict.maps import (
     resize_map,
     smooth_map,
 )
+from dtfsal.runtime.predict.mirroring import mirrored_frames, mirrored_maps
 from dtfsal.runtime.predict.pipeline import read_ahead, read_pairs
 from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.predict.pretrained import Pretrained
@@ -102,7 +103,13 @@ class SaliencyPredictor(Pretrained):
         self.audio = self.engine.manifest.audio
 
     def predict_file(
-        self, path: str | os.PathLike[str], *, video_stream: int | None = None, audio_stream: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+        mirrored: bool = False,
+        muted: bool = False,
     ) -> Prediction:
         """Predict a video file.
 
@@ -113,6 +120,9 @@ class SaliencyPredictor(Pretrained):
             path: the video.
             video_stream: the number of the video stream to read; None for the main one.
             audio_stream: the number of the sound stream to hear; None for the default one.
+            mirrored: show each frame to the engine mirrored left to right, and mirror its map back. How far the map
+                then differs tells something of how sure the engine is.
+            muted: hear silence instead of the sound.
 
         Raises:
             MediaError: the file is missing, damaged or holds no video; also raised later, while iterating.
@@ -133,7 +143,7 @@ class SaliencyPredictor(Pretrained):
             audio_reader: AudioReader | None = None
             sound: Sound = "unused"
             if self.audio is not None:
-                sound = "used" if reader.info.has_audio else "silence"
+                sound = "used" if reader.info.has_audio and not muted else "silence"
             if self.audio is not None and sound == "used":
                 audio_reader = stack.enter_context(
                     AudioReader(
@@ -146,13 +156,19 @@ class SaliencyPredictor(Pretrained):
                 )
                 chunks = iter(audio_reader)
             resources = stack.pop_all()
-        decoded: Iterable[Frame | PictureFrame] = reader.pictures() if runner.takes_pictures else reader
+        decoded: Iterable[Frame | PictureFrame]
+        if mirrored:
+            decoded = mirrored_frames(reader, pictures=runner.takes_pictures)
+        else:
+            decoded = reader.pictures() if runner.takes_pictures else reader
         pictures = read_ahead(clock.timed("decode", decoded))
         resources.callback(pictures.close)
         interval = reader.info.frame_interval_seconds
         ahead = runner.looks_ahead
         taken = pictures if ahead else clock.timed("wait", pictures)
         frames = self._predict(runner, taken, interval, chunks, clock, resources, ahead=ahead)
+        if mirrored:
+            frames = mirrored_maps(frames)
         return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
 
     def predict_frames(
@@ -282,7 +298,7 @@ class SaliencyPredictor(Pretrained):
         resources: contextlib.ExitStack,
         *,
         ahead: bool = False,
-    ) -> Iterator[tuple[SaliencyFrame, bool]]:
+    ) -> Generator[tuple[SaliencyFrame, bool], None, None]:
         """Every frame's map in order, and whether the engine computed it (or it lies between two that it did).
 
         With `ahead`, another thread gets the frames, and a window is begun while the one before it is computed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dtfsal.engines.bundle.places import require_outside_engines
@@ -45,7 +45,7 @@ def png_sink(path: Path, context: SinkContext) -> Iterator[Write]:
     """A folder of `000000.png` and so on in the source's size, numbered by its frames: 8-bit grey maps, or overlays."""
     from PIL import Image
 
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, PNG_NAME.fullmatch, "a PNG frame") as folder:
 
         def write(frame: SaliencyFrame, rgb: Rgb | None) -> None:
             with context.clock.stage("render"):
@@ -85,10 +85,15 @@ def contact_sheet_sink(path: Path, context: SinkContext, columns: int = 6) -> co
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, holds: Callable[[str], object], what: str) -> Iterator[Path]:
     """A new folder that appears under its final name, whole, when the block ends well; else nothing does.
 
-    An existing folder of numbered PNG files is replaced.
+    An existing folder of the same kind is replaced.
+
+    Args:
+        path: of the folder.
+        holds: whether a file of this name is one of this kind of folder's.
+        what: one of these files, for a message.
 
     Raises:
         OutputError: it cannot be written, the folder exists and holds something else, or another run writes it.
@@ -96,18 +101,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     final = Path(os.path.abspath(path))  # noqa: PTH100 - a link to a folder is not followed
     try:
-        check_png_folder(final)
+        check_folder(final, holds, what)
         final.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(final) as partial:
             yield partial
-            check_png_folder(final)
+            check_folder(final, holds, what)
             replace_folder(partial, final)
     except OSError as error:
         raise output_error(path, error) from error
 
 
 def check_png_folder(path: Path) -> None:
-    """Check that a folder of PNG frames may be put there.
+    """Check that a folder of PNG frames may be put there; see `check_folder`."""
+    check_folder(path, PNG_NAME.fullmatch, "a PNG frame")
+
+
+def check_folder(path: Path, holds: Callable[[str], object], what: str) -> None:
+    """Check that a folder of results may be put there, in place of an older one; see `atomic_folder`.
 
     Raises:
         OutputError: something else is there.
@@ -117,10 +127,10 @@ def check_png_folder(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir() or path.is_symlink():
-        raise OutputError(f"{path} is not a folder; name another one for the PNG frames")
-    foreign = sorted(entry.name for entry in path.iterdir() if not PNG_NAME.fullmatch(entry.name))
+        raise OutputError(f"{path} is not a folder; name another one for the results")
+    foreign = sorted(entry.name for entry in path.iterdir() if not holds(entry.name))
     if foreign:
-        raise OutputError(f"{path} holds {foreign[0]!r}, which is not a PNG frame; name another folder")
+        raise OutputError(f"{path} holds {foreign[0]!r}, which is not {what}; name another folder")
 
 
 def _picture(frame: SaliencyFrame, rgb: Rgb | None, context: SinkContext) -> Rgb:

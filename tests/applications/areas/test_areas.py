@@ -102,4 +102,5 @@ def test_sums_weigh_frames_by_how_long_they_are_shown():
     assert (first.first_above_seconds, first.visible_seconds, first.rank) == (1.0, 4.0, 1)
     assert second.share == pytest.approx(0.75 * 0.25)  # hidden in the first frame
     assert second.share_while_visible == pytest.approx(0.25)
+    assert (first.share_of_picture, second.share_of_picture) == pytest.approx((0.5, 0.5))
     assert (second.first_above_seconds, second.visible_seconds, second.rank) == (None, 3.0, 2)

@@ -174,6 +174,6 @@ def test_all_legal_names_can_be_written(tmp_path, name):
 
 
 def test_a_folder_may_have_a_long_name(tmp_path):
-    with atomic_folder(tmp_path / ("n" * 255)) as folder:
+    with atomic_folder(tmp_path / ("n" * 255), str.isdigit, "a number") as folder:
         (folder / "000000.png").touch()
     assert [file.name for file in tmp_path.iterdir()] == ["n" * 255]
