@@ -16,7 +16,7 @@ GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/n
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines quick test test-slow sanitize fuzz fuzz-python soak gpu-check plugin lint format types docs bench budget tables wheel clean
+.PHONY: help demo weights shipped-engines quick test test-slow test-browser sanitize fuzz fuzz-python soak gpu-check plugin lint format types docs bench budget tables wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,10 @@ test: $(VENV)/.dev  ## run the tests
 
 test-slow: $(VENV)/.dev  ## run all tests, the slow ones too (full-size models, long videos), on new random examples
 	@DTFSAL_EXAMPLES=exploring $(BIN)/pytest -m "slow or not slow"
+
+test-browser: $(VENV)/.dev  ## run the pages' tests in a browser (`apt-get install chromium`)
+	@$(BIN)/pip install -q playwright
+	@DTFSAL_REQUIRE_BROWSER=1 $(BIN)/pytest -m browser
 
 # Python has to load the sanitizer before the library that is built with it; its own leaks are not ours.
 SANITIZED := LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0

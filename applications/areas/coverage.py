@@ -79,7 +79,8 @@ def _cells(positions: Values, size: int) -> tuple[int, int]:
 
 def _overlaps(edges: Values, ends: Values) -> Values:
     """The share of each cell between two edges that lies between two ends."""
-    return np.maximum(0.0, np.minimum(edges[1:], ends[1]) - np.maximum(edges[:-1], ends[0]))
+    overlaps: Values = np.minimum(edges[1:], ends[1]) - np.maximum(edges[:-1], ends[0])
+    return np.maximum(overlaps, 0.0, out=overlaps)
 
 
 def _ellipse(rows: Values, columns: Values, corners: Values) -> Values:

@@ -164,9 +164,9 @@ def _facts(
     title: str, predictor: SaliencyPredictor, options: Options, tracks: list[Track], align: Align
 ) -> dict[str, Any]:
     manifest = predictor.engine.manifest
-    words = [f"Predicted by {manifest.model_name} ({manifest.precision})"]
+    words = [f"predicted by {manifest.model_name} ({manifest.precision})"]
     if manifest.weights["source"].lower().startswith("random"):
-        words.append("with random weights: the maps mean nothing")
+        words.append("its weights are random, so the maps mean nothing")
     for letter, track in zip("AB", tracks, strict=False):
         of = f"{letter}: " if len(tracks) > 1 else ""
         sound = {"used": "with its sound", "silence": "without sound", "unused": "by the picture alone"}[track.sound]
@@ -182,7 +182,7 @@ def _facts(
         words.append(f"aligned by {align}")
     return {
         "title": title,
-        "facts": ". ".join(words) + ".",
+        "facts": " ".join(f"{text[0].upper()}{text[1:]}." for text in words),
         "level": options.level,
         "align": align,
         "banded": options.uncertainty,

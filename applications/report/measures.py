@@ -97,7 +97,8 @@ class Measurer:
 
     @staticmethod
     def _peak(saliency_map: SaliencyMap) -> tuple[int, int]:
-        return divmod(int(saliency_map.argmax()), saliency_map.shape[1])
+        columns: int = saliency_map.shape[1]
+        return divmod(int(saliency_map.argmax()), columns)
 
     @staticmethod
     def _band(rows: Sequence[tuple[float | None, ...]]) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:

@@ -104,7 +104,8 @@ class Samples:
 
     def _column(self, column: int) -> Values:
         sums, seconds = self._sums[: len(self), column], self._seconds[: len(self), column]
-        return np.divide(sums, seconds, out=np.full(len(sums), np.nan), where=seconds > 0)
+        means: Values = np.full(len(sums), np.nan)
+        return np.divide(sums, seconds, out=means, where=seconds > 0)
 
     def _halve(self) -> None:
         half = self._most // 2

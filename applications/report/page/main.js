@@ -24,7 +24,7 @@ function sharedSeconds() {
 
 const duration = sharedSeconds();
 const players = tracks.map(
-  (track, i) => new Player(track, compares ? `${LETTERS[i]}: ${track.name}` : ""),
+  (track, i) => new Player(track, compares ? `${LETTERS[i]}: ${track.name}` : "", LINE_COLOURS[i]),
 );
 let timeline = null;
 
@@ -109,7 +109,7 @@ function buildLanes() {
       const values = difference(found[0].values, found[1].values);
       const format = (value) => (value > 0 ? `+${percent(value)}` : percent(value));
       const line = withinDuration({ times: times[0], values });
-      timeline.add({ name: `${area.name}: B − A`, colour: area.colour, lines: [line], format, floor: 0, signed: true });
+      timeline.add({ name: "B − A", of: area.name, colour: area.colour, lines: [line], format, floor: 0, signed: true });
     }
   }
   timeline.draw();
@@ -157,7 +157,7 @@ function buildTable() {
   byId("table").replaceChildren(head, ...rows.map(tableRow));
   byId("table").hidden = areas.length === 0;
   byId("table-note").textContent = areas.length
-    ? "Shares are means over the clip, weighted by time. Attention that is spread evenly gives an area the share of the " +
+    ? "Shares are means over the whole clip, weighted by time. Attention that is spread evenly gives an area the share of the " +
       "picture that it covers. " +
       (state.drawn.length
         ? `Those of areas drawn here (≈) come from the page's coarse maps of ${tracks[0].columns} x ${tracks[0].rows} ` +
@@ -213,6 +213,7 @@ function addArea(shape, place, name) {
 function chooseArea(area) {
   state.chosen = area;
   byId("selected").hidden = area === null;
+  for (const player of players) player.picture.classList.toggle("moving", area !== null);
   if (area) {
     byId("rename").value = area.name;
     byId("keys").textContent =
@@ -270,7 +271,7 @@ function closePolygon() {
 }
 
 function pointerDown(player, event) {
-  const [x, y] = player.place(event);
+  const [x, y] = player.place(event, state.tool !== null);
   if (state.tool === "polygon") {
     const [firstX, firstY] = state.corners[0] || [9, 9];
     if (state.corners.length >= 3 && Math.hypot(x - firstX, y - firstY) < 0.03) closePolygon();
@@ -295,7 +296,7 @@ function pointerDown(player, event) {
 
 function pointerMove(player, event) {
   if (!state.drag) return;
-  const [x, y] = player.place(event);
+  const [x, y] = player.place(event, state.tool !== null);
   if (state.drag.moves) {
     const [dx, dy] = [x - state.drag.from[0], y - state.drag.from[1]];
     const points = state.drag.points.map(([px, py]) => [px + dx, py + dy]);
@@ -356,7 +357,10 @@ function pageToOwn(number, sample) {
 function speak() {
   const samples = samplesAt(state.time);
   const parts = [`Frame ${tracks[0].indices[samples[0]]}, ${state.time.toFixed(2)} seconds`];
-  for (const lane of timeline.lanes) parts.push(`${lane.name} ${lane.value.textContent}`);
+  for (const lane of timeline.lanes) {
+    const values = [...lane.value.children].map((value) => value.textContent);
+    parts.push(`${lane.of ? `${lane.of}, ` : ""}${lane.name} ${values.join(" and ")}`);
+  }
   byId("spoken").textContent = `${parts.slice(0, 12).join(", ")}.`;
 }
 
@@ -388,7 +392,7 @@ function step(count) {
 }
 
 function toCut(direction) {
-  const cuts = [0, ...(tracks[0].cuts || []), lastTime()];
+  const cuts = [0, ...timeline.cuts.flat(), lastTime()].sort((one, other) => one - other);
   const target =
     direction > 0 ? cuts.find((cut) => cut > state.time + 1e-3) : cuts.findLast((cut) => cut < state.time - 1e-3);
   if (target !== undefined) seek(target);
@@ -541,7 +545,7 @@ function tell() {
       byId("notes").append(item);
     }
   });
-  for (const id of ["previous-cut", "next-cut"]) byId(id).hidden = !(tracks[0].cuts && tracks[0].cuts.length);
+  for (const id of ["previous-cut", "next-cut"]) byId(id).hidden = !tracks.some((track) => track.cuts && track.cuts.length);
 }
 
 async function start() {

@@ -1,12 +1,15 @@
 // A clip with its map and its areas on top.
 
 class Player {
-  constructor(track, label) {
+  constructor(track, label, colour) {
     this.track = track;
     this.figure = document.createElement("figure");
     if (label) {
       const caption = document.createElement("figcaption");
-      caption.textContent = label;
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.background = colour;
+      caption.append(swatch, label);
       this.figure.append(caption);
     }
     this.picture = document.createElement("div");
@@ -137,9 +140,11 @@ class Player {
     for (const [x, y] of corners) context.fillRect(x * width - 3 * scale, y * height - 3 * scale, 6 * scale, 6 * scale);
   }
 
-  // Where a pointer is, in fractions of the frame.
-  place(event) {
+  // Where a pointer is, in fractions of the frame. What is drawn stays within it, and meets an edge that is near.
+  place(event, drawing) {
     const box = this.picture.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    if (!drawing) return place;
+    return place.map((part) => (part < 0.012 ? 0 : part > 0.988 ? 1 : part));
   }
 }

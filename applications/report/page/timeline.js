@@ -176,15 +176,22 @@ class Timeline {
   }
 
   drawBand(context, { times, low, high }, colour, width, y) {
-    context.fillStyle = `${colour}40`;
+    context.fillStyle = `${colour}38`;
     const lows = this.columns(times, low, width);
-    let before = null;
-    for (const [x, [, most]] of this.columns(times, high, width)) {
+    let part = [];
+    const fill = () => {
+      context.beginPath();
+      part.forEach(([x, , most], i) => (i ? context.lineTo(x, y(most)) : context.moveTo(x, y(most))));
+      for (const [x, least] of part.toReversed()) context.lineTo(x, y(least));
+      context.fill();
+      part = [];
+    };
+    for (const [x, [, most, i]] of this.columns(times, high, width)) {
+      if (part.length && Number.isNaN(high[Math.max(0, i - 1)])) fill();
       const [least] = lows.get(x) || [most];
-      const begin = before === null || x - before > 8 ? x : before;
-      context.fillRect(begin, y(most), Math.max(1, x - begin), Math.max(1, y(least) - y(most)));
-      before = x;
+      part.push([x, least, most]);
     }
+    fill();
   }
 
   // Move the line that marks the time, and show each lane's value there. `samples` is a sample of each track.
