@@ -1,6 +1,6 @@
 // Lanes over one line of time: a ruler with the cuts, and a lane for each series.
 
-const LINE_COLOURS = ["#2457c5", "#d9480f"];
+const LINE_COLOURS = ["#3b78e7", "#e8590c"];
 
 class Timeline {
   constructor(root, duration, onSeek) {
@@ -16,6 +16,7 @@ class Timeline {
     this.ruler.track.setAttribute("aria-valuemin", "0");
     this.ruler.track.setAttribute("aria-valuemax", this.duration.toFixed(3));
     new ResizeObserver(() => this.draw()).observe(root);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   row(name) {
