@@ -43,13 +43,20 @@ function isInside(shape, points, x, y) {
 
 const FINE = 6; // points along each side of a cell that tell what share of it an ellipse or a polygon covers
 
+function cellsBetween(low, high, count) {
+  return [Math.max(0, Math.floor(low * count)), Math.min(count, Math.ceil(high * count))];
+}
+
 // The covered share of each cell: of boxes exactly.
 function coverageOf(shape, points, rows, columns) {
   const covered = new Float32Array(rows * columns);
   const [[left, top], [right, bottom]] = points;
-  for (let row = 0; row < rows; row += 1) {
+  const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+  const [firstRow, endRow] = cellsBetween(Math.min(...ys), Math.max(...ys), rows);
+  const [firstColumn, endColumn] = cellsBetween(Math.min(...xs), Math.max(...xs), columns);
+  for (let row = firstRow; row < endRow; row += 1) {
     const height = Math.min(bottom * rows, row + 1) - Math.max(top * rows, row);
-    for (let column = 0; column < columns; column += 1) {
+    for (let column = firstColumn; column < endColumn; column += 1) {
       const place = row * columns + column;
       if (shape === "box") {
         const width = Math.min(right * columns, column + 1) - Math.max(left * columns, column);
@@ -78,9 +85,11 @@ function shareOf(map, covered) {
   return whole > 0 ? inside / whole : 0;
 }
 
-// An area's share over all samples of a track; NaN where it is hidden.
+// An area over all samples of a track: its share of the map, NaN where it is hidden, and of the picture.
 function seriesOf(area, track) {
   const values = new Float32Array(track.length);
+  const sizes = new Float32Array(track.length);
+  let size = 0;
   let known = null;
   let covered = null;
   for (let sample = 0; sample < track.length; sample += 1) {
@@ -92,15 +101,17 @@ function seriesOf(area, track) {
     const place = JSON.stringify(points);
     if (place !== known) {
       covered = coverageOf(area.shape, points, track.rows, track.columns);
+      size = covered.reduce((sum, part) => sum + part, 0) / covered.length;
       known = place;
     }
     values[sample] = shareOf(track.map(sample), covered);
+    sizes[sample] = size;
   }
-  return values;
+  return { values, sizes };
 }
 
 // The figures of a drawn area, as Python has them for those of a file.
-function summaryOf(area, values, track, level) {
+function summaryOf(area, { values, sizes }, track, level) {
   let weighted = 0;
   let visible = 0;
   let picture = 0;
@@ -111,8 +122,7 @@ function summaryOf(area, values, track, level) {
     if (Number.isNaN(share)) continue;
     weighted += share * track.shown(sample);
     visible += track.shown(sample);
-    const covered = coverageOf(area.shape, outlineAt(area, track.times[sample]), 12, 12);
-    picture += track.shown(sample) * (covered.reduce((sum, part) => sum + part, 0) / covered.length);
+    picture += track.shown(sample) * sizes[sample];
     if (peak === null || share > values[peak]) peak = sample;
     if (first === null && share > level) first = track.times[sample];
   }

@@ -61,7 +61,7 @@ function valuesOf(area, number) {
   const drawn = area.at[number];
   if (!drawn.series) drawn.series = [];
   if (!drawn.series[number]) drawn.series[number] = seriesOf(drawn, track);
-  return { values: drawn.series[number] };
+  return drawn.series[number];
 }
 
 // A series of the second clip on the first one's samples, less that of the first.
@@ -118,7 +118,7 @@ function buildLanes() {
 }
 
 function summary(area, number) {
-  if (area.drawn) return summaryOf(area.at[number], valuesOf(area, number).values, tracks[number], PAGE.level);
+  if (area.drawn) return summaryOf(area.at[number], valuesOf(area, number), tracks[number], PAGE.level);
   return tracks[number].summaries.find((known) => known.name === area.name) || null;
 }
 
