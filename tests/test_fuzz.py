@@ -35,6 +35,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from dtfsal.applications.areas.files import read_areas
 from dtfsal.benchmarks.accuracy.recommend import read_results
 from dtfsal.benchmarks.count.budget import read_budget
 from dtfsal.benchmarks.report.compare import read_result
@@ -219,6 +220,9 @@ def kinds(folder: Path) -> dict[str, Kind]:
     add("profile", [[{"name": "a", "averageMs": 1.0}]], by_path(read_profile), (UsageError,))
     add("results", [PARETO, RESULT], by_path(lambda path: read_results([path])), (UsageError,))
 
+    areas = by_path(lambda path: [a.at(1.5) for a in read_areas(path, width=64, height=48)])
+    add("areas", [AREAS, TOBII_AREAS, *AREAS_OF_OTHERS], areas, (UsageError,))
+
     add("video list", [b"a 10 25\nb 20 29.97\n"], by_path(read_list), (DataError,))
     gaze = b"time,x,y,observer,duration\n0.0,1.5,2.5,anna,0.1\n0.1,,,anna,0\n"
     add("gaze table", [gaze], by_path(read_gaze), (DataError,))
@@ -268,6 +272,23 @@ def kinds(folder: Path) -> dict[str, Kind]:
 
 
 HEADERS = b"Host: 127.0.0.1\r\nConnection: close\r\nAccept: */*\r\n\r\n"
+AREA_KEYS = [{"time_seconds": t, "points": [[t, 0], [9, 9], [0, 9]], "visible": t < 2} for t in (0, 1, 2)]
+AREAS = {"format": "dtfsal-areas", "version": 1, "coordinates": "pixels", "width": 64, "height": 48}
+AREAS["areas"] = [
+    {"name": "a", "shape": "polygon", "keys": AREA_KEYS, "outside": "hold"},
+    {"name": "b", "shape": "ellipse", "keys": [{"time_seconds": 1, "box": [1, 2, 3, 4]}]},
+]
+TOBII_AREAS = {"Media": {"Width": 64, "Height": 48}, "Aois": [{"Name": "a", "KeyFrames": []}]}
+TOBII_AREAS["Aois"][0]["KeyFrames"] += [
+    {"IsActive": t > 0, "Seconds": t, "Vertices": [{"X": x, "Y": y} for x, y in ((0, t), (9, 0), (9, 9))]}
+    for t in (0, 3)
+]
+AREAS_OF_OTHERS = [
+    b"# x\n-0 -40 RECTANGLE 1 1 2 30 40 a b\n-41 -80 RECTANGLE 1 2 2 30 40 a b\nFREEHAND 2 1,2 3,4 5,1 c\n",
+    b"<ArrayOfDynamicAOI><DynamicAOI><Name>a</Name><Type>Ellipse</Type><KeyFrames><KeyFrame><Timestamp>5</Timestamp>"
+    b"<Visible>true</Visible><Points><Point><X>1</X><Y>2</Y></Point><Point><X>9</X><Y>9</Y></Point></Points>"
+    b"</KeyFrame></KeyFrames></DynamicAOI></ArrayOfDynamicAOI>",
+]
 EXPERIMENT = {"name": "x", "model": {"preset": "tiny"}, "data": {"dataset": "dhf1k", "root": "r"}}
 RESULT = {"kind": "pareto", "machine": {"cpu": "x"}, "matrix_product_gflop_per_second": 1.0}
 RESULT["rows"] = [{"form": "a", "seconds": [1.0, 2.0]}, {"form": "b", "seconds": [1.0]}]

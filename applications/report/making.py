@@ -81,8 +81,8 @@ def make_report(
         if read:
             write_areas_csv(partial / "areas.csv", track.summaries)
         document = {**_of_the_run(predictor, options), **track.document()}
-        name = Path(info.path).name
-        write_page(partial / "index.html", [track], _facts(f"Attention in {name}", predictor, options, [track], "time"))
+        title = f"Attention in {track.name}"
+        write_page(partial / "index.html", [track], _facts(title, predictor, options, [track], "time"))
         _write_json(partial / "report.json", document)
     return document
 
@@ -138,8 +138,7 @@ def make_comparison(
             "b": tracks[1].document(),
             "differences": _differences(tracks),
         }
-        names = [Path(track.info.path).name for track in tracks]
-        title = f"Attention in {names[0]} and {names[1]}"
+        title = f"Attention in {tracks[0].name} and {tracks[1].name}"
         write_page(partial / "index.html", tracks, _facts(title, predictor, options, tracks, align))
         _write_json(partial / "report.json", document)
     return document

@@ -126,7 +126,7 @@ def _write_data(stream: TextIO, tracks: Sequence[Track], facts: dict[str, Any], 
 def _description(track: Track, embedded: bool) -> dict[str, Any]:
     areas = areas_document(track.areas)["areas"]
     return {
-        "name": Path(track.info.path).name,
+        "name": track.name,
         "frames": track.frames,
         "seconds": track.seconds,
         "step": track.samples.step,

@@ -76,10 +76,15 @@ class Track:
     preview_size: tuple[int, int]
     notes: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """The clip's file name; what of it is not Unicode shows as question marks."""
+        return Path(self.info.path).name.encode("utf-8", "replace").decode("utf-8")
+
     def document(self) -> dict[str, Any]:
         """The figures of the whole clip: plain JSON values."""
         return {
-            "video": Path(self.info.path).name,
+            "video": self.name,
             "width": self.info.width,
             "height": self.info.height,
             "frames": self.frames,
@@ -175,7 +180,7 @@ def follow(
         notes.append("cuts were not looked for: PySceneDetect is absent, and `pip install 'dtfsal[report]'` brings it")
     for summary in shares.summaries():
         if not summary.visible_seconds:
-            notes.append(f"the area {summary.name!r} is never there in {Path(info.path).name}")
+            notes.append(f"the area {summary.name!r} is never there")
     return Track(
         info=info,
         areas=tuple(areas),

@@ -4,6 +4,7 @@ import base64
 import csv
 import html.parser
 import json
+import os
 import re
 import signal
 import subprocess
@@ -146,6 +147,23 @@ def test_the_page_holds_what_the_tables_hold(report):
     clip = base64.b64decode(page.scripts["video-0"])
     assert clip[4:8] == b"ftyp"
     assert not (report / "video.mp4").exists()
+
+
+def test_a_name_that_is_not_unicode(predictor, spot_clip, tmp_path):
+    clip = tmp_path / os.fsdecode(b"\xff.mkv")
+    clip.symlink_to(spot_clip)
+    document = make_report(predictor, clip, tmp_path / "out")
+    assert document["video"] == "?.mkv"
+    assert "Attention in ?.mkv" in (tmp_path / "out" / "index.html").read_text("utf-8")
+
+
+def test_one_frame_makes_a_report(predictor, write_frames, tmp_path):
+    """A frame on end, of odd sides, in a clip of its own."""
+    clip = write_frames(tmp_path / "a.mkv", np.full((1, 50, 31, 3), 90, np.uint8))
+    document = make_report(predictor, clip, tmp_path / "out")
+    assert (document["frames"], document["seconds"]) == (1, pytest.approx(0.04))
+    page = Page(tmp_path / "out" / "index.html")
+    assert json.loads(page.scripts["page-data"])["tracks"][0]["size"] == [50, 32]
 
 
 def test_a_large_clip_lies_beside_the_page(predictor, spot_clip, tmp_path, monkeypatch):
