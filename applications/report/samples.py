@@ -6,7 +6,7 @@ time and the mean of their series, and so on with every doubling.
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,18 +120,22 @@ class Samples:
 
 def small_map(saliency_map: SaliencyMap, height: int, width: int) -> Bytes:
     """A map in fewer cells and in 8 bits: exact means over each cell, scaled so that the largest is 255."""
-    rows, columns = saliency_map.shape
-    small = _averaging(rows, height) @ saliency_map @ _averaging(columns, width).T
+    small = _means(_means(saliency_map, height).T, width).T
     largest = float(small.max())
     if largest <= 0:
         return np.zeros((height, width), np.uint8)
     return np.round(small * (255 / largest)).astype(np.uint8)
 
 
-@functools.lru_cache(maxsize=8)
-def _averaging(size: int, cells: int) -> npt.NDArray[np.float32]:
-    """(cells, size): the share of each pixel in each cell's mean."""
-    edges = np.arange(cells + 1) * (size / cells)
-    pixels = np.arange(size)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.asarray(np.maximum(overlap, 0) * (cells / size), np.float32)
+def _means(values: npt.NDArray[Any], cells: int) -> Values:
+    """Means over cells of rows, (cells, columns); rows at a cell's edge count by the part that lies in it.
+
+    Differences of sums up to the edges, and no product of matrices: the threads of BLAS would spin between frames, and
+    take the processor from the engine.
+    """
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    edges = np.arange(cells + 1) * (len(values) / cells)
+    whole = np.minimum(edges.astype(np.intp), len(values) - 1)
+    part = (edges - whole)[:, None]
+    return np.asarray(np.diff((1 - part) * sums[whole] + part * sums[whole + 1], axis=0) * (cells / len(values)))
