@@ -25,7 +25,7 @@ from dtfsal.applications.report.track import Track
 
 MOST_EMBEDDED_BYTES = 24 * 2**20  # of a clip in the page; a larger one lies beside it
 _FILES = Path(__file__).parent / "page"
-_SCRIPTS = ("colours.js", "data.js", "areas.js", "player.js", "timeline.js", "main.js")
+_SCRIPTS = ("colours.js", "data.js", "areas.js", "player.js", "timeline.js", "drawing.js", "main.js")
 _CHUNK = 3 * 2**18  # bytes, a multiple of 3: base64 of pieces is the whole's
 _LABELS = {"entropy_bits": ("entropy", "Entropy"), "peak_share": ("peak", "Peak share")}
 CUTS = ("Triangles on the timeline", "Cuts, found by PySceneDetect.")
