@@ -56,8 +56,9 @@ ROOMS = {
 THIRD_PARTY = {
     "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "lightning_fabric",
     "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino",
-    "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scenedetect", "scipy", "setuptools", "skvideo",
-    "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio", "torchvision", "tqdm", "yaml",
+    "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scenedetect", "scipy",
+    "setuptools", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio",
+    "torchvision", "tqdm", "yaml",
 }  # fmt: skip
 
 
