@@ -34,11 +34,16 @@ shipped-engines: $(VENV)/.dev  ## build the engines that the package carries, af
 	@for precision in fp32 int8; do $(BIN)/dtfsal build --preset lite --precision $$precision --half-weights --force \
 		--output engines/shipped/lite$$(test $$precision = fp32 || echo -$$precision) || exit 1; done
 
-quick: $(VENV)/.dev  ## run the core's tests, for each save: about a minute
-	@$(BIN)/pytest -q -m "quick and not slow"
+# Tests run in as many processes as there are cores, at most four: each takes a gigabyte. A file's tests stay together,
+# since they share what they build.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-test: $(VENV)/.dev  ## run the tests
-	@$(BIN)/pytest
+quick: $(VENV)/.dev  ## run the core's tests, for each save: about a minute
+	@$(PARALLEL) -q -m "quick and not slow"
+
+test: $(VENV)/.dev  ## run the tests (JOBS=1 for one process)
+	@$(PARALLEL)
 
 test-slow: $(VENV)/.dev  ## run all tests, the slow ones too (full-size models, long videos), on new random examples
 	@DTFSAL_EXAMPLES=exploring $(BIN)/pytest -m "slow or not slow"
