@@ -44,21 +44,21 @@ ROOMS = {
         (*_NEVER, "torchvision"),
     ),
     "export": Room("weights to ONNX to engine", ("engines", "training.model"), (*_NEVER, "torchvision")),
-    "benchmarks": Room("FLOPs, speed, accuracy", ("engines", "runtime", "training", "export"), _NEVER),
     "applications": Room(
         "what is built on the predictor: each has an extra of its own",
         ("engines", "runtime"),
         (*_NEVER, "onnx", "onnxscript", "safetensors", "torch", "torchvision"),
     ),
+    "benchmarks": Room("FLOPs, speed, accuracy", ("engines", "runtime", "training", "export", "applications"), _NEVER),
     "dtfsal": Room("the public names", ("engines", "runtime", "training"), _LIGHT),
 }
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
-    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "lightning_fabric",
-    "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "openvino",
-    "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors", "scenedetect", "scipy",
-    "setuptools", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio",
-    "torchvision", "tqdm", "yaml",
+    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "imageio_ffmpeg",
+    "lightning_fabric", "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime",
+    "onnxscript", "openvino", "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors",
+    "scenedetect", "scipy", "setuptools", "skimage", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch",
+    "torchaudio", "torchvision", "tqdm", "yaml",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@
 import argparse
 from collections.abc import Mapping
 
-from dtfsal.benchmarks.cli import budget, common, compare, delay, gpu, kinds, refresh
+from dtfsal.benchmarks.cli import budget, common, compare, crops_and_regions, delay, gpu, kinds, refresh
 from dtfsal.benchmarks.cli.kinds import Kind
 
 HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
@@ -23,6 +23,8 @@ KINDS: Mapping[str, Kind] = {
     "stability": kinds.STABILITY,
     "voices": kinds.VOICES,
     "delay": Kind(delay.HELP, delay.configure, delay.run),
+    "reframe": crops_and_regions.REFRAME,
+    "roi": crops_and_regions.ROI,
     "gpu": Kind(gpu.HELP, gpu.configure, gpu.run),
     "pareto": kinds.PARETO,
     "compare": Kind(compare.HELP, compare.configure, compare.run),
@@ -46,6 +48,8 @@ examples:
   dtfsal benchmark stability --engine lite.engine --video a.mp4 --video b.mp4
   dtfsal benchmark voices --engine lite.engine --video face.mp4
   dtfsal benchmark delay --engine lite.engine --stills data/osie --output delay.json
+  dtfsal benchmark reframe --engine lite --video a.mp4 --video b.mp4 --output reframe.json
+  dtfsal benchmark roi --engine lite --video a.mp4 --video b.mp4 --codec libx264 --output roi.json
   dtfsal benchmark pareto --engine lite.engine --engine lite-int8.engine --video clip.mp4 --output pareto.json
   dtfsal benchmark compare before.json after.json
   dtfsal benchmark budget --engine lite.engine

@@ -118,6 +118,18 @@ STEPS: tuple[Step, ...] = (
         *(word for clip in OTHER_CLIPS for word in ("--video", clip)),
     ),
     _benchmark("voices-lite.json", "voices", "--engine", "lite.engine", "--video", FACE),
+    _benchmark(
+        "reframe-lite.json",
+        *("reframe", "--engine", "lite.engine", "--every", "4", "--video", VIDEO),
+        *(word for clip in OTHER_CLIPS for word in ("--video", clip)),
+        needs="scenedetect",
+    ),
+    _benchmark(
+        "roi-lite-x264.json",
+        *("roi", "--engine", "lite.engine", "--width", "320", "--seconds", "2", "--preset", "fast", "--video", VIDEO),
+        *(word for clip in OTHER_CLIPS for word in ("--video", clip)),
+        needs="skimage",
+    ),
     _benchmark("delay-lite.json", "delay", "--engine", "lite.engine", "--stills", STILLS),
     Step("lite-synthetic", ("evaluate", WEIGHTS, "--synthetic", "60", "--seed", "7", "--force")),
     Step("lite-osie", ("evaluate", WEIGHTS, "--stills", STILLS, "--force")),

@@ -48,7 +48,9 @@ _EXTRAS = {
     "h5py": "hdf5",
     "matplotlib": "benchmarks",
     "openvino": "openvino",
+    "scenedetect": "reframe",
     "scipy": "benchmarks",
+    "skimage": "evaluate",
 }
 _EPILOG = """\
 examples:
@@ -160,8 +162,10 @@ def _load(entry: Any) -> Any:
 def _missing(command: str, error: ImportError) -> DtfsalError:
     top = (error.name or "").split(".")[0]
     if top in _EXTRAS:
+        extras = importlib.metadata.metadata("dtfsal").get_all("Provides-Extra") or []
+        extra = command if command in extras else _EXTRAS[top]  # a command's own, where it has one
         return UnavailableError(
-            f"`dtfsal {command}` needs {top}, which is not installed: run `pip install 'dtfsal[{_EXTRAS[top]}]'`"
+            f"`dtfsal {command}` needs {top}, which is not installed: run `pip install 'dtfsal[{extra}]'`"
         )
     return UnavailableError(
         f"`dtfsal {command}` cannot be loaded ({error}): the installation is incomplete, run `pip install --upgrade "

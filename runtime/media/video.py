@@ -216,20 +216,20 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames from the first on; a reader can be gone through once."""
-        for index, seconds, picture in self._timed():
+        for index, seconds, picture in self.decoded():
             yield Frame(index, seconds, self._rgb(picture))
 
     def pictures(self) -> Iterator[PictureFrame]:
         """As iteration, but of frames as they were decoded, whatever their size: YUV of 8 bits is not converted."""
-        for index, seconds, picture in self._timed():
+        for index, seconds, picture in self.decoded():
             yuv = yuv_picture(picture) if self._orientation == Orientation() else None
             if yuv is None:
                 yield PictureFrame(index, seconds, np.ascontiguousarray(self._displayed(picture)))
             else:
                 yield PictureFrame(index, seconds, yuv)
 
-    def _timed(self) -> Iterator[tuple[int, float, Any]]:
-        """Numbers, times and decoded pictures."""
+    def decoded(self) -> Iterator[tuple[int, float, Any]]:
+        """As iteration, but PyAV's frames as they are stored, each behind its number and its time in seconds."""
         picture, self._first = self._first, None
         if picture is None:
             raise UsageError("a VideoReader can be read once; open another to read the video again")

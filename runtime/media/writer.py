@@ -1,6 +1,7 @@
 """Video out: H.264 with the source's times and sound; and files that are whole or not there."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import sys
@@ -57,8 +58,23 @@ def output_error(path: Path, error: OSError) -> DtfsalError:
     return OutputError(f"cannot write {path}: {error.strerror or error}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """How a video is encoded.
+
+    Attributes:
+        name: FFmpeg's, of an encoder for 8-bit 4:2:0.
+        options: of it, by FFmpeg's names.
+        bit_rate: of the picture in bits per second; None for what the options say.
+    """
+
+    name: str
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    bit_rate: int | None = None
+
+
 class VideoWriter:
-    """Writes frames with their times as H.264, with another file's sound beside them.
+    """Writes frames with their times, as H.264 unless told otherwise, with another file's sound beside them.
 
     Frames keep their times to 1/90000 s, at variable rates too. Colours are written as the source has them, and tagged
     so; pixels keep their aspect. The sound is copied without re-encoding where players take that, else encoded as AAC;
@@ -67,30 +83,35 @@ class VideoWriter:
 
     Attributes:
         notes: what could not be done, each a sentence; complete after the context.
+        video_bytes: of the encoded picture so far.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         *,
         width: int,
         height: int,
         source: VideoInfo | None = None,
         sound_from: Path | None = None,
         options: Mapping[str, str] = ENCODER_OPTIONS,
+        encoder: Encoder | None = None,
     ) -> None:
         """Describe the file; it is made on entering the context and stands under its name after a clean exit.
 
         Args:
-            path: of the video; the suffix names the container (.mp4, .mkv, .mov, ...).
+            path: of the video; the suffix names the container (.mp4, .mkv, .mov, ...). None encodes and keeps
+                nothing, as the first of two passes does.
             width: of the frames, in pixels.
             height: of the frames, in pixels.
             source: the video that the frames belong to: its frame rate, colours and aspect, and where its time 0
                 lies in `sound_from`.
             sound_from: a file whose sound to keep; without sound in it the video is silent.
-            options: of libx264.
+            options: of libx264, where no encoder is given.
+            encoder: None for H.264.
         """
-        self._path = Path(path)
+        self._path = None if path is None else Path(path)
+        self._encoder = encoder
         self._width, self._height = width, height
         self._interval = source.frame_interval_seconds if source else 1 / 25
         self._source = source
@@ -98,12 +119,13 @@ class VideoWriter:
         self._options = dict(options)
         self._colours = source.colours.written() if source else Colours()
         self.notes: list[str] = []
+        self.video_bytes = 0
         self._stack = contextlib.ExitStack()
         self._last_pts = -1
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            partial = stack.enter_context(atomic_output(self._path))
+            partial = None if self._path is None else stack.enter_context(atomic_output(self._path))
             stack.enter_context(self._errors())
             with contextlib.ExitStack() as files:
                 self._begin(files, partial, self._sound_from)
@@ -119,24 +141,28 @@ class VideoWriter:
         """
         if rgb.shape != (self._height, self._width, 3):
             raise UsageError(f"the video takes frames of {self._height}x{self._width}x3, not {rgb.shape}")
-        padding = ((0, self._height % 2), (0, self._width % 2), (0, 0))
-        if self._height % 2 or self._width % 2:
-            rgb = np.pad(rgb, padding, mode="edge")
         with self._errors():
-            frame = self._converted(rgb)
+            frame = self.converted(rgb)
+        self.write_picture(frame, time_seconds)
+
+    def write_picture(self, frame: Any, time_seconds: float) -> None:
+        """Append a frame of PyAV that is 8-bit 4:2:0 of even sides already, in the source's colours.
+
+        Raises:
+            OutputError: the disk is full or the encoder fails.
+        """
+        with self._errors():
             frame.time_base = TIME_BASE
             frame.pts = max(round(time_seconds / TIME_BASE), self._last_pts + 1)
             self._last_pts = frame.pts
-            for packet in self._video.encode(frame):
-                self._container.mux(packet)
+            self._encode(frame)
             self._sound.copy_until(time_seconds)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if error is None:
             try:
                 with self._errors():
-                    for packet in self._video.encode(None):
-                        self._container.mux(packet)
+                    self._encode(None)
                     self._sound.copy_until(None)
                 if self._sound.note is not None:
                     self.notes.append(self._sound.note)
@@ -145,11 +171,21 @@ class VideoWriter:
                 raise
         self._stack.__exit__(kind, error, trace)
 
-    def _begin(self, files: contextlib.ExitStack, partial: Path, sound_from: Path | None) -> None:
+    def _encode(self, frame: Any | None) -> None:
+        for packet in self._video.encode(frame):
+            self.video_bytes += packet.size
+            self._container.mux(packet)
+
+    def _begin(self, files: contextlib.ExitStack, partial: Path | None, sound_from: Path | None) -> None:
         """Open the file and write its header; without the sound if it cannot be had with it."""
+        self._container: Any
         try:
-            self._container: Any = files.enter_context(av.open(ffmpeg_name(partial), "w"))
+            if partial is None:
+                self._container = files.enter_context(av.open(os.devnull, "w", format="null"))
+            else:
+                self._container = files.enter_context(av.open(ffmpeg_name(partial), "w"))
         except (av.error.FFmpegError, ValueError) as error:
+            assert self._path is not None, "the null container takes all"
             raise UsageError(f"{self._path.suffix!r} is not a video format; write .mp4 or .mkv") from error
         self._video = self._video_stream()
         source = self._source
@@ -175,13 +211,10 @@ class VideoWriter:
 
     def _video_stream(self) -> Any:
         rate = Fraction(1 / self._interval).limit_denominator(1001)
-        for name in ENCODERS:
-            if name in av.codecs_available:
-                options = self._options if name == "libx264" else {}
-                stream = self._container.add_stream(name, rate=rate, options=options)
-                break
-        else:
-            raise OutputError(f"this build of FFmpeg has none of the encoders {', '.join(ENCODERS)}")
+        encoder = self._encoder or _usual_encoder(self._options)
+        stream = self._container.add_stream(encoder.name, rate=rate, options=dict(encoder.options))
+        if encoder.bit_rate is not None:
+            stream.bit_rate = encoder.bit_rate
         stream.width = self._width + self._width % 2
         stream.height = self._height + self._height % 2
         stream.pix_fmt = "yuv420p"
@@ -194,8 +227,10 @@ class VideoWriter:
         stream.time_base = stream.codec_context.time_base = TIME_BASE
         return stream
 
-    def _converted(self, rgb: npt.NDArray[np.uint8]) -> Any:
-        """A frame in the colours that are written."""
+    def converted(self, rgb: npt.NDArray[np.uint8]) -> Any:
+        """PyAV's frame of a picture, (H, W, 3) uint8, in the colours and the size that are written."""
+        if self._height % 2 or self._width % 2:
+            rgb = np.pad(rgb, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
         colours = self._colours
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
             format="yuv420p",
@@ -208,11 +243,19 @@ class VideoWriter:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
+        path = self._path or Path(os.devnull)
         try:
             yield
         except OSError as error:
-            raise output_error(self._path, error) from error
+            raise output_error(path, error) from error
         except (av.error.FFmpegError, MemoryError) as error:
             lack = shortage(error, starting_threads=True)
             reason = getattr(error, "strerror", None) or str(error)
-            raise lack or OutputError(f"cannot write {self._path}: {reason}") from error
+            raise lack or OutputError(f"cannot write {path}: {reason}") from error
+
+
+def _usual_encoder(options: Mapping[str, str]) -> Encoder:
+    for name in ENCODERS:
+        if name in av.codecs_available:
+            return Encoder(name, options if name == "libx264" else {})
+    raise OutputError(f"this build of FFmpeg has none of the encoders {', '.join(ENCODERS)}")

@@ -1,0 +1,1 @@
+"""A video's bits where people look: regions of interest for encoders."""

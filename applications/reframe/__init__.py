@@ -1,0 +1,1 @@
+"""A video in another shape: the crop follows where people look."""
