@@ -33,6 +33,7 @@ EXIT_CODES = {
     4: "bad engine or weights",
     5: "something needed is absent",
     6: "output cannot be written",
+    7: "some of several videos failed",
     130: "interrupted",
 }
 _GROUP = "dtfsal.commands"
@@ -55,6 +56,7 @@ _EXTRAS = {
 _EPILOG = """\
 examples:
   dtfsal predict clip.mp4         watch where people would look, in clip.saliency.mp4
+  dtfsal predict videos/ --output-dir maps/ --format npz --resume
   dtfsal live 0                   the same for a camera, on a page
   dtfsal info lite                what an engine or a video is
   dtfsal build -o lite.engine     build an engine, here of the weights that the package carries

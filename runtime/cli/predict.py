@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dtfsal.engines.errors import printable
-from dtfsal.runtime.cli import common
+from dtfsal.runtime.cli import common, predict_many
 from dtfsal.runtime.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,19 +29,23 @@ outputs, by suffix (or --format):
                       (pixel centres: 0, 0 is the centre of the top left pixel)
   -                   the same table on standard output, as CSV, or as JSON with --format json
 
+several videos: with --output-dir, VIDEO may be repeated, or be a folder, a list (.txt, a path in each line) or -, a
+list on standard input; --format names the outputs of each
+
 examples:
   dtfsal predict clip.mp4                                      writes clip.saliency.mp4
   dtfsal predict clip.mp4 -o out.mp4 -o maps.npz -o gaze.csv --contact-sheet sheet.png
   dtfsal predict clip.mp4 -o maps/ --stride 4
   dtfsal predict clip.mp4 -o - --format json
   dtfsal predict clip.mp4 -o grey.mp4 --view saliency --smoothing 3 --json
+  dtfsal predict videos/ --output-dir results/ --format npz --format csv --resume
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("video", metavar="VIDEO", help="the video file; any that FFmpeg decodes")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="the video file; any that FFmpeg decodes")
     common.add_engine_options(parser)
     parser.add_argument(
         "-o",
@@ -54,9 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
+        action="append",
         choices=("video", "png", "npz", "hdf5", "csv", "json"),
-        help="the format, where the suffix does not set it; for a single output",
+        help="the format, where the suffix does not set it; for a single output. With --output-dir, what to write for "
+        "each video; may be repeated (default: video)",
     )
+    predict_many.add_options(parser)
     parser.add_argument(
         "--contact-sheet", metavar="PNG", help="also draw a few frames with their overlays and maps into one picture"
     )
@@ -113,6 +120,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and write."""
+    return predict_many.run(args) if predict_many.wanted(args) else _run_one(args)
+
+
+def _run_one(args: argparse.Namespace) -> int:
     from dtfsal.engines.errors import UsageError
     from dtfsal.runtime.predict.predictor import SaliencyPredictor
     from dtfsal.runtime.sinks.base import SinkContext
@@ -120,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     from dtfsal.runtime.sinks.tables import STANDARD_OUTPUT
 
     started = time.perf_counter()
+    (args.video,) = args.videos
     outputs = _outputs(args)
     if any(output.path == STANDARD_OUTPUT for output in outputs):
         if args.json:
@@ -187,18 +199,19 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
     names = args.output
     if not names and args.contact_sheet is None:
         names = [_beside(args.video)]
-    if args.format and len(args.output) != 1:
+    if args.format and (len(args.output) != 1 or len(args.format) != 1):
         raise UsageError("--format is for a single output; with several, let each suffix set the format")
+    kind = args.format[0] if args.format else None
     outputs = []
     for text in names:
         if not text or not Path(text).name:
             raise UsageError(f"{text!r} cannot be an output; name a file or a new folder")
         if text == "-":
-            outputs.append(Output(STANDARD_OUTPUT, args.format or "csv"))
+            outputs.append(Output(STANDARD_OUTPUT, kind or "csv"))
             continue
         folder = text.endswith(("/", os.sep))
         path = Path.cwd() / "-" if Path(text) == STANDARD_OUTPUT else Path(text)
-        outputs.append(Output(path, args.format or ("png" if folder else None)))
+        outputs.append(Output(path, kind or ("png" if folder else None)))
     if args.contact_sheet is not None:
         if Path(args.contact_sheet).suffix.lower() != ".png":
             raise UsageError(f"the contact sheet is a PNG file; {args.contact_sheet} should end in .png")
