@@ -98,8 +98,10 @@ class VideoWorker:
         check_readable(task.path)
         if not task.path.is_file():
             raise UsageError(f"{task.path} is not a file; predict a pipe or a device by itself")
-        size, content = task.path.stat().st_size, records.content_hash(task.path)
         outputs = settings.outputs(folder, task.place)
+        check_outputs(outputs, task.path, overwrite=True)
+        before = task.path.stat()
+        content = records.content_hash(task.path)
 
         def on_frame(prediction: Prediction) -> None:
             info = prediction.info
@@ -107,11 +109,12 @@ class VideoWorker:
                 report(min(1.0, prediction.frames * info.frame_interval_seconds / info.duration_seconds))
 
         prediction = settings.predict(self._predictor, task.path, outputs, on_frame)
-        if (task.path.stat().st_size, records.content_hash(task.path)) != (size, content):
+        after = task.path.stat()
+        if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
             raise MediaError(f"{task.path} changed while it was read; run again when the file is complete")
         written = records.written(folder, [output.path for output in outputs])
         summary = {"frames": prediction.frames, "sound": prediction.sound, "notes": list(prediction.notes)}
-        record = records.Record(str(task.place), content, size, settings.identity(), written, summary)
+        record = records.Record(str(task.place), content, before.st_size, settings.identity(), written, summary)
         records.save_record(folder, record)
         paths = tuple(output.path for output in written)
         return Outcome(str(task.path), str(task.place), "done", paths, prediction.frames)

@@ -160,6 +160,27 @@ def slice_indices(audio: AudioSpec, centre_seconds: float) -> range:
     return range(nearest, nearest + audio.slices)
 
 
+@dataclasses.dataclass(frozen=True)
+class WindowPart:
+    """The part of a video whose windows are wanted, where reading begins in the middle.
+
+    Attributes:
+        first_frame: number of the first frame that is pushed; the video's own first frame is number 0, at time 0.
+        targets: numbers of the frames whose windows are wanted.
+    """
+
+    first_frame: int
+    targets: range
+
+
+def reach_seconds(clip: ClipSpec, interval_seconds: float) -> float:
+    """The longest time from a window's target to one of its frames, and a tap's interval more, which covers rounding.
+
+    Folding brings no tap further from the target than it was.
+    """
+    return (max(clip.target_index, clip.frames - 1 - clip.target_index) + 1) * interval_seconds
+
+
 class WindowQueue(Generic[FrameT]):
     """The windows of frames that are pushed one by one, each as soon as the frames it needs have come.
 
@@ -173,6 +194,7 @@ class WindowQueue(Generic[FrameT]):
         stride: one window for every stride-th frame; the last frame always has one.
         delay_seconds: the longest that a window waits for frames after its target; those that have not come by then
             are taken as if the video ended with the newest. None to wait for all.
+        part: of the video, for frames that begin in its middle; None for all of it.
 
     Raises:
         UsageError: an argument can't be.
@@ -186,6 +208,7 @@ class WindowQueue(Generic[FrameT]):
         padding: Padding = "reverse",
         stride: int = 1,
         delay_seconds: float | None = None,
+        part: WindowPart | None = None,
     ) -> None:
         check_stride(stride)
         check_padding(padding)
@@ -196,14 +219,13 @@ class WindowQueue(Generic[FrameT]):
         self._stride = stride
         self._delay = math.inf if delay_seconds is None else delay_seconds
         self.interval_seconds = tap_interval(clip, source_interval_seconds)
-        # Folding brings no tap further from the target than it was; one interval more covers rounding.
-        taps = max(clip.target_index, clip.frames - 1 - clip.target_index) + 1
-        self.reach_seconds = taps * self.interval_seconds
+        self.reach_seconds = reach_seconds(clip, self.interval_seconds)
         self._held: deque[FrameT] = deque()
         self._pending: deque[FrameT] = deque()  # targets without a window yet
         self._first_seconds = 0.0
         self._last: FrameT | None = None
-        self._count = 0
+        self._part = part
+        self._count = 0 if part is None else part.first_frame
         self._finished = False
 
     def __len__(self) -> int:
@@ -229,7 +251,7 @@ class WindowQueue(Generic[FrameT]):
         if not math.isfinite(frame.time_seconds):
             raise UsageError(f"frame {frame.index} must have a finite time, not {frame.time_seconds!r} s")
         if self._last is None:
-            self._first_seconds = frame.time_seconds
+            self._first_seconds = frame.time_seconds if self._part is None else 0.0
         elif not frame.time_seconds > self._last.time_seconds:
             raise UsageError(
                 f"frame {frame.index} at {frame.time_seconds} s does not come after the one at "
@@ -237,16 +259,20 @@ class WindowQueue(Generic[FrameT]):
             )
         self._held.append(frame)
         self._last = frame
-        if self._count % self._stride == 0:
+        if self._count % self._stride == 0 and self._is_wanted(self._count):
             self._pending.append(frame)
         self._count += 1
         self._prune()
 
     def finish(self) -> None:
         """No frame will come any more: all windows that wait are ready."""
-        if self._last is not None and not self._finished and (self._count - 1) % self._stride:
+        left = self._last is not None and not self._finished and (self._count - 1) % self._stride
+        if left and self._last is not None and self._is_wanted(self._count - 1):
             self._pending.append(self._last)
         self._finished = True
+
+    def _is_wanted(self, number: int) -> bool:
+        return self._part is None or number in self._part.targets
 
     def is_ready(self, target: FrameT) -> bool:
         """Whether one of `targets` has its window."""
@@ -297,6 +323,7 @@ def iter_windows(
     source_interval_seconds: float,
     padding: Padding = "reverse",
     stride: int = 1,
+    part: WindowPart | None = None,
 ) -> Iterator[ClipWindow[FrameT]]:
     """The windows of a stream of frames, each as soon as the frames it needs have come; see `WindowQueue`.
 
@@ -306,12 +333,13 @@ def iter_windows(
         source_interval_seconds: typical time between the source's frames.
         padding: what replaces frames outside the video.
         stride: one window for every stride-th frame; the last frame always has one.
+        part: of the video, for frames that begin in its middle; None for all of it.
 
     Raises:
         UsageError: an argument can't be, or times are not finite or do not increase.
     """
     queue: WindowQueue[FrameT] = WindowQueue(
-        clip, source_interval_seconds=source_interval_seconds, padding=padding, stride=stride
+        clip, source_interval_seconds=source_interval_seconds, padding=padding, stride=stride, part=part
     )
     for frame in frames:
         queue.push(frame)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +19,17 @@ from dtfsal.engines.errors import UsageError
 from dtfsal.engines.raw_inputs import Picture
 from dtfsal.runtime.frontend.preprocess import resize_frame
 from dtfsal.runtime.media.clock import FrameTimes
-from dtfsal.runtime.media.container import MediaFile, StreamInfo, counts_slots, frame_interval, why_no_frame
+from dtfsal.runtime.media.container import (
+    MediaFile,
+    StreamInfo,
+    clock_bridge,
+    counts_slots,
+    frame_interval,
+    refuse_if_short,
+    why_no_frame,
+)
 from dtfsal.runtime.media.errors import MediaError
+from dtfsal.runtime.media.frame_index import FramePart, SegmentError
 from dtfsal.runtime.media.picture import Colours, Orientation, to_rgb, yuv_picture
 
 MAX_SIDE = 16384  # pixels; a larger frame is a damaged header more likely than a video
@@ -155,6 +165,7 @@ class VideoReader:
         self._size = size
         self.concealed_frames = 0
         self.skipped_frames = 0
+        self._part: FramePart | None = None
         self._media = MediaFile(path, video_stream=video_stream, audio_stream=audio_stream)
         try:
             self._stream = self._media.need_video()
@@ -228,8 +239,18 @@ class VideoReader:
             else:
                 yield PictureFrame(index, seconds, yuv)
 
+    def restrict(self, part: FramePart) -> None:
+        """Read a part of the video alone, with its frames' own numbers and times; before anything else is read.
+
+        Reading then raises a `SegmentError` where the decoder gives other frames than the part says.
+        """
+        self._part = part
+
     def decoded(self) -> Iterator[tuple[int, float, Any]]:
         """As iteration, but PyAV's frames as they are stored, each behind its number and its time in seconds."""
+        if self._part is not None:
+            yield from self._within(self._part)
+            return
         picture, self._first = self._first, None
         if picture is None:
             raise UsageError("a VideoReader can be read once; open another to read the video again")
@@ -239,6 +260,56 @@ class VideoReader:
             picture = next(self._decoded, None)
             if picture is not None:
                 index, seconds = index + 1, self._times.seconds(picture)
+
+    def _within(self, part: FramePart) -> Iterator[tuple[int, float, Any]]:
+        """The frames of a part, each held to what the part says."""
+        number, base = 0, self._stream.time_base
+        for picture in self._from_start() if part.first == 0 else self._entered(part):
+            if picture.pts is not None and picture.pts < part.ticks[0]:
+                continue
+            if picture.pts != part.ticks[number] or picture.is_corrupt or picture.time_base != base:
+                break
+            yield part.first + number, float((picture.pts - part.zero_ticks) * base), picture
+            number += 1
+            if number == len(part.ticks):
+                return
+        raise SegmentError(
+            f"{self._path} gave other frames than its packets promise from frame {part.first + number} on, so it is "
+            "damaged or has changed: predict it as a whole"
+        )
+
+    def _from_start(self) -> Iterator[Any]:
+        yield self._first
+        yield from self._decoded
+
+    def _entered(self, part: FramePart) -> Iterator[Any]:
+        """Pictures from a key frame before the part on."""
+        for entry in reversed(part.entries):
+            self._media.container.seek(entry, stream=self._stream, backward=True)
+            self._media.bridge = clock_bridge(self._media.container, self._media.video, self._media.audio)
+            key: int | None = None
+            for packet in self._media.packets(self._stream):
+                if key is None and packet.is_keyframe and packet.pts is not None:
+                    key = packet.pts
+                if key is None:
+                    continue
+                if key > part.ticks[0]:
+                    break
+                try:
+                    pictures = packet.decode()
+                except (av.error.FFmpegError, OSError) as error:
+                    refuse_if_short(error, starting_threads=True)
+                    self.skipped_frames += 1
+                    continue
+                for picture in pictures:
+                    if picture.pts == key and picture.pict_type != av.video.frame.PictureType.I:
+                        raise SegmentError(  # a refresh that is spread over frames
+                            f"{self._path} cannot be entered in the middle, because its key frames are not whole "
+                            "pictures: predict it as a whole"
+                        )
+                    yield picture
+            if key is not None and key <= part.ticks[0]:
+                return
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

@@ -42,6 +42,7 @@ from dtfsal.runtime.predict.mirroring import mirrored_frames, mirrored_maps
 from dtfsal.runtime.predict.pipeline import read_ahead, read_pairs
 from dtfsal.runtime.predict.prediction import Prediction, SaliencyFrame, Sound
 from dtfsal.runtime.predict.pretrained import Pretrained
+from dtfsal.runtime.predict.segments import Segment, iter_segments
 from dtfsal.runtime.predict.stage_clock import StageClock
 from dtfsal.runtime.predict.window_runner import ReadyFrame, WindowRunner, finite_map
 from dtfsal.runtime.predict.window_runners import runner_type
@@ -128,6 +129,74 @@ class SaliencyPredictor(Pretrained):
             MediaError: the file is missing, damaged or holds no video; also raised later, while iterating.
             UsageError: there is no such stream.
         """
+        return self._predict_file(path, video_stream, audio_stream, mirrored=mirrored, muted=muted)
+
+    def segments(
+        self,
+        path: str | os.PathLike[str],
+        frames_per_segment: int,
+        *,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ) -> Iterator[Segment]:
+        """Cut a video file into segments, in order, to be predicted apart, as by several machines.
+
+        The maps that `predict_segment` gives for all of them, one after the other, are those of `predict_file`: bit for
+        bit on one kind of CPU with the same number of threads. Memory holds the sound of one segment.
+
+        Args:
+            path: the video.
+            frames_per_segment: frames of each; the last may have fewer.
+            video_stream: as for `predict_file`.
+            audio_stream: see there.
+
+        Raises:
+            SegmentError: the video cannot be read in parts: predict it as a whole.
+            MediaError: it cannot be read.
+            UsageError: the number of frames is not positive, or there is no such stream.
+        """
+        return iter_segments(
+            path,
+            frames_per_segment,
+            clip=self.clip,
+            audio=self.audio,
+            stride=self.stride,
+            video_stream=video_stream,
+            audio_stream=audio_stream,
+        )
+
+    def predict_segment(
+        self,
+        path: str | os.PathLike[str],
+        segment: Segment,
+        *,
+        video_stream: int | None = None,
+        audio_stream: int | None = None,
+    ) -> Prediction:
+        """Predict a part of a video file: the maps of its frames are those that `predict_file` gives.
+
+        Args:
+            path: the video.
+            segment: of it, from `segments` of a predictor with this one's engine and options.
+            video_stream: as for `predict_file`, and as it was for the segment.
+            audio_stream: see there.
+
+        Raises:
+            SegmentError: the video is damaged, and cannot be read in parts; raised while iterating.
+            MediaError: as for `predict_file`.
+        """
+        return self._predict_file(path, video_stream, audio_stream, segment=segment)
+
+    def _predict_file(
+        self,
+        path: str | os.PathLike[str],
+        video_stream: int | None,
+        audio_stream: int | None,
+        *,
+        mirrored: bool = False,
+        muted: bool = False,
+        segment: Segment | None = None,
+    ) -> Prediction:
         clock = StageClock()
         runner = self._runner_type(self.engine)
         chunks: Iterator[npt.NDArray[np.float32]] = iter(())
@@ -140,11 +209,14 @@ class SaliencyPredictor(Pretrained):
                     audio_stream=audio_stream,
                 )
             )
+            if segment is not None:
+                reader.restrict(segment.part)
+                chunks = segment.chunks()
             audio_reader: AudioReader | None = None
             sound: Sound = "unused"
             if self.audio is not None:
                 sound = "used" if reader.info.has_audio and not muted else "silence"
-            if self.audio is not None and sound == "used":
+            if sound == "used" and self.audio is not None and segment is None:
                 audio_reader = stack.enter_context(
                     AudioReader(
                         path,
@@ -166,7 +238,7 @@ class SaliencyPredictor(Pretrained):
         interval = reader.info.frame_interval_seconds
         ahead = runner.looks_ahead
         taken = pictures if ahead else clock.timed("wait", pictures)
-        frames = self._predict(runner, taken, interval, chunks, clock, resources, ahead=ahead)
+        frames = self._predict(runner, taken, interval, chunks, clock, resources, ahead=ahead, segment=segment)
         if mirrored:
             frames = mirrored_maps(frames)
         return Prediction(frames, resources, clock, sound, reader=reader, audio_reader=audio_reader)
@@ -298,6 +370,7 @@ class SaliencyPredictor(Pretrained):
         resources: contextlib.ExitStack,
         *,
         ahead: bool = False,
+        segment: Segment | None = None,
     ) -> Generator[tuple[SaliencyFrame, bool], None, None]:
         """Every frame's map in order, and whether the engine computed it (or it lies between two that it did).
 
@@ -307,7 +380,8 @@ class SaliencyPredictor(Pretrained):
 
         def passing() -> Iterator[ReadyFrame]:
             for frame in frames:
-                maps.add_frame(frame.index, frame.time_seconds)
+                if segment is None or frame.index in segment.windows:
+                    maps.add_frame(frame.index, frame.time_seconds)
                 yield runner.ready(frame)
 
         with resources:
@@ -318,6 +392,7 @@ class SaliencyPredictor(Pretrained):
                 source_interval_seconds=interval_seconds,
                 padding=self.padding,
                 stride=self.stride,
+                part=None if segment is None else segment.window_part,
             )
             pairs: Iterator[tuple[ClipWindow[ReadyFrame], ClipWindow[ReadyFrame] | None]]
             if ahead:
@@ -329,7 +404,11 @@ class SaliencyPredictor(Pretrained):
                 pairs = ((window, None) for window in clock.timed("preprocess", windows))
             for window, following in pairs:
                 frames_of_it = maps.take_until(window.index)
-                yield from maps.add_window(frames_of_it, self._run(runner, window, slices, clock, following))
+                for frame, computed in maps.add_window(
+                    frames_of_it, self._run(runner, window, slices, clock, following)
+                ):
+                    if segment is None or frame.index in segment.frames:
+                        yield frame, computed
 
     def _run(
         self,

