@@ -288,6 +288,7 @@ class VideoReader:
             self._media.container.seek(entry, stream=self._stream, backward=True)
             self._media.bridge = clock_bridge(self._media.container, self._media.video, self._media.audio)
             key: int | None = None
+            entered = False
             for packet in self._media.packets(self._stream):
                 if key is None and packet.is_keyframe and packet.pts is not None:
                     key = packet.pts
@@ -302,8 +303,12 @@ class VideoReader:
                     self.skipped_frames += 1
                     continue
                 for picture in pictures:
-                    if picture.pts == key and picture.pict_type != av.video.frame.PictureType.I:
-                        raise SegmentError(  # a refresh that is spread over frames
+                    if picture.pts is not None and picture.pts < key:
+                        continue  # it leans on pictures before the key frame
+                    if picture.pts == key:
+                        entered = picture.pict_type == av.video.frame.PictureType.I
+                    if not entered:  # a refresh that is spread over frames
+                        raise SegmentError(
                             f"{self._path} cannot be entered in the middle, because its key frames are not whole "
                             "pictures: predict it as a whole"
                         )
