@@ -52,8 +52,8 @@ def wanted(args: argparse.Namespace) -> bool:
         UsageError: they are of neither form.
     """
     if args.output_dir is None:
-        if len(args.videos) > 1 or Path(args.videos[0]).is_dir():
-            raise UsageError("several videos, or a folder of them, need --output-dir DIR for their results")
+        if len(args.videos) > 1:
+            raise UsageError("several videos need --output-dir DIR for their results")
         given = [name for name in ("workers", "resume", "shard") if getattr(args, name)]
         if given:
             raise UsageError(f"--{given[0]} is for runs with --output-dir DIR")

@@ -180,7 +180,9 @@ def check_readable(path: Path) -> None:
             hint = "; standard input is /dev/stdin" if str(path) == "-" else ""
             raise MediaError(f"there is no file {path}{hint}")
         if path.is_dir():
-            raise MediaError(f"{path} is a folder; give the video file itself")
+            raise MediaError(
+                f"{path} is a folder; give the video file itself, or `dtfsal predict --output-dir` for all in it"
+            )
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError(f"{path} is empty")
     except OSError as error:  # e.g. a name that is too long

@@ -118,7 +118,6 @@ def test_resume_says_which_setting_is_another(predict, videos, tmp_path, toy_eng
     ("words", "message"),
     [
         (["a.mp4", "b.mp4"], "need --output-dir"),
-        (["."], "need --output-dir"),
         (["a.mp4", "--resume"], "--resume is for runs with --output-dir"),
         (["a.mp4", "--output-dir", "o", "-o", "x.mp4"], "--format names the outputs"),
         (["a.mp4", "--output-dir", "o", "--shard", "3/2"], "a shard is I/N"),
