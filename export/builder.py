@@ -143,9 +143,9 @@ def export_graph(
     graph = to_onnx(model, forms, part)
     if forms.products == "own":
         graph = with_own_operators(graph)
-    if target == "openvino" or precision == "fp32" or precision == "int8":  # OpenVINO rounds itself
-        return graph
-    return to_reduced(graph, precision, declared_precisions(model))
+    if target != "openvino" and (precision == "fp16" or precision == "bf16"):  # OpenVINO rounds itself
+        return to_reduced(graph, precision, declared_precisions(model))
+    return graph
 
 
 def calibration_inputs(request: BuildRequest, model: DTFSal, report: Progress) -> list[Inputs]:

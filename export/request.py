@@ -25,6 +25,7 @@ FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     # No BF16: ONNX Runtime has no such kernel for a convolution.
     "onnxruntime": {
         "fp32": Forms(deform_conv="native", attention="chunked", one_channel="product"),
+        "tf32": Forms(deform_conv="native", attention="chunked", one_channel="product"),
         "fp16": Forms(deform_conv="native", attention="chunked", one_channel="product"),
         "int8": Forms(deform_conv="native", attention="chunked", one_channel="product"),
     },
@@ -38,11 +39,13 @@ FORMS: Mapping[EngineTarget, Mapping[Precision, Forms]] = {
     # TensorRT-RTX takes no plugins, has no DeformConv, and no FP32 kernel for Attention.
     "tensorrt-rtx": {
         "fp32": Forms(deform_conv="gather", attention="decomposed"),
+        "tf32": Forms(deform_conv="gather", attention="decomposed"),
         "fp16": Forms(deform_conv="gather", attention="padded"),
         "bf16": Forms(deform_conv="gather", attention="padded"),
     },
     "tensorrt": {
         "fp32": Forms(deform_conv="plugin", attention="decomposed"),
+        "tf32": Forms(deform_conv="plugin", attention="decomposed"),
         "fp16": Forms(deform_conv="plugin", attention="padded"),
         "bf16": Forms(deform_conv="plugin", attention="padded"),
     },
@@ -184,6 +187,7 @@ class BuildRequest:
             hardware_compatibility=self.hardware_compatibility,
             compute_capabilities=self.compute_capabilities,
             plugin_library=plugin_library,
+            tf32=self.precision == "tf32",
         )
 
 

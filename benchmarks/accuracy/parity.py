@@ -64,9 +64,10 @@ class Bars:
 
 
 # FP32: rounding of some 100 layers. FP16: 11 bits of mantissa; what matters is that the map looks at the same place.
-# BF16: 8 bits, eight times the rounding of FP16.
+# TF32 has as many as FP16, in the factors of products alone. BF16: 8 bits, eight times the rounding of FP16.
 BARS = {
     "fp32": Bars(max_abs_error=1e-4),
+    "tf32": Bars(cc=0.999, peak_shift_pixels=1.0),
     "fp16": Bars(cc=0.999, peak_shift_pixels=1.0),
     "bf16": Bars(cc=0.995, peak_shift_pixels=2.0),
     "int8": Bars(cc=0.995),

@@ -7,6 +7,7 @@ refuses a newer one by `EngineMismatchError`. A manifest is written in the oldes
 1   all fields but those below
 2   `native_libraries` too
 3   `taps` of graphs too
+4   `precision` may be "tf32"
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dtfsal.engines.bundle.specs import FIRST_TEMPORAL_RULE, TEMPORAL_RULES, Aud
 from dtfsal.engines.bundle.strict_json import JsonNode, parse_json, plain_json
 from dtfsal.engines.errors import DtfsalError, EngineError, EngineMismatchError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 DYNAMIC = -1
@@ -33,7 +34,7 @@ DYNAMIC = -1
 EngineTarget = Literal["onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"]
 # Targets whose model file is the ONNX graph itself, and which run on the CPU.
 GRAPH_TARGETS: frozenset[EngineTarget] = frozenset({"onnxruntime", "openvino"})
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 DeformConvLowering = Literal["native", "plugin", "gather", "none"]
 TensorType = Literal[
     "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"
@@ -151,7 +152,8 @@ class Manifest:
         graphs: by name; a model of one graph calls it "window", one whose windows share their work has "frame",
             "head" and others; see `dtfsal.engines.bundle.chain`.
         target: the back end that runs the engine.
-        precision: of the weights and most of the arithmetic.
+        precision: of the weights and most of the arithmetic. "tf32" is "fp32" whose products may round their factors to
+            TF32 (10 bits of mantissa) where a GPU does that; a CPU computes it as "fp32".
         deform_conv: how deformable convolution was lowered; "none" where the graphs have none.
         builder: what made the model files, e.g. "torch.onnx" or "tensorrt_rtx".
         builder_version: its version.
@@ -227,6 +229,8 @@ class Manifest:
     @property
     def schema_version(self) -> int:
         """The oldest layout of this record that holds all of it."""
+        if self.precision == "tf32":
+            return 4
         if any(graph.taps for graph in self.graphs.values()):
             return 3
         return 2 if self.native_libraries else 1

@@ -151,7 +151,8 @@ class OnnxRuntimeEngine(Engine):
         try:
             # From the path, not from bytes: ONNX Runtime then maps an external data file instead of copying it.
             # Its own fallback prints, and hides which provider failed.
-            chosen = [(name, {"device_id": self._index}) if name == CUDA_PROVIDER else name for name in providers]
+            cuda = {"device_id": self._index, "use_tf32": int(self.manifest.precision == "tf32")}  # 1 unless told
+            chosen = [(name, cuda) if name == CUDA_PROVIDER else name for name in providers]
             return onnxruntime.InferenceSession(str(file), options, providers=chosen, enable_fallback=0)
         except Exception as error:
             if providers[0] == CUDA_PROVIDER and self._device == "auto":

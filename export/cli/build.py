@@ -70,9 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16", "bf16", "int8"),
-        help="default: fp32 for onnxruntime (no bf16) and openvino (no fp16); fp16 for tensorrt-rtx and tensorrt "
-        "(no int8)",
+        choices=("fp32", "tf32", "fp16", "bf16", "int8"),
+        help="default: fp32 for onnxruntime (no bf16) and openvino (no tf32, fp16); fp16 for tensorrt-rtx and tensorrt "
+        "(no int8). tf32 is fp32 whose products a GPU may round to TF32",
     )
     parser.add_argument(
         "--batch-size",

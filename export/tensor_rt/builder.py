@@ -24,6 +24,7 @@ from dtfsal.export.tensor_rt.flavours import (
     driver_present,
     network_flags,
     set_devices,
+    set_tf32,
     set_weights_flags,
 )
 from dtfsal.export.tensor_rt.schedule import Step, steps_of_inspector, steps_of_plan
@@ -63,6 +64,7 @@ class EngineOptions:
         hardware_compatibility: TensorRT's; see `set_devices`.
         compute_capabilities: TensorRT-RTX's; see `set_devices`.
         plugin_library: the library to load before the graph is parsed.
+        tf32: products of float32 factors may round them to TF32.
     """
 
     batch: BatchProfile | None = None
@@ -72,6 +74,7 @@ class EngineOptions:
     hardware_compatibility: HardwareCompatibility = "none"
     compute_capabilities: tuple[str, ...] = ()
     plugin_library: Path | None = None
+    tf32: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +146,7 @@ def build_tensorrt(
 
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # nodes' names in the engine's report
+    set_tf32(trt, config, allowed=options.tf32)
     set_weights_flags(trt, config, refittable=options.refittable, strip_weights=options.strip_weights)
     capabilities = set_devices(
         trt,

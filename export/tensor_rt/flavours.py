@@ -167,6 +167,14 @@ def network_flags(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
+def set_tf32(trt: Any, config: Any, *, allowed: bool) -> None:
+    """Say whether products of float32 factors may round them to TF32, which both libraries do unless told otherwise.
+
+    A graph in FP16 or BF16 has float32 islands, which are not to be rounded either.
+    """
+    (config.set_flag if allowed else config.clear_flag)(trt.BuilderFlag.TF32)
+
+
 def set_weights_flags(trt: Any, config: Any, *, refittable: bool, strip_weights: bool) -> None:
     """Have the engine take other weights later (REFIT), or leave its weights out (STRIP_PLAN).
 

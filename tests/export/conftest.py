@@ -28,6 +28,8 @@ def graph_of(model_of):
     @functools.cache
     def make(preset, target, precision):
         graph = in_fp32(preset, FORMS[target][precision])
-        return graph if precision == "fp32" else to_reduced(graph, precision, declared_precisions(model_of(preset)))
+        if precision in ("fp32", "tf32"):
+            return graph
+        return to_reduced(graph, precision, declared_precisions(model_of(preset)))
 
     return make

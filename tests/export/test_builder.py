@@ -306,7 +306,7 @@ def test_missing_weights(tmp_path):
         ({"frames": 0}, "frames"),
         ({"height": -32}, "height"),
         ({"precision": "int4"}, "precision"),
-        ({"precision": "bf16"}, "no kernels for bf16: build with --precision fp32 or fp16 or int8"),
+        ({"precision": "bf16"}, "no kernels for bf16: build with --precision fp32 or tf32 or fp16 or int8"),
         ({"target": "tensorrt", "precision": "int8"}, "no kernels for int8.*target onnxruntime, openvino"),
         ({"pooling": "conv1d"}, "pooling"),
         ({"target": "tensorrt-rtx", "timing_cache": Path("t")}, "no timing cache"),

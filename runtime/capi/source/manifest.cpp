@@ -11,7 +11,7 @@
 namespace dtfsal {
 namespace {
 
-constexpr int64_t kSchemaVersion = 3;  // the first lacks native_libraries, the first two taps
+constexpr int64_t kSchemaVersion = 4;  // the first lacks native_libraries, the first two taps, the first three the precision tf32
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
 
@@ -221,7 +221,7 @@ Manifest read_manifest(std::string_view text, const std::string &source) {
     }
     if (manifest.graphs.empty()) root["graphs"].fail("must hold at least one graph");
     manifest.target = choice_of(root["target"], {"onnxruntime", "openvino", "tensorrt-rtx", "tensorrt"});
-    manifest.precision = choice_of(root["precision"], {"fp32", "fp16", "bf16", "int8"});
+    manifest.precision = choice_of(root["precision"], {"fp32", "tf32", "fp16", "bf16", "int8"});
     manifest.deform_conv = choice_of(root["deform_conv"], {"native", "plugin", "gather", "none"});
     manifest.builder = text_of(root["builder"]);
     manifest.builder_version = text_of(root["builder_version"]);

@@ -224,7 +224,7 @@ def test_manifest_that_leads_out_of_the_folder(engine, tmp_path):
 
 def test_newer_schema(engine):
     document = json.loads((engine / "manifest.json").read_text())
-    rewrite_manifest(engine, {**document, "schema_version": 4, "new": True})
+    rewrite_manifest(engine, {**document, "schema_version": 5, "new": True})
     with pytest.raises(EngineMismatchError, match="upgrade dtfsal"):
         read_bundle(engine)
 

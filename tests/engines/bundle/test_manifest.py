@@ -404,7 +404,7 @@ def test_deep_nesting_is_refused():
 
 def test_a_newer_schema_asks_for_an_upgrade_even_with_unknown_keys():
     document = set_at(set_at(sample(), ("schema_version",), SCHEMA_VERSION + 1), ("new_field",), 1)
-    with pytest.raises(EngineMismatchError, match=r"schema version 4 .* reads up to 3: upgrade dtfsal"):
+    with pytest.raises(EngineMismatchError, match=r"schema version 5 .* reads up to 4: upgrade dtfsal"):
         read(document)
 
 
@@ -418,6 +418,9 @@ def test_a_manifest_is_written_in_the_oldest_version_that_holds_it():
     assert read(document) == second
     with pytest.raises(EngineError, match="unknown key 'native_libraries'"):
         read(document | {"schema_version": 1})
+    last = dataclasses.replace(first, precision="tf32")
+    assert json.loads(last.to_json())["schema_version"] == 4
+    assert read(json.loads(last.to_json())) == last
 
 
 def test_foreign_json_is_named_as_such():

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -172,10 +173,20 @@ def test_the_gpu_package_that_falls_back_to_the_cpu(make_bundle, inputs, monkeyp
         assert engine.describe()["backend"]["providers"] == ["CPUExecutionProvider"]
         assert engine.describe()["backend"]["device"] == "cpu"
         engine.run(inputs)
+    assert fake.asked[0] == [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}), "CPUExecutionProvider"]
     fake.asked.clear()
     open_engine(folder, device="cpu", threads=1).close()
     assert fake.asked == [["CPUExecutionProvider"]]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", 0), ("tf32", 1), ("fp16", 0)])
+def test_a_gpu_rounds_to_tf32_only_where_the_engine_says_so(make_bundle, manifest, monkeypatch, precision, tf32):
+    """ONNX Runtime's CUDA provider does it unless told otherwise."""
+    fake = FallingBack(backend.import_onnxruntime(), raises=False)
+    monkeypatch.setattr(backend, "import_onnxruntime", lambda: fake)
+    open_engine(make_bundle(manifest=dataclasses.replace(manifest, precision=precision)), threads=1).close()
+    assert fake.asked[0][0] == ("CUDAExecutionProvider", {"device_id": 0, "use_tf32": tf32})
 
 
 def test_two_onnxruntime_packages_side_by_side(make_bundle, tmp_path, monkeypatch):

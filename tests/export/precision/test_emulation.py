@@ -3,6 +3,9 @@
 ONNX Runtime's CPU provider has no BF16 kernels and computes FP16 in steps of its own. In the emulation every weight
 and every value of the reduced type is rounded to it once, at the node that gives it, and each node computes in float32.
 That is what a GPU's kernels do that accumulate in float32; fused ones round less often.
+
+TF32 is no type of a graph: a GPU's kernels round the factors of float32 products to it. There the emulation rounds each
+product's factors.
 """
 
 import ml_dtypes
@@ -13,13 +16,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from dtfsal.benchmarks.accuracy.parity import Bars, compare, worst
+from dtfsal.benchmarks.accuracy.parity import BARS, Bars, compare, worst
 from dtfsal.export.precision.half import REDUCED_TYPES, to_reduced
 from dtfsal.training.model.inputs import synthetic_windows
 
 # Measured with seeded weights (docs/explanation/precision.md): CC 0.9982 and 1.4 px for `tiny`, 0.9982 and 0 px for
 # `dtfsal`.
 BF16_BARS = Bars(cc=0.995, peak_shift_pixels=2.0)
+PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 TYPES = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 
 
@@ -69,6 +73,61 @@ def rounding(name, result, reduced):
         helper.make_node("Cast", [name], [narrow], name=f"round/{result}", to=reduced),
         helper.make_node("Cast", [narrow], [result], name=f"widen/{result}", to=TensorProto.FLOAT),
     ]
+
+
+def emulated_tf32(model):
+    """A float32 graph whose products take factors of 10 bits of mantissa, rounded to nearest.
+
+    x - (x - c) with c = x (2^13 + 1) keeps the upper 11 of a float32's 24 digits (Veltkamp's splitting).
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    nodes = []
+    for node in graph.node:
+        if node.op_type in PRODUCTS:
+            for position, name in enumerate(node.input[:2]):
+                part = f"{node.name}/{position}"
+                nodes += [
+                    helper.make_node("Mul", [name, "tf32/splitter"], [f"{part}/c"]),
+                    helper.make_node("Sub", [f"{part}/c", name], [f"{part}/rest"]),
+                    helper.make_node("Sub", [f"{part}/c", f"{part}/rest"], [f"{part}/tf32"]),
+                ]
+                node.input[position] = f"{part}/tf32"
+        nodes.append(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(numpy_helper.from_array(np.float32(2**13 + 1), "tf32/splitter"))
+    return copy
+
+
+def test_factors_are_rounded_to_the_ten_bits_of_tf32():
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=size).astype(np.float32) for size in ((5, 3), (3, 4)))
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in (("x", [5, 3]), ("y", [5, 4]))]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    graph = helper.make_graph([node], "g", tensors[:1], tensors[1:], [numpy_helper.from_array(w, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+
+    def rounded(value):
+        bits = value.view(np.uint32)
+        return ((bits + 0x0FFF + ((bits >> 13) & 1)) & ~np.uint32(0x1FFF)).view(np.float32)
+
+    got = run(emulated_tf32(model), {"x": x})
+    np.testing.assert_allclose(got, rounded(x).astype(np.float64) @ rounded(w), rtol=1e-6, atol=1e-7)
+    assert np.abs(got - x.astype(np.float64) @ w).max() > 1e-5
+
+
+def test_tf32_misses_the_bar_of_fp32_and_keeps_its_own(model_of, graph_of):
+    """Why a build for "fp32" tells the library not to round: it does unless told."""
+    model = model_of("tiny")
+    graph = emulated_tf32(graph_of("tiny", "onnxruntime", "fp32"))
+    inputs = next(iter(synthetic_windows(model.config, 1)))
+    with torch.no_grad():
+        expected = model(*(torch.from_numpy(value) for value in inputs.values()))[0, 0].numpy()
+    found = compare(expected, run(graph, inputs)[0, 0])
+    assert BARS["fp32"].misses(found)
+    assert not BARS["tf32"].misses(found), found
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

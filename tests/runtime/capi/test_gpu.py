@@ -80,5 +80,4 @@ def test_the_maps_are_pythons(engine, library, rtx, media):
         with native.clone() as other:
             for each in (native, other, native):
                 found = each.predict(video, np.arange(30) / 25, **options)
-                # TF32 products, summed in another order where TensorRT picks other kernels: it does not for one engine
-                np.testing.assert_allclose(found, wanted, atol=1e-3)
+                np.testing.assert_allclose(found, wanted, atol=1e-4)  # the bar of FP32

@@ -318,6 +318,7 @@ def test_taps_are_taken_or_refused_as_in_python(parts, taps):
         graph["taps"] = taps
     assert_same_verdict(parts, json.dumps(document).encode())
     assert judged(parts, json.dumps({**document, "schema_version": 2}).encode()) is not None
+    assert_same_verdict(parts, json.dumps({**document, "schema_version": 4, "precision": "tf32"}).encode())
     for graph in document["graphs"].values():
         del graph["taps"]
     assert judged(parts, json.dumps(document).encode()) is not None  # it must not be absent

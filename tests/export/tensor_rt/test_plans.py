@@ -1,0 +1,35 @@
+"""What TensorRT-RTX itself writes into an engine of one convolution, which it builds without a GPU."""
+
+import re
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from dtfsal.export.request import BuildRequest
+from dtfsal.export.tensor_rt.builder import build_tensorrt
+
+pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.fixture
+def convolution():
+    weights = np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 16, 8, 8]) for name in "xy")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])
+    graph = helper.make_graph([node], "one", [x], [y], [numpy_helper.from_array(weights, "w")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+
+
+def settings_of(plan):
+    """The compiler's settings, which stand in the file as `name=value`."""
+    found = re.findall(rb"\n  (tf32|stream_capturable)=(-?\d+)", plan.read_bytes())
+    return {name.decode(): int(value) for name, value in found}
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", 0), ("tf32", 1), ("fp16", 0), ("bf16", 0)])
+def test_products_are_rounded_to_tf32_only_where_asked(convolution, tmp_path, precision, tf32):
+    """FP16 and BF16 graphs have float32 islands. Left alone, the library rounds in all of them."""
+    request = BuildRequest(preset="tiny", output=tmp_path, target="tensorrt-rtx", precision=precision)
+    built = build_tensorrt(convolution, "tensorrt-rtx", tmp_path, options=request.engine_options())
+    assert settings_of(built.path) == {"tf32": tf32, "stream_capturable": 1}
