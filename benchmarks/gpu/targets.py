@@ -14,8 +14,10 @@ from dtfsal.benchmarks.gpu.forms import timing_row
 from dtfsal.benchmarks.measure.stopwatch import HostStopwatch, Timing, measure_forms
 from dtfsal.engines import Device, open_engine
 from dtfsal.engines.bundle.manifest import EngineTarget, Precision
+from dtfsal.engines.errors import UnavailableError
 from dtfsal.export.builder import build_engine
 from dtfsal.export.request import BuildRequest
+from dtfsal.export.tensor_rt.flavours import import_tensorrt, tensorrt_target, unknown_gpu
 from dtfsal.training.model.config import resolve_config
 from dtfsal.training.model.inputs import synthetic_windows
 
@@ -63,6 +65,9 @@ def engine_form(
     Raises:
         DtfsalError: the engine cannot be built or run here.
     """
+    tensorrt = tensorrt_target(form.target) if device == "cuda" else None
+    if tensorrt is not None and (problem := unknown_gpu(tensorrt, import_tensorrt(tensorrt))) is not None:
+        raise UnavailableError(problem)
     config = resolve_config(preset)
     bundle = folder / f"{preset}-{form.target}-{form.precision}-{batch_size}"
     started = time.perf_counter()

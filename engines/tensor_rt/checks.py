@@ -50,7 +50,7 @@ def check_gpu(bundle: Bundle, index: int) -> None:
     if built_for and capability not in built_for:
         raise EngineMismatchError(
             f"{bundle.path} was built for compute capability {', '.join(built_for)}, and GPU {index}, {name}, has "
-            f"{capability}: build it again on this machine"
+            f"{capability}: build it again on this machine, or for the target onnxruntime"
         )
 
 

@@ -157,7 +157,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     engines.add_argument(
         "--compute-capability",
         metavar="LIST",
-        help="tensorrt-rtx: build for these GPUs, e.g. 8.6,12.0 (default: 8.0, 8.6, 8.9, 12.0 and later)",
+        help="tensorrt-rtx: build for these GPUs, e.g. 8.6,12.0 (default: all from 8.0 on that the library knows)",
     )
 
 
@@ -170,6 +170,7 @@ def _build(args: argparse.Namespace) -> int:
     from dtfsal.export.builder import build_engine
 
     request = _request(args)
+    _warn_of_gpu(request, quiet=args.quiet)
     started = time.perf_counter()
     with Stages(quiet=args.quiet) as stages:
         manifest = build_engine(request, progress=stages)
@@ -245,6 +246,14 @@ def _graphs(args: argparse.Namespace) -> "Graphs":
     if args.single_graph and args.reuse_sound:
         raise UsageError("--single-graph and --reuse-sound contradict each other: leave one out")
     return "window" if args.single_graph else "sound" if args.reuse_sound else "reuse"
+
+
+def _warn_of_gpu(request: "BuildRequest", *, quiet: bool) -> None:
+    from dtfsal.export.tensor_rt.flavours import import_tensorrt, tensorrt_target, unknown_gpu
+
+    target = tensorrt_target(request.target)
+    if target is not None and not quiet and (problem := unknown_gpu(target, import_tensorrt(target))) is not None:
+        print(f"dtfsal: the engine will run on other machines only: {problem}", file=sys.stderr)
 
 
 def _warn_of_random(weights: "WeightsRecord", *, quiet: bool) -> None:

@@ -86,8 +86,8 @@ class BuiltEngine:
         builder: the library, e.g. "tensorrt_rtx".
         builder_version: its version.
         compute_capabilities: the GPUs it runs on.
-        layers: what was built. With a GPU the engine's own report, layer by layer as it runs; without one the parsed
-            network's layers (name, type, output type and shape), since reading an engine takes a driver.
+        layers: what was built. Where this machine's GPU can run the engine, its own report, layer by layer as it runs;
+            elsewhere the parsed network's layers (name, type, output type and shape).
         steps: what the engine runs, from its own report or from the text in its file; None where neither can be had.
         steps_from: "inspector", "plan", or None with no steps.
         attention_fused: every Attention node became one fused kernel.
@@ -174,11 +174,12 @@ def build_tensorrt(
     path = folder / (f"{stem}{STRIPPED_SUFFIX}" if options.strip_weights else f"{stem}.engine")
     with path.open("wb") as file:
         file.write(memoryview(serialized))
+    # Nothing reads an engine back without a driver, nor on a GPU that it was not built for.
     steps: list[Step] | None
     steps_from: Literal["inspector", "plan"]
-    if driver_present() and not options.strip_weights:
-        layers = _engine_layers(trt, log, path)
-        steps, steps_from = steps_of_inspector(layers), "inspector"
+    inspected = _engine_layers(trt, log, path) if driver_present() and not options.strip_weights else None
+    if inspected is not None:
+        layers, steps, steps_from = inspected, steps_of_inspector(inspected), "inspector"
     else:
         layers = _network_layers(trt, network)
         steps, steps_from = steps_of_plan(path), "plan"
@@ -279,9 +280,10 @@ def _network_layers(trt: Any, network: Any) -> list[dict[str, Any]]:
     return layers
 
 
-def _engine_layers(trt: Any, log: Any, path: Path) -> list[dict[str, Any]]:
+def _engine_layers(trt: Any, log: Any, path: Path) -> list[dict[str, Any]] | None:
+    """The engine's own report, or None where the GPU of this machine is not one that it was built for."""
     engine = trt.Runtime(log).deserialize_cuda_engine(path.read_bytes())
     if engine is None:
-        raise EngineBuildError(f"the built engine cannot be read back on this GPU: {log.last_error}")
+        return None
     report = json.loads(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
     return [layer if isinstance(layer, dict) else {"name": layer} for layer in report.get("Layers", [])]

@@ -9,7 +9,7 @@ is able to do, and by which of its names.
 | ONNX Attention | from 10.14; before, products and softmax | yes | yes, not in FP32 |
 | plugins | yes | yes | none |
 | builds on | the GPU that runs it | the GPU that runs it | any machine; with a driver if weights are to change |
-| runs on | that GPU; others of a hardware compatibility level | the same | compute capabilities, set by name |
+| runs on | that GPU; others of a hardware compatibility level | the same | those that it knows from 8.0 on, or those named |
 | timing cache | yes | yes | none |
 """
 
@@ -59,7 +59,8 @@ class Flavour:
         refit_needs_gpu: whether engines whose weights can change are built with a driver only. TensorRT-RTX 1.7
             compiles what re-arranges weights, even of a single convolution, and ends with a CUDA error without one.
         timing_cache: whether timings can be kept.
-        compute_capabilities: the GPUs that its engines run on unless told otherwise; empty for the machine's own.
+        named_gpus: whether it has names for the GPUs that it builds for. Unless told otherwise, its engines run on all
+            of them from compute capability 8.0 on. Without names they run on the machine's own.
     """
 
     module: str
@@ -70,7 +71,7 @@ class Flavour:
     needs_gpu: bool
     refit_needs_gpu: bool
     timing_cache: bool
-    compute_capabilities: tuple[str, ...]
+    named_gpus: bool
 
 
 FLAVOURS: Mapping[TensorRtTarget, Flavour] = {
@@ -83,7 +84,7 @@ FLAVOURS: Mapping[TensorRtTarget, Flavour] = {
         needs_gpu=False,
         refit_needs_gpu=True,
         timing_cache=False,
-        compute_capabilities=("8.0", "8.6", "8.9", "12.0"),
+        named_gpus=True,
     ),
     "tensorrt": Flavour(
         module="tensorrt",
@@ -94,7 +95,7 @@ FLAVOURS: Mapping[TensorRtTarget, Flavour] = {
         needs_gpu=True,
         refit_needs_gpu=True,
         timing_cache=True,
-        compute_capabilities=(),
+        named_gpus=False,
     ),
 }
 
@@ -158,6 +159,8 @@ def check_machine(target: TensorRtTarget, *, refittable: bool = False) -> Any:
             f"{flavour.module} {trt.__version__} builds refittable and weight-stripped engines only where there is an "
             "NVIDIA GPU with its driver, and there is none: leave --refittable and --strip-weights out, or build there"
         )
+    if refittable and (problem := unknown_gpu(target, trt)) is not None:
+        raise UnavailableError(f"refittable and weight-stripped engines need a GPU that can run them, and {problem}")
     return trt
 
 
@@ -213,12 +216,12 @@ def set_devices(
     check_devices(target, hardware_compatibility, compute_capabilities)
     flavour = FLAVOURS[target]
     if compute_capabilities:
-        known = {capability_of(name): value for name, value in trt.ComputeCapability.__members__.items()}
+        known = known_capabilities(trt)
         unknown = [capability for capability in compute_capabilities if capability not in known]
         if unknown:
             raise UsageError(
                 f"{flavour.module} {trt.__version__} knows no compute capability {unknown[0]}: it builds for "
-                f"{', '.join(sorted(filter(None, known), key=_sort_key))}"
+                f"{', '.join(known)}"
             )
         config.num_compute_capabilities = len(compute_capabilities)
         for index, capability in enumerate(compute_capabilities):
@@ -235,7 +238,9 @@ def set_devices(
         config.hardware_compatibility_level = getattr(levels, name)
         if hardware_compatibility == "ampere+":
             return AMPERE_AND_LATER
-    return flavour.compute_capabilities or current_capability()
+    if flavour.named_gpus:
+        return tuple(capability for capability in known_capabilities(trt) if _sort_key(capability) >= (8, 0))
+    return current_capability()
 
 
 def check_devices(
@@ -270,6 +275,26 @@ def capability_of(member: str) -> str:
     """The compute capability that a member of the library's enumeration means: "8.6" of "SM86"; "" of others."""
     found = re.fullmatch(r"SM(\d+)(\d)", member)
     return f"{found[1]}.{found[2]}" if found else ""
+
+
+def known_capabilities(trt: Any) -> dict[str, Any]:
+    """The compute capabilities that a library has names for, the oldest first, and those names."""
+    members = {capability_of(name): value for name, value in trt.ComputeCapability.__members__.items()}
+    return {capability: members[capability] for capability in sorted(filter(None, members), key=_sort_key)}
+
+
+def unknown_gpu(target: TensorRtTarget, trt: Any) -> str | None:
+    """Why the first GPU of this machine can run no engine of a library, in a sentence; None if it can, or is absent.
+
+    Such an engine may be built here all the same, for other machines.
+    """
+    gpus = find_gpu_driver().gpus
+    if not gpus or not FLAVOURS[target].named_gpus or gpus[0][1] in (known := known_capabilities(trt)):
+        return None
+    return (
+        f"{FLAVOURS[target].module} {trt.__version__} does not run on this machine's GPU, {gpus[0][0]} (compute "
+        f"capability {gpus[0][1]}): it knows {', '.join(known)}; build for the target tensorrt or onnxruntime here"
+    )
 
 
 def allow_decomposed_attention(trt: Any, network: Any) -> int:

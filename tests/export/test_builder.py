@@ -14,9 +14,11 @@ import onnx
 import pytest
 
 from dtfsal.benchmarks.accuracy.parity import BARS, compare_engine, model_of, worst
+from dtfsal.benchmarks.gpu.targets import EngineForm, engine_form
 from dtfsal.engines import open_engine
 from dtfsal.engines.bundle.folder import read_bundle
 from dtfsal.engines.errors import OutputError, UnavailableError, UsageError
+from dtfsal.engines.gpu.driver import GpuDriver
 from dtfsal.export import builder
 from dtfsal.export.builder import build_engine
 from dtfsal.export.cli.build import main as build
@@ -176,6 +178,23 @@ def test_tensorrt_rtx_builds_for_the_gpus_that_are_named(tmp_path, quick_export)
     with pytest.raises(UsageError, match=r"no compute capability 9\.9: it builds for 7\.5, 8\.0"):
         build_engine(dataclasses.replace(request, output=tmp_path / "e", compute_capabilities=("9.9",)))
     assert [path.name for path in tmp_path.iterdir()] == ["rtx"]
+
+
+def test_a_gpu_that_cannot_run_the_engine_is_said_before_the_build(tmp_path, quick_export, monkeypatch, capsys):
+    trt = pytest.importorskip("tensorrt_rtx")
+    driver = GpuDriver("13.0", (("H100", "9.0"),))
+    monkeypatch.setattr(tensorrt_flavours, "find_gpu_driver", lambda: driver)
+
+    def build(request, progress):
+        del request, progress
+        assert f"tensorrt_rtx {trt.__version__} does not run on this machine's GPU, H100" in capsys.readouterr().err
+        raise UnavailableError("enough")
+
+    monkeypatch.setattr(builder, "build_engine", build)
+    assert main(["build", "--target", "tensorrt-rtx", "--output", str(tmp_path / "e")]) == 5
+    form = EngineForm("TensorRT-RTX fp16", "tensorrt-rtx", "fp16")
+    with pytest.raises(UnavailableError, match="does not run on this machine's GPU, H100"):
+        engine_form(form, "tiny", "cuda", tmp_path, batch_size=1, runs=1)
 
 
 def test_weights_that_can_change_need_a_gpu_at_the_build(tmp_path, monkeypatch):

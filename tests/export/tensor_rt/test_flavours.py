@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dtfsal.engines.errors import UnavailableError, UsageError
+from dtfsal.engines.gpu.driver import GpuDriver
 from dtfsal.export.request import graph_forms
 from dtfsal.export.tensor_rt import flavours as tensorrt_flavours
 from dtfsal.export.tensor_rt.flavours import (
@@ -16,10 +17,12 @@ from dtfsal.export.tensor_rt.flavours import (
     capability_of,
     check_machine,
     import_tensorrt,
+    known_capabilities,
     network_flags,
     reads_attention,
     set_devices,
     set_weights_flags,
+    unknown_gpu,
     version_of,
 )
 
@@ -125,7 +128,8 @@ def test_compute_capabilities_of_the_real_library():
     assert set_devices(trt, "tensorrt-rtx", config, compute_capabilities=("8.6", "12.0")) == ("8.6", "12.0")
     assert config.num_compute_capabilities == 2
     assert config.capabilities == {0: trt.ComputeCapability.SM86, 1: trt.ComputeCapability.SM120}
-    assert set_devices(trt, "tensorrt-rtx", Config()) == ("8.0", "8.6", "8.9", "12.0")
+    assert set_devices(trt, "tensorrt-rtx", Config())[:4] == ("8.0", "8.6", "8.9", "12.0")
+    assert "7.5" in known_capabilities(trt)  # on request only
 
 
 def test_the_real_library_has_the_names_that_are_used():
@@ -175,3 +179,26 @@ def test_a_machine_without_a_gpu_is_told_what_it_can_do(monkeypatch):
         check_machine("tensorrt-rtx", refittable=True)
     monkeypatch.setattr(tensorrt_flavours, "driver_present", lambda: True)
     assert check_machine("tensorrt", refittable=True).__version__ == "10.14.1"
+
+
+def test_a_gpu_that_the_library_does_not_know_is_said(monkeypatch):
+    """TensorRT-RTX 1.7 runs on 8.9 and on 12.0, and not on 9.0 between them."""
+    trt = library("1.7.1", ComputeCapability=types.SimpleNamespace(__members__={"NONE": 0, "SM120": 120, "SM89": 89}))
+    monkeypatch.setattr(tensorrt_flavours, "import_tensorrt", lambda _target: trt)
+
+    def with_gpus(*gpus):
+        monkeypatch.setattr(tensorrt_flavours, "find_gpu_driver", lambda: GpuDriver("13.0", gpus))
+
+    with_gpus(("H100", "9.0"), ("L4", "8.9"))
+    assert "does not run on this machine's GPU, H100 (compute capability 9.0): it knows 8.9, 12.0" in str(
+        unknown_gpu("tensorrt-rtx", trt)
+    )
+    assert unknown_gpu("tensorrt", library("11.4")) is None  # it builds for the GPU that is there
+    check_machine("tensorrt-rtx")  # an engine for other machines
+    with pytest.raises(UnavailableError, match=r"need a GPU that can run them, and tensorrt_rtx 1\.7\.1 does not"):
+        check_machine("tensorrt-rtx", refittable=True)
+    with_gpus(("L4", "8.9"))
+    assert unknown_gpu("tensorrt-rtx", trt) is None
+    check_machine("tensorrt-rtx", refittable=True)
+    with_gpus()
+    assert unknown_gpu("tensorrt-rtx", trt) is None

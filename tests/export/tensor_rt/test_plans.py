@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.export.request import BuildRequest
+from dtfsal.export.tensor_rt import builder
 from dtfsal.export.tensor_rt.builder import build_tensorrt
 
 pytest.importorskip("tensorrt_rtx")
@@ -33,3 +34,12 @@ def test_products_are_rounded_to_tf32_only_where_asked(convolution, tmp_path, pr
     request = BuildRequest(preset="tiny", output=tmp_path, target="tensorrt-rtx", precision=precision)
     built = build_tensorrt(convolution, "tensorrt-rtx", tmp_path, options=request.engine_options())
     assert settings_of(built.path) == {"tf32": tf32, "stream_capturable": 1}
+
+
+def test_an_engine_that_cannot_be_read_back_here_has_the_plans_record(convolution, tmp_path, monkeypatch):
+    """As on a GPU that the engine is not for, here the library cannot read an engine: there is no GPU."""
+    monkeypatch.setattr(builder, "driver_present", lambda: True)
+    built = build_tensorrt(convolution, "tensorrt-rtx", tmp_path)
+    assert [step.kind for step in built.steps if "conv" in step.nodes] == ["convolution"]
+    assert built.steps_from == "plan"
+    assert [layer["type"] for layer in built.layers] == ["CONVOLUTION"]
