@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtfsal.benchmarks.gpu.forms import BASELINE, with_ratios
+from dtfsal.benchmarks.gpu.forms import BASELINE, WAYS, with_ratios
 from dtfsal.benchmarks.gpu.phases import Settings, phases
 from dtfsal.benchmarks.machine.host import machine, measured_on
 from dtfsal.benchmarks.tables import markdown_table
@@ -114,25 +114,34 @@ def _machine_line(report: Mapping[str, Any]) -> str:
 def _latency_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    headings = ("form", "batch", "median", "quartiles", "speed-up", "windows/s", "of the matrix rate", "memory")
+    headings = ("form", "batch", *(f"{way}: {what}" for way in WAYS for what in ("median", "speed-up", "windows/s")),
+                "of the matrix rate", "memory", "CC", "peak shift")  # fmt: skip
     table = []
     for row in sorted(rows, key=lambda row: row["batch_size"]):
-        low, high = row["quartiles_ms"]
-        ratio, share, memory = row["ratio_to_baseline"], row["share_of_matrix_rate"], row.get("peak_memory_bytes")
+        share, memory = row["share_of_matrix_rate"], row.get("peak_memory_bytes")
         cells = (
             row["form"],
             str(row["batch_size"]),
-            f"{row['median_ms']:.3g} ms",
-            f"{low:.3g}-{high:.3g} ms",
-            "-" if ratio is None else f"{ratio:.2f}x",
-            f"{row['windows_per_second']:.3g}",
+            *(cell for way in WAYS for cell in _timing_cells(row[way], row["ratio_to_baseline"][way])),
             "-" if share is None else f"{100 * share:.0f} %",
             "-" if memory is None else f"{memory / 2**20:.0f} MiB",
             f"{row['parity']['cc']:.6f}",
             f"{row['parity']['peak_shift_pixels']:.1f} px",
         )
         table.append(cells)
-    return "\n".join(markdown_table((*headings, "CC", "peak shift"), table))
+    legend = "host: from arrays in the host's memory to maps there; device: from the GPU's memory to the GPU's memory."
+    return "\n".join([legend, "", *markdown_table(headings, table)])
+
+
+def _timing_cells(timing: Mapping[str, Any] | None, ratio: float | None) -> tuple[str, str, str]:
+    if timing is None:
+        return "-", "-", "-"
+    low, high = timing["quartiles_ms"]
+    return (
+        f"{timing['median_ms']:.3g} ms ({low:.3g}-{high:.3g})",
+        "-" if ratio is None else f"{ratio:.2f}x",
+        f"{timing['windows_per_second']:.3g}",
+    )
 
 
 def _kernel_table(result: Mapping[str, Any]) -> str:

@@ -1,8 +1,14 @@
-"""Latency of a model in PyTorch, in every form that PyTorch offers on a GPU, interleaved in one run."""
+"""Latency of a model in PyTorch, in every form that PyTorch offers on a GPU, interleaved in one run.
+
+Each form is timed both ways that an engine is: "host", from float32 arrays in pinned memory to a map in the host's
+memory, and "device", from arrays in the GPU's memory to a map there. Both are the wall clock until the GPU rests, so
+that every library is timed alike.
+"""
 
 import contextlib
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,14 +20,16 @@ from dtfsal.benchmarks.accuracy.parity import compare
 from dtfsal.benchmarks.count.flops import count
 from dtfsal.benchmarks.count.plain import plain
 from dtfsal.benchmarks.gpu.machine import DTYPES, tf32
-from dtfsal.benchmarks.measure.stopwatch import Timing, first_line, measure_forms, stopwatch_for
+from dtfsal.benchmarks.measure.stopwatch import Stopwatch, Timing, first_line, measure_forms, settled_stopwatch
 from dtfsal.training.model.config import resolve_config
 from dtfsal.training.model.inputs import synthetic_windows
 from dtfsal.training.model.network import DTFSal
 from dtfsal.training.model.seeded import seeded_model
 
 BASELINE = "eager plain fp32"
-Run = Callable[[], Tensor]
+Run = Callable[..., Tensor]  # of the model's inputs
+WAYS = ("host", "device")
+Ways = Mapping[str, Callable[[], object]]  # "host" and "device", the ways of timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,50 +84,89 @@ def torch_forms(
     with torch.no_grad():
         reference = model(*inputs)[0, 0].numpy()
     left_out: dict[str, str] = {}
-    forms: dict[str, Run] = {}
+    forms: dict[str, Ways] = {}
     memory: dict[str, int | None] = {}
     parities: dict[str, dict[str, float]] = {}
     wanted = [form for form in FORMS if names is None or form.name in names]
+    arrays = [x.repeat(batch_size, *[1] * (x.ndim - 1)) for x in inputs]
+    if device.type == "cuda":
+        arrays = [array.pin_memory() for array in arrays]
     for form in wanted:
         if reason := _unfit(form, device):
             left_out[form.name] = reason
             continue
-        tensors = [x.to(device, DTYPES[form.precision]).repeat(batch_size, *[1] * (x.ndim - 1)) for x in inputs]
+        dtype = DTYPES[form.precision]
+        tensors = [array.to(device, dtype) for array in arrays]
         try:
             with _peak_memory(device) as peak:
                 run = _prepared(form, model, device, tensors)
-                output = run()[0, 0].float().cpu().numpy()
+                output = run(*tensors)[0, 0].float().cpu().numpy()
             memory[form.name] = peak.get("bytes")
             parities[form.name] = dataclasses.asdict(compare(reference, np.nan_to_num(output)))
-            forms[form.name] = run
+            forms[form.name] = {
+                "host": functools.partial(_from_host, run, arrays, device, dtype),
+                "device": functools.partial(run, *tensors),
+            }
         except (RuntimeError, ValueError) as error:
             left_out[form.name] = first_line(error)
-    timings, failed = measure_forms(forms, stopwatch_for(device), runs=runs)
+    timings, failed = measure_ways(forms, settled_stopwatch(device), runs=runs)
     flops = {written: count(config, form="written" if written else "deployed").total for written in (False, True)}
     by_name = {form.name: form for form in wanted}
     rows = [
-        {
-            **timing_row(timing, batch_size),
-            "precision": by_name[timing.name].precision,
-            "true_tflops": flops[by_name[timing.name].written].true_flops * batch_size / timing.median_seconds / 1e12,
-            "peak_memory_bytes": memory[timing.name],
-            "parity": parities[timing.name],
+        timing_row(name, found, batch_size, flops[by_name[name].written].true_flops * batch_size)
+        | {
+            "precision": by_name[name].precision,
+            "peak_memory_bytes": memory[name],
+            "parity": parities[name],
         }
-        for timing in timings
+        for name, found in timings.items()
     ]
     return {"preset": preset, "batch_size": batch_size, "runs": runs, "rows": rows, "left_out": left_out | failed}
 
 
-def timing_row(timing: Timing, batch_size: int) -> dict[str, Any]:
-    """A form's timing as JSON values."""
-    return {
-        "form": timing.name,
-        "batch_size": batch_size,
-        "median_ms": 1e3 * timing.median_seconds,
-        "quartiles_ms": [1e3 * value for value in timing.quartiles_seconds],
-        "first_ms": 1e3 * timing.first_seconds,
-        "windows_per_second": batch_size / timing.median_seconds,
-    }
+def measure_ways(
+    forms: Mapping[str, Ways], stopwatch: Stopwatch, *, runs: int
+) -> tuple[dict[str, dict[str, Timing]], dict[str, str]]:
+    """Time forms in their ways, all of one way interleaved.
+
+    Returns:
+        Timings by form and way, of forms that ran in every way that they have; why others failed, by form.
+    """
+    found: dict[str, dict[str, Timing]] = {name: {} for name in forms}
+    failed: dict[str, str] = {}
+    for way in WAYS:
+        chosen = {name: ways[way] for name, ways in forms.items() if way in ways and name not in failed}
+        timings, missing = measure_forms(chosen, stopwatch, runs=runs)
+        failed |= missing
+        for timing in timings:
+            found[timing.name][way] = timing
+    return {name: timings for name, timings in found.items() if name not in failed}, failed
+
+
+def timing_row(name: str, timings: Mapping[str, Timing], batch_size: int, flops: float) -> dict[str, Any]:
+    """A form's timings as JSON values: for each way its median, quartiles and first run; None for a way it lacks.
+
+    `true_tflops` is of the way with the least besides the arithmetic: on the device where there is that.
+    """
+    row: dict[str, Any] = {"form": name, "batch_size": batch_size}
+    for way in WAYS:
+        timing = timings.get(way)
+        row[way] = (
+            None
+            if timing is None
+            else {
+                "median_ms": 1e3 * timing.median_seconds,
+                "quartiles_ms": [1e3 * value for value in timing.quartiles_seconds],
+                "first_ms": 1e3 * timing.first_seconds,
+                "windows_per_second": batch_size / timing.median_seconds,
+            }
+        )
+    nearest = row["device"] or row["host"]
+    return {**row, "true_tflops": flops / nearest["median_ms"] / 1e9}
+
+
+def _from_host(run: Run, arrays: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return run(*(array.to(device, non_blocking=True).to(dtype) for array in arrays)).float().cpu()
 
 
 def _unfit(form: Form, device: torch.device) -> str | None:
@@ -139,15 +186,15 @@ def _prepared(form: Form, model: DTFSal, device: torch.device, inputs: Sequence[
     if form.captured:
         return _captured(chosen, inputs, form.precision == "tf32")
 
-    def run() -> Tensor:
+    def run(*given: Tensor) -> Tensor:
         with torch.no_grad(), tf32(form.precision == "tf32"):
-            return network(*inputs)
+            return network(*given)
 
     return run
 
 
 def _captured(model: nn.Module, inputs: Sequence[Tensor], allow_tf32: bool) -> Run:
-    """Capture a forward pass; the output is the same tensor after every replay."""
+    """Capture a forward pass; the output is the same tensor after every replay. Other inputs are copied to these."""
     with torch.no_grad(), tf32(allow_tf32):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -159,7 +206,10 @@ def _captured(model: nn.Module, inputs: Sequence[Tensor], allow_tf32: bool) -> R
         with torch.cuda.graph(graph):
             output = model(*inputs)
 
-    def run() -> Tensor:
+    def run(*given: Tensor) -> Tensor:
+        for captured, other in zip(inputs, given, strict=True):
+            if other is not captured:
+                captured.copy_(other, non_blocking=True)
         graph.replay()
         return output
 
@@ -182,18 +232,28 @@ def _peak_memory(device: torch.device) -> Iterator[dict[str, int]]:
 
 
 def with_ratios(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, float], baseline: str) -> list[dict[str, Any]]:
-    """Rows with their speed-up over a baseline of the same batch size and their share of the matrix product rate."""
-    medians = {row["batch_size"]: row["median_ms"] for row in rows if row["form"] == baseline}
+    """Rows with their speed-up over the baseline of their batch size and way, and their share of the matrix rate."""
+    medians = {
+        (row["batch_size"], way): row[way]["median_ms"]
+        for row in rows
+        if row["form"] == baseline
+        for way in WAYS
+        if row[way] is not None
+    }
     completed = []
     for row in rows:
         rate = rates.get(f"{row['precision']}_tflops")
-        reference = medians.get(row["batch_size"])
-        tflops = row.get("true_tflops")
+        ratios = {
+            way: None
+            if row[way] is None or (reference := medians.get((row["batch_size"], way))) is None
+            else reference / row[way]["median_ms"]
+            for way in WAYS
+        }
         completed.append(
             {
                 **row,
-                "ratio_to_baseline": None if reference is None else reference / row["median_ms"],
-                "share_of_matrix_rate": None if rate is None or tflops is None else tflops / rate,
+                "ratio_to_baseline": ratios,
+                "share_of_matrix_rate": None if rate is None else row["true_tflops"] / rate,
             }
         )
     return completed

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dtfsal.benchmarks.gpu.tensorrt_kernel import tensorrts_own
-from dtfsal.benchmarks.measure.stopwatch import ColdCacheStopwatch, first_line
+from dtfsal.benchmarks.measure.stopwatch import ReplayStopwatch, first_line
 from dtfsal.engines.errors import DtfsalError
 from dtfsal.engines.native.deform_conv.interface import DataType, DeformConvCall, DeformConvLibrary, DeformConvSizes
 from dtfsal.engines.native.projects import DEFORM_CONV
@@ -45,12 +45,12 @@ def kernels(*, runs: int) -> dict[str, Any]:
     """Measure every shape, type and kernel.
 
     Returns:
-        `rows`, each with the median in microseconds (second-level cache cold), its ratio to our faster layout's, and
-        the largest error against float64; `left_out`, why a kernel is missing.
+        `rows`, each with the median in microseconds (replayed from a CUDA graph, second-level cache cold), its ratio
+        to our faster layout's, and the largest error against float64; `left_out`, why a kernel is missing.
     """
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
-    stopwatch = ColdCacheStopwatch()
+    stopwatch = ReplayStopwatch()
     major, minor = torch.cuda.get_device_capability()
     with tempfile.TemporaryDirectory() as folder:
         library = DeformConvLibrary(DEFORM_CONV.build(Path(folder), architectures=(f"{major}{minor}",)))
@@ -64,7 +64,7 @@ def kernels(*, runs: int) -> dict[str, Any]:
                     try:
                         run = make()
                         error = float((run()[:CHECKED_IMAGES].double() - expected).abs().max())
-                        times = [stopwatch(run) for _ in range(runs + 3)][3:]
+                        times = stopwatch.seconds(run, runs=runs)
                     except (RuntimeError, DtfsalError) as problem:
                         left_out[label] = first_line(problem)
                         continue

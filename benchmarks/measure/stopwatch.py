@@ -1,10 +1,11 @@
 """Timing of work on a device: CUDA events around each call on a GPU, the clock on a CPU."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -77,25 +78,92 @@ class EventStopwatch:
         return float(start.elapsed_time(end)) / 1e3
 
 
-class ColdCacheStopwatch(EventStopwatch):
-    """As `EventStopwatch`, the GPU's second-level cache filled with something else before each run.
-
-    Args:
-        bytes_to_write: more than any cache holds.
-    """
-
-    def __init__(self, bytes_to_write: int = 256 * 2**20) -> None:
-        self._rubbish = torch.empty(bytes_to_write, dtype=torch.uint8, device="cuda")
+class SettledStopwatch:
+    """The wall clock from a GPU at rest to a GPU at rest: what a program waits for, whatever library does the work."""
 
     def __call__(self, run: Callable[[], object]) -> float:
         """See `Stopwatch`."""
-        self._rubbish.fill_(1)
-        return super().__call__(run)
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+
+class ReplayStopwatch:
+    """The GPU's time of one launch, without the host's: many launches are captured as a CUDA graph, which is replayed.
+
+    Python takes about as long to launch a kernel as a small kernel to run: events around one launch time Python.
+    Before each launch the second-level cache is filled with something else. A second graph holds the fills alone, and
+    the launches' time is the difference.
+
+    Args:
+        launches: captured in a graph.
+        flush: fills the cache on the current stream; None for a write of 256 MiB, more than any cache holds.
+        cuda: what stands for `torch.cuda`.
+    """
+
+    def __init__(
+        self, launches: int = 20, *, flush: Callable[[], object] | None = None, cuda: Any = torch.cuda
+    ) -> None:
+        self._launches, self._cuda = launches, cuda
+        if flush is None:
+            rubbish = torch.empty(256 * 2**20, dtype=torch.uint8, device="cuda")
+            flush = functools.partial(rubbish.fill_, 1)
+        self._flush = flush
+
+    def seconds(self, run: Callable[[], object], *, runs: int) -> list[float]:
+        """A launch's mean seconds in each of some replays.
+
+        Args:
+            run: launches on PyTorch's current stream, and can be captured.
+            runs: replays.
+
+        Raises:
+            RuntimeError: it cannot be captured.
+        """
+
+        def cold() -> None:
+            self._flush()
+            run()
+
+        both, fills = self._captured(cold), self._captured(self._flush)
+        for graph in (both, fills):
+            self._replayed(graph)
+        return [(self._replayed(both) - self._replayed(fills)) / self._launches for _ in range(runs)]
+
+    def _captured(self, work: Callable[[], object]) -> Any:
+        cuda = self._cuda
+        side = cuda.Stream()
+        side.wait_stream(cuda.current_stream())
+        with cuda.stream(side):  # libraries allocate and choose in their first launches
+            for _ in range(2):
+                work()
+        cuda.current_stream().wait_stream(side)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            for _ in range(self._launches):
+                work()
+        return graph
+
+    def _replayed(self, graph: Any) -> float:
+        start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        self._cuda.synchronize()
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1e3
 
 
 def stopwatch_for(device: torch.device) -> Stopwatch:
     """Events on a GPU, the clock elsewhere."""
     return EventStopwatch() if device.type == "cuda" else HostStopwatch()
+
+
+def settled_stopwatch(device: torch.device) -> Stopwatch:
+    """The wall clock, which waits for the GPU if there is one."""
+    return SettledStopwatch() if device.type == "cuda" else HostStopwatch()
 
 
 def measure_forms(

@@ -9,7 +9,7 @@ is able to do, and by which of its names.
 | ONNX Attention | from 10.14; before, products and softmax | yes | yes, not in FP32 |
 | plugins | yes | yes | none |
 | builds on | the GPU that runs it | the GPU that runs it | any machine; with a driver if weights are to change |
-| runs on | that GPU; others of a hardware compatibility level | the same | those that it knows from 8.0 on, or those named |
+| runs on | that GPU; others of a hardware compatibility level | the same | those it knows from 8.0 on, or those named |
 | timing cache | yes | yes | none |
 """
 

@@ -1,7 +1,9 @@
 """The check on a GPU, as far as a CPU takes it: real parts at small size, and reports of made parts by hand."""
 
+import contextlib
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -23,14 +25,21 @@ from dtfsal.training.model.deform_conv import deform_conv2d
 SETTINGS = Settings(preset="tiny-v", device="cpu", batch_sizes=(1,), runs=2, forms=("eager SDPA fp32",), engines=())
 
 
-def made_row(form, median_ms, precision="fp32", batch_size=1, tflops=1.0):
+def made_timing(median_ms, batch_size):
     return {
-        "form": form,
-        "batch_size": batch_size,
         "median_ms": median_ms,
         "quartiles_ms": [median_ms, median_ms],
         "first_ms": median_ms,
         "windows_per_second": 1e3 * batch_size / median_ms,
+    }
+
+
+def made_row(form, median_ms, precision="fp32", batch_size=1, tflops=1.0):
+    return {
+        "form": form,
+        "batch_size": batch_size,
+        "host": made_timing(median_ms, batch_size),
+        "device": made_timing(median_ms / 2, batch_size),
         "precision": precision,
         "true_tflops": tflops,
         "peak_memory_bytes": 3 * 2**20,
@@ -46,9 +55,13 @@ def test_ratios_are_to_the_baseline_of_the_same_batch():
         made_row("fast", 50.0, "bf16", batch_size=2),
     ]
     done = with_ratios(rows, {"fp16_tflops": 50.0}, BASELINE)
-    assert [row["ratio_to_baseline"] for row in done] == [1.0, 5.0, 1.0, 6.0]
+    assert [row["ratio_to_baseline"]["host"] for row in done] == [1.0, 5.0, 1.0, 6.0]
+    assert [row["ratio_to_baseline"]["device"] for row in done] == [1.0, 5.0, 1.0, 6.0]
     assert [row["share_of_matrix_rate"] for row in done] == [None, 0.1, None, None]  # only FP16's rate is known
-    assert with_ratios(rows[1:2], {}, BASELINE)[0]["ratio_to_baseline"] is None
+    assert with_ratios(rows[1:2], {}, BASELINE)[0]["ratio_to_baseline"] == {"host": None, "device": None}
+    # What was timed from host to host only is not set beside what PyTorch takes on the device.
+    (_, engine) = with_ratios([rows[0], {**rows[1], "device": None}], {}, BASELINE)
+    assert engine["ratio_to_baseline"] == {"host": 5.0, "device": None}
 
 
 def test_forms_that_fail_are_left_out_and_said():
@@ -67,6 +80,72 @@ def test_forms_that_fail_are_left_out_and_said():
     assert turns[-4:] == ["a", "c", "a", "c"]  # in turn, after each was warm
 
 
+class PretendedCuda:
+    """As much of `torch.cuda` as a stopwatch needs, with a clock that only launches and replays move.
+
+    Outside a graph each launch also costs the host's time, as Python's do.
+    """
+
+    HOST = 10e-6
+
+    def __init__(self):
+        self.now, self.capturing = 0.0, None
+
+    def launch(self, seconds):
+        if self.capturing is not None:
+            self.capturing.append(seconds)
+        else:
+            self.now += seconds + self.HOST
+
+    def Stream(self):  # noqa: N802 - PyTorch's names
+        return self
+
+    current_stream = Stream
+
+    def wait_stream(self, _):
+        pass
+
+    def synchronize(self):
+        pass
+
+    def stream(self, _):
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def graph(self, graph):
+        self.capturing = graph.launches
+        yield
+        self.capturing = None
+
+    def CUDAGraph(self):  # noqa: N802
+        graph = types.SimpleNamespace(launches=[])
+        graph.replay = lambda: [self.launch(sum(graph.launches))]
+        return graph
+
+    def Event(self, enable_timing):  # noqa: N802
+        event = types.SimpleNamespace(time=None, synchronize=lambda: None)
+        event.record = lambda: setattr(event, "time", self.now)
+        event.elapsed_time = lambda other: 1e3 * (other.time - event.time)
+        assert enable_timing
+        return event
+
+
+def test_a_kernel_is_timed_without_the_hosts_part_and_with_a_cold_cache():
+    cuda = PretendedCuda()
+    order = []
+
+    def flush():
+        order.append("flush")
+        cuda.launch(100e-6)
+
+    def kernel():
+        order.append("kernel")
+        cuda.launch(12e-6 if order[-2] == "flush" else 3e-6)  # quicker from a warm cache
+
+    watch = stopwatch.ReplayStopwatch(5, flush=flush, cuda=cuda)
+    assert watch.seconds(kernel, runs=3) == pytest.approx([12e-6] * 3)
+
+
 def test_a_host_stopwatch_takes_time():
     assert stopwatch.HostStopwatch()(lambda: np.ones(10).sum()) > 0
 
@@ -80,7 +159,8 @@ def test_the_forms_of_a_small_model():
     # The definitional form rounds otherwise than the exact rewrites; BF16 has 8 bits.
     assert 0 <= plain["parity"]["max_abs_error"] < 1e-4
     assert 1e-4 < reduced["parity"]["max_abs_error"] < 0.3
-    assert plain["windows_per_second"] == pytest.approx(2e3 / plain["median_ms"])
+    for way in ("host", "device"):
+        assert plain[way]["windows_per_second"] == pytest.approx(2e3 / plain[way]["median_ms"])
     assert plain["peak_memory_bytes"] is None
 
 
@@ -178,16 +258,17 @@ def test_the_report_of_made_parts():
         "engine TensorRT fp16": {"status": "failed", "reason": "it broke"},
         "video tensorrt": {"status": "done", "result": {"reports": [live]}},
     }
+    engine = made_row("TensorRT fp16", 10.0, "fp16", tflops=40.0) | {"device": None}
     report = {
         "parts": parts,
-        "rows": with_ratios([made_row(BASELINE, 100.0), made_row("TensorRT fp16", 10.0, "fp16", tflops=40.0)],
-                            {"fp16_tflops": 80.0}, BASELINE),
+        "rows": with_ratios([made_row(BASELINE, 100.0), engine], {"fp16_tflops": 80.0}, BASELINE),
         "machine": {"cpu": "CPU", "cores": 2, "system": "S", "python": "3", "versions": {"torch": "2"}, "date": "D"},
         "command": ["dtfsal", "benchmark", "gpu"],
     }  # fmt: skip
     text = markdown(report)
     assert "Card; driver 600.1; matrix products reach fp16 80 TFLOP/s, copies 900 GB/s" in text
-    assert "| TensorRT fp16 | 1 | 10 ms | 10-10 ms | 10.00x | 100 | 50 % | 3 MiB | 0.500000 | 1.0 px |" in text
+    expected = "| TensorRT fp16 | 1 | 10 ms (10-10) | 10.00x | 100 | - | - | - | 50 % | 3 MiB | 0.500000 | 1.0 px |"
+    assert expected in text
     assert "| 1x8x4x4 | fp16 | ours | 9 us | 1.00x | 0.001 |" in text
     assert "| prepared from 1920x1080 | GPU | CPU | difference |" in text
     assert "| frame, YUV | 300 us | 4e+03 us | 1 |" in text
