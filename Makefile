@@ -11,12 +11,11 @@ VIDEO ?= $(CLIP)/datasets/data/bigbuckbunny.mp4
 STILLS ?= data/osie data/crowd data/scene
 WEIGHTS ?= training/shipped/lite.safetensors
 
-# Tests that a GPU runs and other machines skip, and where the check's figures go.
-GPU_TESTS := tests/engines/native/deform_conv/test_kernel_gpu.py tests/engines/native/frontend/test_gpu.py tests/runtime/capi/test_gpu.py
+# Where the check's figures go.
 GPU_RESULT ?= benchmarks/results/gpu.json
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights shipped-engines quick test test-slow test-browser sanitize fuzz fuzz-python soak gpu-check plugin lint format types docs bench budget tables wheel clean
+.PHONY: help demo weights shipped-engines quick test test-slow test-browser sanitize fuzz fuzz-python soak gpu-check gpu-check-quick plugin lint format types docs bench budget tables wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -86,8 +85,10 @@ soak: $(VENV)/.dev  ## hours of live prediction with clients that come, stall an
 	@$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --frames $(SOAK_FRAMES) --output benchmarks/results/soak.json
 
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, parity, latency, 1080p rate (docs/how-to/measuring.md)
-	@DTFSAL_REQUIRE_CUDA=1 $(BIN)/pytest $(GPU_TESTS)
-	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)" && cat "$(GPU_RESULT:.json=.md)"
+	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)"
+
+gpu-check-quick:  ## the same in under 8 minutes, with the machine's own PyTorch and no network (GPU_OPTIONS="--seconds 240")
+	@$(PYTHON) -m dtfsal.benchmarks.gpu --quick --output "$(GPU_RESULT)" $(GPU_OPTIONS)
 
 plugin: $(VENV)/.dev  ## build the TensorRT plugin and the GPU's front-end (needs nvcc) into the user's cache
 	@$(BIN)/dtfsal native build deform-conv frontend

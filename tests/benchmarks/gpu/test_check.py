@@ -11,10 +11,11 @@ import torch
 
 from dtfsal.benchmarks.gpu import check as module
 from dtfsal.benchmarks.gpu import forms as gpu_forms
-from dtfsal.benchmarks.gpu.check import gpu_check, in_a_process, markdown
+from dtfsal.benchmarks.gpu.check import budget, gpu_check, in_a_process, markdown
 from dtfsal.benchmarks.gpu.forms import BASELINE, torch_forms, with_ratios
 from dtfsal.benchmarks.gpu.machine import measured_rates, tf32
-from dtfsal.benchmarks.gpu.phases import Settings, full_hd_clip, phases, run_phase
+from dtfsal.benchmarks.gpu.own_tests import outcome_of_tests, run_tests
+from dtfsal.benchmarks.gpu.phases import Part, Settings, full_hd_clip, made_clip, phases, run_phase
 from dtfsal.benchmarks.gpu.tensorrt_kernel import one_node_graph
 from dtfsal.benchmarks.measure import stopwatch
 from dtfsal.engines.errors import EngineError, UnavailableError
@@ -187,9 +188,10 @@ def test_settings_survive_json():
 
 
 def test_the_parts_follow_the_settings():
-    assert list(phases(SETTINGS)) == ["rates", "kernels", "front-end", "PyTorch, batch 1"]
+    tests = ["tests, kernel", "tests, front-end", "tests, C library"]
+    assert list(phases(SETTINGS)) == ["tools", "rates", *tests, "kernels", "front-end", "PyTorch, batch 1"]
     some = dataclasses.replace(SETTINGS, engines=("ONNX Runtime fp32", "TensorRT fp16", "TensorRT bf16"))
-    assert list(phases(some))[4:] == [
+    assert list(phases(some))[8:] == [
         "engine ONNX Runtime fp32",
         "engine TensorRT fp16",
         "engine TensorRT bf16",
@@ -203,17 +205,22 @@ def test_what_the_machine_lacks_is_skipped_and_what_fails_is_said(monkeypatch):
         "status": "skipped",
         "reason": "the deformable convolution's CUDA kernel needs a GPU",
     }
-    for error, status in ((UnavailableError("none here"), "skipped"), (EngineError("broken"), "failed")):
+    for error, status in (
+        (UnavailableError("none here"), "skipped"),
+        (EngineError("broken"), "failed"),
+        (ModuleNotFoundError("No module named 'av'", name="av"), "skipped"),
+    ):
 
         def phase(_, error=error):
             raise error
 
-        monkeypatch.setattr("dtfsal.benchmarks.gpu.phases.phases", lambda _, phase=phase: {"part": phase})
-        assert run_phase("part", SETTINGS) == {"status": status, "reason": str(error)}
+        monkeypatch.setattr("dtfsal.benchmarks.gpu.phases.phases", lambda _, phase=phase: {"part": Part(phase)})
+        reason = "needs the package av, which is not installed" if "av" in str(error) else str(error)
+        assert run_phase("part", SETTINGS) == {"status": status, "reason": reason}
 
 
 def test_a_part_that_dies_is_a_failure_with_its_last_words():
-    outcome = in_a_process("no such part", SETTINGS)
+    outcome = in_a_process("no such part", SETTINGS, 600)
     assert outcome == {"status": "failed", "reason": "KeyError: 'no such part' (exit code 1)"}
     assert module._last_words(-6, "first\nterminate called\n\n") == "terminate called (killed by SIGABRT)"
     assert module._last_words(3, "") == "it said nothing (exit code 3)"
@@ -280,8 +287,8 @@ def test_the_report_of_made_parts():
 def test_a_whole_check_on_a_cpu():
     seen = []
     report = gpu_check(SETTINGS, progress=lambda name, report: seen.append((name, len(report["parts"]))))
-    assert seen == [("rates", 1), ("kernels", 2), ("front-end", 3), ("PyTorch, batch 1", 4)]
-    assert [part["status"] for part in report["parts"].values()] == ["done", "skipped", "skipped", "done"]
+    assert seen == [(name, number + 1) for number, name in enumerate(phases(SETTINGS))]
+    assert [part["status"] for part in report["parts"].values()] == ["done", "done", *5 * ["skipped"], "done"]
     (row,) = report["rows"]
     assert row["parity"]["max_abs_error"] == 0  # the very model
     assert row["share_of_matrix_rate"] > 0
@@ -297,6 +304,8 @@ def test_a_whole_check_on_a_cpu():
         (["--engine", "nonsense"], 2, "--engine 'nonsense' is not known; choose from: ONNX Runtime fp32"),
         (["--video", "nowhere.mp4"], 2, "is not a file"),
         (["--preset", "huge"], 2, "huge"),
+        (["--quick", "--engine", "TensorRT fp16"], 2, "--quick builds no engines"),
+        (["--quick", "--seconds", "60"], 2, "say where with --output"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(capsys, arguments, code, message):
@@ -328,3 +337,88 @@ def test_the_graph_of_tensorrts_own_kernel_is_the_deformable_convolution(kind):
     torch.testing.assert_close(
         torch.from_numpy(found).double(), expected, rtol=0, atol=1e-5 if kind == torch.float32 else 2e-2
     )
+
+
+QUICK = Settings(preset="dtfsal", device="cuda", batch_sizes=(1, 8), runs=10, quick=True)
+
+
+def test_the_quick_check_has_a_budget_under_eight_minutes():
+    parts = phases(QUICK)
+    assert sum(part.seconds for part in parts.values()) < 8 * 60
+    assert list(parts)[:4] == ["tools", "rates", "tests, kernel", "kernels"]
+    assert {"PyTorch, batch 1", "PyTorch, batch 8", "torch.compile, batch 1", "tests, C library"} < set(parts)
+    lines = budget(QUICK).splitlines()
+    assert len(lines) == len(parts) + 1
+    assert lines[-1] == f"  {sum(part.seconds for part in parts.values()):4d} s  at most, all together"
+
+
+def test_the_check_goes_on_after_failures_and_over_several_calls(monkeypatch):
+    ran = []
+
+    def pretended(name, settings, seconds):
+        ran.append((name, seconds))
+        status, reason = ("failed", "broken") if name == "kernels" else ("skipped", "pretended")
+        return {"status": status, "reason": reason}
+
+    monkeypatch.setattr(module, "in_a_process", pretended)
+    first = gpu_check(QUICK, progress=lambda *_: None, seconds=65)
+    longer = ["tests, kernel", "torch.compile, batch 1"]
+    assert first["to_do"] == longer
+    assert ran == [(name, part.seconds) for name, part in phases(QUICK).items() if name not in longer]
+    assert f"- {longer[0]}: not run yet" in markdown(first)
+    assert "- kernels: failed: broken" in markdown(first)
+    ran.clear()
+    kept = json.loads(json.dumps(first))
+    second = gpu_check(QUICK, progress=lambda *_: None, kept=kept)
+    assert [name for name, _ in ran] == longer
+    assert second["to_do"] == []
+    assert set(second["parts"]) == set(phases(QUICK))
+    ran.clear()
+    gpu_check(dataclasses.replace(QUICK, runs=11), progress=lambda *_: None, kept=kept)
+    assert len(ran) == len(phases(QUICK))  # figures of other settings do not count
+
+
+def test_a_part_that_takes_too_long_is_ended_and_said():
+    assert in_a_process("rates", SETTINGS, 0) == {"status": "failed", "reason": "it took longer than its 0 s"}
+
+
+def test_an_unfinished_check_is_gone_on_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "in_a_process", lambda *_: {"status": "skipped", "reason": "pretended"})
+    command = ["benchmark", "gpu", "--quick", "--device", "cpu", "--output", str(tmp_path / "gpu.json")]
+    assert main([*command, "--seconds", "15"]) == 0
+    said = capsys.readouterr().err
+    assert "at most, all together" in said
+    assert "dtfsal: tools: skipped in 0 s: pretended" in said
+    assert "run the same command again for rates, tests, kernel" in said
+    assert (tmp_path / "gpu.partial.json").is_file()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert f"goes on from {tmp_path / 'gpu.partial.json'}" in said
+    assert "tools: skipped" not in said
+    assert not (tmp_path / "gpu.partial.json").exists()
+    assert len(json.loads((tmp_path / "gpu.json").read_text())["parts"]) == len(phases(QUICK))
+
+
+def test_our_own_tests_are_counted_and_their_skips_said(tmp_path):
+    file = tmp_path / "test_made.py"
+    with pytest.raises(UnavailableError, match="run the check from a checkout"):
+        run_tests(file)
+    file.write_text(
+        "import os, pytest\n\n\ndef test_one():\n    assert os.environ['DTFSAL_REQUIRE_CUDA']\n\n\n"
+        "@pytest.mark.skip(reason='no such card')\ndef test_two():\n    pass\n"
+    )
+    assert run_tests(file) == {"passed": 1, "left_out": {"test_two": "no such card"}}
+
+
+def test_failed_tests_are_a_failure_and_skipped_ones_a_reason():
+    case = '<testcase name="a"/><testcase name="b">{}</testcase>'
+    failure = '<failure message="AssertionError: 3&#10;and more">text</failure>'
+    with pytest.raises(EngineError, match=r"1 of 2 tests failed, the first b: AssertionError: 3$"):
+        outcome_of_tests(f"<testsuites><testsuite>{case.format(failure)}</testsuite></testsuites>")
+    with pytest.raises(UnavailableError, match="needs a GPU"):
+        outcome_of_tests('<testsuite><testcase name="c"><skipped message="needs a GPU"/></testcase></testsuite>')
+
+
+def test_a_made_clip_is_what_the_front_end_takes(tmp_path):
+    info = probe(made_clip(tmp_path / "clip.mp4", frames=1))
+    assert (info.height, info.width, info.has_audio) == (1080, 1920, False)
