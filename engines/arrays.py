@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -175,10 +176,10 @@ def _cuda_array(what: str, interface: Mapping[str, Any], owner: object) -> Devic
 def _dlpack_on_device(what: str, tensor: object) -> DeviceArray:
     """What DLPack tells of a tensor on a GPU, read by cuda-core, with which every engine on a GPU comes."""
     try:
-        from cuda.core.utils import StridedMemoryView
+        utils = importlib.import_module("cuda.core.utils")  # by name: only cuda-core itself finds where it lies
     except ImportError as error:
         raise UsageError(f"{what} lies on a GPU and the engine runs on the CPU; copy it first") from error
-    view = StridedMemoryView.from_dlpack(tensor, stream_ptr=-1)  # no wait: the work that writes it is complete
+    view = utils.StridedMemoryView.from_dlpack(tensor, stream_ptr=-1)  # no wait: the work that writes it is complete
     if view.dtype is None:
         raise TypeError("NumPy has no such element type")
     array = DeviceArray(int(view.ptr), tuple(view.shape), np.dtype(view.dtype), view)

@@ -129,7 +129,10 @@ class GpuDevice(Protocol):
         ...
 
     def capture(self, stream: Any, work: Callable[[Any], None]) -> Any:
-        """A graph of what `work` queues on the stream that it is given, which is not executed meanwhile."""
+        """A graph of what `work` queues on the stream that it is given, which is not executed meanwhile.
+
+        Raises EngineError where that cannot be captured; the stream then takes work as before.
+        """
         ...
 
     def launch(self, graph: Any, stream: Any) -> None:
@@ -268,12 +271,15 @@ class CudaCoreDevice:
         """See `GpuDevice`."""
         with _cuda_errors("a run could not be captured as a CUDA graph"):
             builder = stream.create_graph_builder()
-            builder.begin_building(mode="thread_local")
             try:
-                work(builder.stream)
+                builder.begin_building(mode="thread_local")
+                try:
+                    work(builder.stream)
+                finally:
+                    builder.end_building()  # whatever became of it: until then the stream takes no other work
+                return builder.complete()
             finally:
-                builder.end_building()
-            return builder.complete()
+                builder.close()
 
     def launch(self, graph: Any, stream: Any) -> None:
         """See `GpuDevice`."""

@@ -1,6 +1,7 @@
 """An array in a GPU's memory that a back end has made."""
 
 import dataclasses
+import importlib
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,5 @@ class DeviceOutput:
         return int(kind), int(number)
 
     def _view(self) -> Any:
-        from cuda.core.utils import StridedMemoryView
-
-        return StridedMemoryView.from_buffer(self.buffer.handle, self.shape, dtype=self.dtype)
+        utils = importlib.import_module("cuda.core.utils")  # by name: only cuda-core itself finds where it lies
+        return utils.StridedMemoryView.from_buffer(self.buffer.handle, self.shape, dtype=self.dtype)

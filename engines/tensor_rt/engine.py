@@ -2,7 +2,7 @@
 
 A run's way: NumPy arrays into pinned memory, from there to the GPU on one stream, the engine on a second, the outputs
 back on a third. Two runs may be under way (`submit`), so that one computes while the other is copied. From the second
-run of a shape on, the engine's work is one captured CUDA graph.
+run of a shape on, the engine's work is one captured CUDA graph; an engine that cannot be captured is run each time.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dtfsal.engines.native.projects import DEFORM_CONV
 from dtfsal.engines.native.trust import engine_libraries
 from dtfsal.engines.raw_inputs import SliceTables
 from dtfsal.engines.tensor_rt.checks import check_gpu, check_tensors, check_version, import_library
+from dtfsal.engines.tensor_rt.contexts import Contexts
 from dtfsal.engines.tensor_rt.log import make_logger
 
 RUNS_UNDER_WAY = 2
@@ -86,6 +87,7 @@ class _Shape:
 
     context: Any
     slots: collections.deque[_Slot]
+    capturable: bool = True
 
 
 class TensorRtEngine(Engine):
@@ -119,7 +121,8 @@ class TensorRtEngine(Engine):
         self._trust = trust
         self._device: Any = device
         self._trt: Any = module
-        self._engines: dict[str, Any] = {}
+        self._contexts: dict[str, Contexts] = {}
+        self._forked = False
         self._shapes: dict[tuple[Any, ...], _Shape] = {}
         self._streams: tuple[Any, ...] = ()
         self._library: FrontEndLibrary | None = None
@@ -152,7 +155,7 @@ class TensorRtEngine(Engine):
             if engine is None:
                 raise EngineError(f"{trt.__name__} {trt.__version__} cannot load {file}: {log.last_error}")
             check_tensors(f"{file}", graph, engine, trt)
-            self._engines[name] = engine
+            self._contexts[name] = Contexts(trt, engine, self.manifest.files[graph.file].sha256, self._device.name)
         self._keep_alive = (log, runtime)
         self._library = self._library or installed_front_end()
         self._make_streams()
@@ -173,7 +176,8 @@ class TensorRtEngine(Engine):
             raise UsageError(f"the engine {self.bundle.path} is closed; open it again with open_engine")
         other = TensorRtEngine.__new__(TensorRtEngine)
         other.bundle, other._index, other._device, other._trt = self.bundle, self._index, self._device, self._trt
-        other._engines, other._shapes, other._keep_alive = dict(self._engines), {}, self._keep_alive
+        other._contexts, other._shapes, other._keep_alive = dict(self._contexts), {}, self._keep_alive
+        other._forked = True
         other._library = self._library
         other._make_streams()
         other._open = True
@@ -262,18 +266,10 @@ class TensorRtEngine(Engine):
         self._upload(slot, inputs)
         outputs = {name: buffer.address for name, buffer in slot.outputs.items()}
         addresses = tuple(_address(slot, name, array) for name, array in inputs.items())
-        if slot.graph is not None and addresses == slot.captured_addresses:
-            device.launch(slot.graph, compute)
-        elif addresses == slot.addresses:
-            # Not at the first run with these addresses: the library then allocates and chooses, which a captured graph
-            # cannot, and foreign arrays may never be seen again.
-            if slot.graph is not None:
-                device.release(slot.graph)
-                slot.graph = None
-            slot.graph = device.capture(
-                compute, lambda stream: self._execute(shape.context, slot, inputs, outputs, stream)
-            )
-            slot.captured_addresses = addresses
+        replayed = slot.graph is not None and addresses == slot.captured_addresses
+        if not replayed and shape.capturable and addresses == slot.addresses:
+            replayed = self._captured(shape, slot, inputs, outputs, addresses)
+        if replayed:
             device.launch(slot.graph, compute)
         else:
             self._execute(shape.context, slot, inputs, outputs, compute)
@@ -283,6 +279,36 @@ class TensorRtEngine(Engine):
             device.download(pinned, slot.outputs[name], download)
         slot.pending = Pending(device, slot, device.record(download))
         return slot.pending
+
+    def _captured(
+        self,
+        shape: _Shape,
+        slot: _Slot,
+        inputs: Mapping[str, Array | DeviceArray],
+        outputs: Mapping[str, int],
+        addresses: tuple[int, ...],
+    ) -> bool:
+        """Whether the slot's graph is now one of a run with these addresses; if not, this shape is not tried again.
+
+        Not at the first run with some addresses: the library then allocates and chooses, which a captured graph cannot,
+        and foreign arrays may never be seen again.
+        """
+        device, compute = self._device, self._streams[1]
+        if slot.graph is not None:
+            device.release(slot.graph)
+            slot.graph = None
+        # TensorRT-RTX says whether a context can be captured; TensorRT tells by failing.
+        ask = getattr(shape.context, "is_stream_capturable", None)
+        shape.capturable = ask is None or bool(ask(device.stream_address(compute)))
+        if shape.capturable:
+            try:
+                slot.graph = device.capture(
+                    compute, lambda stream: self._execute(shape.context, slot, inputs, outputs, stream)
+                )
+                slot.captured_addresses = addresses
+            except EngineError:
+                shape.capturable = False
+        return shape.capturable
 
     def _upload(self, slot: _Slot, inputs: Mapping[str, Array | DeviceArray]) -> None:
         """Host arrays to the slot's memory; what the compute stream is given from now on comes after it."""
@@ -321,7 +347,7 @@ class TensorRtEngine(Engine):
         if len(held) >= SHAPES_HELD:
             self._free(self._shapes.pop(held[0]))
         spec = self.manifest.graphs[graph]
-        context = self._engines[graph].create_execution_context()
+        context = self._contexts[graph].create()
         if context is None:
             raise EngineError(
                 f"{self.bundle.path}: the GPU {self._device.name} has no memory left to run the graph {graph!r}: "
@@ -363,7 +389,10 @@ class TensorRtEngine(Engine):
         for shape in self._shapes.values():
             self._free(shape)
         self._shapes.clear()
-        self._engines.clear()
+        if not self._forked:
+            for contexts in self._contexts.values():
+                contexts.save()
+        self._contexts.clear()
         if self._front_end is not None:
             self._front_end.close()
             self._front_end = None

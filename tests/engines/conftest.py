@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dtfsal.engines import AudioSpec, ClipSpec, GraphSpec, Manifest, TensorSpec, read_bundle, write_bundle
+from dtfsal.engines.errors import EngineError
 from dtfsal.engines.gpu.device import DeviceBuffer, PinnedBuffer
 from dtfsal.engines.gpu.driver import GpuDriver
 from dtfsal.engines.tensor_rt import checks as tensorrt_checks
@@ -137,6 +138,7 @@ class PretendedGpu:
     def __init__(self, free=2**30):
         self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
         self.live, self.capturing, self.uploaded = set(), None, []
+        self.captures, self.no_capture = 0, False
         self._addresses = itertools.count(2**20, 2**20)
 
     def activate(self):
@@ -195,9 +197,14 @@ class PretendedGpu:
             stream.work[stream.done - 1]()
 
     def capture(self, stream, work):
+        self.captures += 1
         self.capturing = []
-        work(stream)
-        graph, self.capturing = self.capturing, None
+        try:
+            work(stream)
+        finally:
+            graph, self.capturing = self.capturing, None
+        if self.no_capture:
+            raise EngineError("a run could not be captured as a CUDA graph")
         self.live.add(id(graph))
         return graph
 
@@ -240,6 +247,7 @@ class PretendedTensorRt:
 
     def __init__(self, gpu):
         self.gpu, self.refuse, self.no_context, self.contexts, self.loaded = gpu, False, False, 0, []
+        self.refuse_capture, self.configs, self.given = False, [], []
 
     def get_plugin_registry(self):
         return self
@@ -283,14 +291,41 @@ class PretendedEngine:
     def get_tensor_mode(self, name):
         return self.tensors[name]["mode"]
 
-    def create_execution_context(self):
+    def create_execution_context(self, config=None):
         self.trt.contexts += 1
+        self.trt.configs.append(config)
         return None if self.trt.no_context else PretendedContext(self)
+
+    def create_runtime_config(self):
+        return PretendedConfig(self.trt)
+
+
+class PretendedConfig:
+    """TensorRT-RTX's configuration of contexts; what the library compiles is the name of its version."""
+
+    def __init__(self, trt):
+        self.trt, self.cache = trt, None
+        self.dynamic_shapes_kernel_specialization_strategy = "LAZY"
+
+    def create_runtime_cache(self):
+        return self
+
+    def deserialize(self, content):
+        self.trt.given.append(content)
+        return content == self.serialize()
+
+    def serialize(self):
+        return f"compiled by {self.trt.__version__}".encode()
+
+    def set_runtime_cache(self, cache):
+        self.cache = cache
 
 
 class PretendedContext:
     def __init__(self, engine):
         self.engine, self.addresses, self.shapes = engine, {}, {}
+        if hasattr(engine.trt, "is_stream_capturable"):
+            self.is_stream_capturable = engine.trt.is_stream_capturable
 
     def set_input_shape(self, name, shape):
         self.shapes[name] = shape
@@ -307,7 +342,7 @@ class PretendedContext:
             gpu.memory[bound["saliency_map"]][...] = mean_map(video, audio).reshape(-1).view(np.uint8)
 
         gpu.queue(gpu.streams[stream], work)
-        return not trt.refuse
+        return not (trt.refuse or (trt.refuse_capture and gpu.capturing is not None))
 
 
 def mean_map(video, audio):

@@ -1,5 +1,7 @@
 """The TensorRT back end on a pretended GPU; see conftest.py."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,89 @@ def test_a_shape_is_captured_once_for_each_run_under_way(engine, gpu):
     assert engine.describe()["backend"]["captured_graphs"] == 4
     one = made_inputs(3)
     check(engine.run(one), one)  # by the first shape's graph, which is still right
+
+
+@pytest.mark.parametrize("fault", ["the library refuses", "the driver refuses"])
+def test_an_engine_that_cannot_be_captured_runs_all_the_same(engine, gpu, trt, fault):
+    trt.refuse_capture = fault == "the library refuses"
+    gpu.no_capture = fault == "the driver refuses"
+    for seed in range(7):
+        inputs = made_inputs(seed)
+        check(engine.run(inputs), inputs)
+    assert gpu.captures == 1  # not tried at each run
+    assert engine.describe()["backend"]["captured_graphs"] == 0
+
+
+def test_a_context_that_says_that_it_cannot_be_captured_is_not(engine, gpu, trt):
+    asked = []
+
+    def is_stream_capturable(stream):
+        asked.append(gpu.streams[stream])
+        return False
+
+    trt.is_stream_capturable = is_stream_capturable
+    for seed in range(7):
+        inputs = made_inputs(seed)
+        check(engine.run(inputs), inputs)
+    assert asked == [engine._streams[1]]
+    assert gpu.captures == 0
+
+
+@pytest.fixture
+def rtx(trt, tmp_path, monkeypatch):
+    """The pretended library as TensorRT-RTX, with a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    strategies = types.SimpleNamespace(EAGER="EAGER")
+    monkeypatch.setattr(trt, "DynamicShapesKernelSpecializationStrategy", strategies, raising=False)
+    monkeypatch.setattr(trt, "__version__", "1.7.1.116")
+    return trt
+
+
+RTX = {"target": "tensorrt-rtx", "builder": "tensorrt_rtx", "builder_version": "1.7.1.116"}
+
+
+def test_what_tensorrt_rtx_compiled_is_kept_for_the_next_process(make_trt_bundle, gpu, rtx, tmp_path):
+    bundle = make_trt_bundle(**RTX)
+    for time in range(2):
+        with TensorRtEngine(bundle, device=gpu, module=rtx) as engine, engine.fork() as fork:
+            for each in (engine, fork):
+                check(each.run(made_inputs(time)), made_inputs(time))
+    assert {config.dynamic_shapes_kernel_specialization_strategy for config in rtx.configs} == {"EAGER"}
+    assert all(config.cache is config for config in rtx.configs)
+    assert rtx.given == [b"compiled by 1.7.1.116"]  # by the second process
+    (file,) = (tmp_path / "cache" / "dtfsal" / "tensorrt-rtx").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    rtx.__version__ = "1.8.0.1"
+    TensorRtEngine(bundle, device=gpu, module=rtx).close()
+    assert len(rtx.given) == 1  # a version has a cache of its own
+
+
+def test_a_cache_that_is_damaged_or_anybodys_or_cannot_be_kept_changes_nothing(make_trt_bundle, gpu, rtx, tmp_path):
+    bundle, folder = make_trt_bundle(**RTX), tmp_path / "cache" / "dtfsal" / "tensorrt-rtx"
+    TensorRtEngine(bundle, device=gpu, module=rtx).close()
+    (file,) = folder.iterdir()
+    file.write_bytes(b"damaged")
+    TensorRtEngine(bundle, device=gpu, module=rtx).close()
+    assert rtx.given == [b"damaged"]
+    assert file.read_bytes() == b"compiled by 1.7.1.116"
+    file.chmod(0o666)
+    TensorRtEngine(bundle, device=gpu, module=rtx).close()
+    assert len(rtx.given) == 1  # another user may have written it
+    file.unlink()
+    folder.rmdir()
+    folder.write_text("a file where the folder should be")
+    with TensorRtEngine(bundle, device=gpu, module=rtx) as engine:
+        check(engine.run(made_inputs(0)), made_inputs(0))
+
+
+def test_the_real_tensorrt_rtx_has_the_names_that_are_used():
+    trt = pytest.importorskip("tensorrt_rtx")
+    assert "EAGER" in trt.DynamicShapesKernelSpecializationStrategy.__members__
+    config = {"dynamic_shapes_kernel_specialization_strategy", "create_runtime_cache", "set_runtime_cache"}
+    assert config <= set(dir(trt.IRuntimeConfig))
+    assert {"serialize", "deserialize"} <= set(dir(trt.IRuntimeCache))
+    assert "create_runtime_config" in dir(trt.ICudaEngine)
+    assert "is_stream_capturable" in dir(trt.IExecutionContext)
 
 
 def test_the_steady_state_allocates_nothing(engine, gpu):
