@@ -88,7 +88,7 @@ gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: kernels, engines, p
 	@$(BIN)/dtfsal benchmark gpu --output "$(GPU_RESULT)"
 
 gpu-check-quick:  ## the same in under 8 minutes, with the machine's own PyTorch and no network (GPU_OPTIONS="--seconds 240")
-	@$(PYTHON) -m dtfsal.benchmarks.gpu --quick --output "$(GPU_RESULT)" $(GPU_OPTIONS)
+	@$(PYTHON) -m dtfsal.benchmarks.gpu_check --quick --output "$(GPU_RESULT)" $(GPU_OPTIONS)
 
 plugin: $(VENV)/.dev  ## build the TensorRT plugin and the GPU's front-end (needs nvcc) into the user's cache
 	@$(BIN)/dtfsal native build deform-conv frontend

@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the kind's arguments."""
     parser.epilog = (
         "With --output FILE.json, FILE.partial.json holds the results so far, and the same command goes on from there; "
-        "it is removed at the end. `python -m dtfsal.benchmarks.gpu` is the same from a checkout that is not installed."
+        "it is removed at the end. `python -m dtfsal.benchmarks.gpu_check` is the same from a checkout, not installed."
     )
     parser.add_argument(
         "--quick",

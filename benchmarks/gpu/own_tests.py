@@ -8,11 +8,10 @@ import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
-import dtfsal
 from dtfsal.benchmarks.gpu.tools import has
 from dtfsal.engines.errors import EngineError, UnavailableError
 
-ROOT = Path(dtfsal.__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]  # the checkout, which `dtfsal` is importable from
 GPU_TESTS = {
     "kernel": "tests/engines/native/deform_conv/test_kernel_gpu.py",
     "front-end": "tests/engines/native/frontend/test_gpu.py",

@@ -1,4 +1,4 @@
-"""`python -m dtfsal.benchmarks.gpu` is `dtfsal benchmark gpu`, also from a checkout that is not installed."""
+"""`python -m dtfsal.benchmarks.gpu_check` is `dtfsal benchmark gpu`, also from a checkout that is not installed."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from dtfsal.engines.errors import DtfsalError
 
 
 def main() -> int:
-    """Parse, check and say an error in one line, as the command line does."""
-    parser = argparse.ArgumentParser(prog="python -m dtfsal.benchmarks.gpu", description=gpu.HELP)
+    """Run the check and say an error in one line, as the command line does."""
+    parser = argparse.ArgumentParser(prog="python -m dtfsal.benchmarks.gpu_check", description=gpu.HELP)
     gpu.configure(parser)
     args = parser.parse_args()
     args.kind, args.parser = "gpu", parser
