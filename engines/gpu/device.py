@@ -88,8 +88,12 @@ class GpuDevice(Protocol):
         """Memory that nobody uses."""
         ...
 
-    def allocate(self, size: int) -> DeviceBuffer:
-        """Memory on the GPU. Raises EngineError where none is left."""
+    def allocate(self, size: int, stream: Any = None) -> DeviceBuffer:
+        """Memory on the GPU. Raises EngineError where none is left.
+
+        With a stream, only what that stream is given may use it. Whenever it is dropped, it is freed after the work
+        that the stream has by then. Without one, any stream may use it, and it is dropped when its work is done.
+        """
         ...
 
     def pin(self, size: int) -> PinnedBuffer:
@@ -205,11 +209,12 @@ class CudaCoreDevice:
             raise EngineError(f"the GPU {self.name} does not report its free memory")
         return free.value
 
-    def allocate(self, size: int) -> DeviceBuffer:
-        """See `GpuDevice`."""
+    def allocate(self, size: int, stream: Any = None) -> DeviceBuffer:
+        """See `GpuDevice`. A buffer of cuda-core is freed on the stream that it was allocated on."""
         with _cuda_errors(f"the GPU {self.name} cannot hold {size / 2**20:.0f} MiB more"):
-            buffer = self._device.allocate(max(size, 1), stream=self._memory_stream)
-            self._memory_stream.sync()  # from now on any stream may use it
+            buffer = self._device.allocate(max(size, 1), stream=self._memory_stream if stream is None else stream)
+            if stream is None:
+                self._memory_stream.sync()  # from now on any stream may use it
             return DeviceBuffer(int(buffer.handle), size, buffer)
 
     def pin(self, size: int) -> PinnedBuffer:

@@ -198,7 +198,7 @@ class TensorRtEngine(Engine):
         shape = self._shape(graph, arrays)
         slot = shape.slots[0]
         outputs = {
-            tensor.name: DeviceOutput(sizes, dtype, self._device.allocate(_bytes(sizes, dtype)))
+            tensor.name: DeviceOutput(sizes, dtype, self._device.allocate(_bytes(sizes, dtype), self._streams[1]))
             for tensor, (sizes, dtype) in zip(spec.outputs, slot.output_types, strict=True)
         }
         if slot.pending is not None:
@@ -227,7 +227,7 @@ class TensorRtEngine(Engine):
         """See `Engine.empty`."""
         self._device.activate()
         kind = np.dtype(dtype)
-        return DeviceOutput(tuple(shape), kind, self._device.allocate(_bytes(tuple(shape), kind)))
+        return DeviceOutput(tuple(shape), kind, self._device.allocate(_bytes(tuple(shape), kind), self._streams[1]))
 
     def frame_preparer(self, graph: str, levels: npt.NDArray[np.float32]) -> FramePreparer | None:
         """See `Engine.frame_preparer`."""

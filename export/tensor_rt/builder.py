@@ -31,7 +31,6 @@ from dtfsal.export.tensor_rt.schedule import Step, steps_of_inspector, steps_of_
 
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
 
-UNFUSED_ATTENTION = "not supported by a dedicated kernel"  # the builder's words
 # Layers that the parser makes for its own shape arithmetic; they are constants of a static graph.
 PARSER_LAYERS = "ONNXTRT_"
 # An engine without its weights: no back end runs it before they are back, and its name says so.
@@ -162,15 +161,16 @@ def build_tensorrt(
     with _timing_cache(config, options.timing_cache):
         serialized = builder.build_serialized_network(network, config)
         # At first each attention must be one fused kernel, as all of DTFSal's are in FP16 and BF16 (head dimensions 136
-        # to 168 and 32); where the builder has none, as for the `tiny` preset, it may take several layers.
+        # to 168 and 32); where the builder has none, as for the `tiny` preset, it may take several layers. The library
+        # tells that from other faults in words alone, so any failure is tried again, and the first one is reported.
         attention_fused = serialized is not None
-        if serialized is None and UNFUSED_ATTENTION in log.last_error and not monitor.interrupted:
-            allow_decomposed_attention(trt, network)
+        problem = log.last_error
+        if serialized is None and not monitor.interrupted and allow_decomposed_attention(trt, network):
             serialized = builder.build_serialized_network(network, config)
     if monitor.interrupted:
         raise KeyboardInterrupt
     if serialized is None:
-        raise EngineBuildError(f"{flavour.module} {trt.__version__} could not build the engine: {log.last_error}")
+        raise EngineBuildError(f"{flavour.module} {trt.__version__} could not build the engine: {problem}")
     path = folder / (f"{stem}{STRIPPED_SUFFIX}" if options.strip_weights else f"{stem}.engine")
     with path.open("wb") as file:
         file.write(memoryview(serialized))

@@ -138,7 +138,7 @@ class PretendedGpu:
     def __init__(self, free=2**30):
         self.free, self.memory, self.streams, self.allocations = free, {}, {}, 0
         self.live, self.capturing, self.uploaded = set(), None, []
-        self.captures, self.no_capture = 0, False
+        self.captures, self.no_capture, self.ordered = 0, False, {}
         self._addresses = itertools.count(2**20, 2**20)
 
     def activate(self):
@@ -147,8 +147,10 @@ class PretendedGpu:
     def free_bytes(self):
         return self.free
 
-    def allocate(self, size):
-        return self._new(DeviceBuffer, size)
+    def allocate(self, size, stream=None):
+        buffer = self._new(DeviceBuffer, size)
+        self.ordered[buffer.address] = stream
+        return buffer
 
     def pin(self, size):
         address, handle = self._memory(size)

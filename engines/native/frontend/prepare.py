@@ -101,7 +101,8 @@ class _Preparer:
 
     def _output(self, shape: tuple[int, ...], dtype: str) -> DeviceOutput:
         kind = np.dtype(dtype)
-        return DeviceOutput(shape, kind, self._device.allocate(int(np.prod(shape)) * kind.itemsize))
+        size = int(np.prod(shape)) * kind.itemsize
+        return DeviceOutput(shape, kind, self._device.allocate(size, self._streams.compute))
 
     def _release_staging(self) -> None:
         if self._staging is not None:

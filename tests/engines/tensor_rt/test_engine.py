@@ -241,6 +241,22 @@ def test_features_of_one_run_feed_another_without_leaving_the_gpu(engine, gpu):
     assert np.isnan(values[0, 0]).all()
 
 
+def test_tensors_that_python_drops_are_freed_after_the_work_that_reads_them(engine, gpu):
+    """A kept frame may be dropped when its copy into a window is queued and not yet done: its stream frees it then."""
+    inputs = made_inputs(0)
+    given = [
+        engine.keep(inputs["video"]),
+        engine.empty((1, 2), "float32"),
+        engine.run_kept(inputs)["saliency_map"],
+        engine.run_on_device(inputs)["saliency_map"],
+    ]
+    assert {gpu.ordered[output.buffer.address] for output in given} == {engine._streams[1]}  # what `place` works on
+    engine.run(inputs)
+    (shape,) = engine._shapes.values()
+    held = [buffer for slot in shape.slots for buffer in (*slot.inputs.values(), *slot.outputs.values())]
+    assert {gpu.ordered[buffer.address] for buffer in held} == {None}  # three streams use them, in turn
+
+
 def test_a_video_through_the_gpu_is_the_same_as_through_the_cpu(engine, gpu, onnx_bundle):
     """The predictor's own windows, frames and slices: each enters the GPU once, and the maps are ONNX Runtime's."""
     rng = np.random.default_rng(0)

@@ -152,6 +152,7 @@ def test_closing_frees_all_but_what_was_given(gpu, front_end):
     pictures = (np.zeros((height, 8, 3), np.uint8) for height in (6, 6, 6, 9, 9, 2))
     given = [frames.prepare(picture) for picture in pictures]
     given += [slices.prepare(np.zeros(AUDIO.slice_samples, np.float32)) for _ in range(3)]
+    assert {gpu.ordered[output.buffer.address] for output in given} == {compute}  # freed after what reads them
     parts.close()
     assert gpu.live == live | {id(output.buffer.handle) for output in given}
     for output in given:

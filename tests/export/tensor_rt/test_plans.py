@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dtfsal.engines.tensor_rt.log import make_logger
 from dtfsal.export.request import BuildRequest
 from dtfsal.export.tensor_rt import builder
 from dtfsal.export.tensor_rt.builder import build_tensorrt
@@ -43,3 +44,19 @@ def test_an_engine_that_cannot_be_read_back_here_has_the_plans_record(convolutio
     assert [step.kind for step in built.steps if "conv" in step.nodes] == ["convolution"]
     assert built.steps_from == "plan"
     assert [layer["type"] for layer in built.layers] == ["CONVOLUTION"]
+
+
+def test_attention_without_a_fused_kernel_is_built_whatever_words_the_library_has_for_it(tmp_path, monkeypatch):
+    shape = [1, 2, 8, 32]  # no kernel computes it in FP32
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("q", "k", "v", "y")]
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="attention")
+    graph = helper.make_graph([node], "one", tensors[:3], tensors[3:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+
+    def foreign(trt):
+        log = make_logger(trt)
+        monkeypatch.setattr(type(log), "log", lambda self, *_: setattr(self, "last_error", "in other words"))
+        return log
+
+    monkeypatch.setattr(builder, "make_logger", foreign)
+    assert not build_tensorrt(model, "tensorrt-rtx", tmp_path).attention_fused

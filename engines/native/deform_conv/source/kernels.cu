@@ -149,6 +149,15 @@ __global__ void __launch_bounds__(kThreads) reduce_kernel(__grid_constant__ Prob
     }
 }
 
+int attribute(cudaDeviceAttr which, int otherwise) {
+    int device = 0, value = 0;
+    bool const known = cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, which, device) == cudaSuccess;
+    if (!known) {
+        cudaGetLastError();  // it is not for the next call to report
+    }
+    return known ? value : otherwise;
+}
+
 template <class T, bool Vectors, int TileN>
 cudaError_t launch_convolution(Problem const& problem, cudaStream_t stream) {
     size_t const bytes = SharedLayout::of(problem).total;
@@ -161,8 +170,11 @@ cudaError_t launch_convolution(Problem const& problem, cudaStream_t stream) {
             return known != cudaSuccess ? known : cudaErrorNoKernelImageForDevice;
         }
     }
+    // The limit is the kernel's, not the launch's. Two threads whose problems need different sizes must not undo each
+    // other's, so every launch raises it to the same value: all that a block of this GPU may have.
     cudaError_t const status =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, static_cast<int>(bytes)));
     if (status != cudaSuccess) {
         return status;
     }
@@ -192,15 +204,6 @@ cudaError_t launch_typed(Problem const& problem, cudaStream_t stream) {
         status = cudaPeekAtLastError();
     }
     return status;
-}
-
-int attribute(cudaDeviceAttr which, int otherwise) {
-    int device = 0, value = 0;
-    bool const known = cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, which, device) == cudaSuccess;
-    if (!known) {
-        cudaGetLastError();  // it is not for the next call to report
-    }
-    return known ? value : otherwise;
 }
 
 }  // namespace

@@ -151,6 +151,9 @@ def test_the_default_is_all_gpus_from_turing_on(tmp_path, cases, headers, monkey
     real, virtual = architectures(tmp_path / "default", headers)
     assert real[:5] == ["75", "80", "86", "89", "90"]
     assert virtual == real[-1:]  # for GPUs yet to come
+    release = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    since_13 = int(re.search(r"release (\d+)", release)[1]) >= 13
+    assert ("110" in real) == since_13  # it runs no code for 10.0, and none translated from 12.0
     assert architectures(tmp_path / "one", headers, "-DCMAKE_CUDA_ARCHITECTURES=89") == (["89"], ["89"])
     assert architectures(tmp_path / "environment", headers, CUDAARCHS="86")[0] == ["86"]
 
