@@ -54,11 +54,12 @@ ROOMS = {
 }
 # Top-level modules that the rooms, their tests or their tools import; a file of that name beside a script hides them.
 THIRD_PARTY = {
-    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "h5py", "huggingface_hub", "hypothesis", "imageio_ffmpeg",
-    "lightning_fabric", "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx", "onnx_ir", "onnxruntime",
-    "onnxscript", "openvino", "pandas", "polygraphy", "pyarrow", "pysaliency", "pytest", "ray", "ruff", "safetensors",
-    "scenedetect", "scipy", "setuptools", "skimage", "skvideo", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch",
-    "torchaudio", "torchvision", "tqdm", "yaml",
+    "PIL", "av", "cuda", "cv2", "cycler", "dtfsal", "fastapi", "google", "h5py", "httpx", "huggingface_hub",
+    "hypothesis", "imageio_ffmpeg", "lightning_fabric", "matplotlib", "ml_dtypes", "modelopt", "mypy", "numpy", "onnx",
+    "onnx_ir", "onnxruntime", "onnxscript", "openvino", "pandas", "polygraphy", "prometheus_client", "pyarrow",
+    "pysaliency", "pytest", "python_multipart", "ray", "ruff", "safetensors", "scenedetect", "scipy", "setuptools",
+    "skimage", "skvideo", "starlette", "tensorrt", "tensorrt_lean", "tensorrt_rtx", "torch", "torchaudio",
+    "torchvision", "tqdm", "triton_python_backend_utils", "tritonclient", "uvicorn", "yaml",
 }  # fmt: skip
 
 

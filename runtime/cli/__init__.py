@@ -50,6 +50,11 @@ _EXTRAS = {
     "matplotlib": "benchmarks",
     "openvino": "openvino",
     "scenedetect": "reframe",
+    "fastapi": "server",
+    "prometheus_client": "server",
+    "python_multipart": "server",
+    "starlette": "server",
+    "uvicorn": "server",
     "scipy": "benchmarks",
     "skimage": "evaluate",
 }

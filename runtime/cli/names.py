@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 # In the order of the help: what a user needs first comes first. Any other command stands under `OTHER`.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "use": ("predict", "live", "info"),
-    "apply": ("report", "compare", "reframe", "encode"),
+    "apply": ("report", "compare", "reframe", "encode", "serve", "triton"),
     "build": ("build", "refit", "parity", "native", "doctor"),
     "train": ("prepare", "check", "synth", "train", "train-lite", "evaluate", "submit", "reproduce"),
     "measure": ("benchmark", "recommend"),

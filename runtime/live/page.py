@@ -137,7 +137,7 @@ class MjpegServer:
         if self.token is not None:
             given = urllib.parse.parse_qs(query, max_num_fields=16).get("token", [""])[0]
             return hmac.compare_digest(given.encode(), self.token.encode())
-        return host is not None and _names_this_machine(host, self._host)
+        return host is not None and names_this_machine(host, self._host)
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         page = self
@@ -254,7 +254,7 @@ def is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _names_this_machine(header: str, own: str) -> bool:
+def names_this_machine(header: str, own: str) -> bool:
     """Whether a request's Host is an address, which cannot be rebound, or a name that stands for this machine."""
     name = urllib.parse.urlsplit(f"//{header}").hostname or ""
     with contextlib.suppress(ValueError):

@@ -16,7 +16,7 @@ from dtfsal.runtime.cli.names import current_words
 # What a user is told, in this order.
 GROUPS = {
     "use": ["predict", "live", "info"],
-    "apply": ["report", "compare", "reframe", "encode"],
+    "apply": ["report", "compare", "reframe", "encode", "serve", "triton"],
     "build": ["build", "refit", "parity", "native", "doctor"],
     "train": ["prepare", "check", "synth", "train", "train-lite", "evaluate", "submit", "reproduce"],
     "measure": ["benchmark", "recommend"],

@@ -1,0 +1,1 @@
+"""A server that predicts videos which programs send by HTTP."""
