@@ -6,7 +6,7 @@
 import argparse
 from collections.abc import Mapping
 
-from dtfsal.benchmarks.cli import budget, common, compare, crops_and_regions, delay, gpu, kinds, refresh
+from dtfsal.benchmarks.cli import budget, common, compare, crops_and_regions, delay, gpu, kinds, refresh, serving
 from dtfsal.benchmarks.cli.kinds import Kind
 
 HELP = "measure FLOPs, latency, layers, live speed, accuracy against speed, and all of it on a GPU"
@@ -25,6 +25,7 @@ KINDS: Mapping[str, Kind] = {
     "delay": Kind(delay.HELP, delay.configure, delay.run),
     "reframe": crops_and_regions.REFRAME,
     "roi": crops_and_regions.ROI,
+    "serving": Kind(serving.HELP, serving.configure, serving.run),
     "gpu": Kind(gpu.HELP, gpu.configure, gpu.run),
     "pareto": kinds.PARETO,
     "compare": Kind(compare.HELP, compare.configure, compare.run),
@@ -50,6 +51,7 @@ examples:
   dtfsal benchmark delay --engine lite.engine --stills data/osie --output delay.json
   dtfsal benchmark reframe --engine lite --video a.mp4 --video b.mp4 --output reframe.json
   dtfsal benchmark roi --engine lite --video a.mp4 --video b.mp4 --codec libx264 --output roi.json
+  dtfsal benchmark serving --clients 1 --clients 8 --jobs 2
   dtfsal benchmark pareto --engine lite.engine --engine lite-int8.engine --video clip.mp4 --output pareto.json
   dtfsal benchmark compare before.json after.json
   dtfsal benchmark budget --engine lite.engine
