@@ -108,6 +108,7 @@ STEPS: tuple[Step, ...] = (
         *("--native", "--video", VIDEO, "--runs", "2"),
     ),
     _benchmark("stream-lite-cpu.json", "stream", "--engine", "lite.engine", "--video", VIDEO),
+    _benchmark("serving-lite-cpu.json", "serving", needs="fastapi"),
     _benchmark(
         "stream-memory-lite-cpu.json",
         *("stream-memory", "--engine", "lite.engine", "--video", VIDEO, "--frames", "30000"),
