@@ -57,13 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where regions come from: predicted attention, the frame's centre, or nowhere, to compare "
         "(default: %(default)s)",
     )
-    parser.add_argument(
-        "--stride",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
-    )
+    common.add_stride_option(parser)
     common.add_engine_options(parser)
     common.add_stream_options(parser)
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")

@@ -80,13 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the window in which attention may move and the window stays (default: 0.5)",
     )
-    parser.add_argument(
-        "--stride",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
-    )
+    common.add_stride_option(parser)
     common.add_engine_options(parser)
     common.add_stream_options(parser)
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")

@@ -71,6 +71,17 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stride_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--stride`."""
+    parser.add_argument(
+        "--stride",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
+    )
+
+
 def stream_number(text: str) -> int:
     """An argparse type: a stream's number, from 0."""
     if not (text.isascii() and text.isdigit() and len(text) < 6):

@@ -79,13 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("overlay", "saliency"),
         help="what pictures show (default: overlay for a video, saliency for PNG frames)",
     )
-    parser.add_argument(
-        "--stride",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
-    )
+    common.add_stride_option(parser)
     parser.add_argument(
         "--padding",
         choices=("reverse", "repeat"),

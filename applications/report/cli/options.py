@@ -43,13 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also predict the mirrored picture and without sound, and show the band: 2 to 3 times the time",
     )
-    parser.add_argument(
-        "--stride",
-        type=common.positive_int,
-        default=1,
-        metavar="N",
-        help="predict every N-th frame and the last, and interpolate the maps between (default: %(default)s)",
-    )
+    common.add_stride_option(parser)
     parser.add_argument("--parquet", action="store_true", help="write the frames' table as Parquet too")
     common.add_engine_options(parser)
     common.add_stream_options(parser)
