@@ -123,7 +123,8 @@ budget: $(VENV)/.dev  ## hold FLOPs, nodes, sizes, allocations and instructions 
 
 tables: $(VENV)/.dev  ## put the results' tables, and the table of rooms, into the documents
 	@$(BIN)/python -m dtfsal.benchmarks.editions benchmarks/results/lite-first benchmarks/results \
-		-o benchmarks/results/lite-editions.md --summary benchmarks/results/lite-summary.md
+		-o benchmarks/results/lite-editions.md --summary benchmarks/results/lite-summary.md \
+		--curve training/shipped/lite.curve.json docs/images/lite_training.png
 	@$(BIN)/python -m dtfsal.benchmarks.tables README.md docs/*/*.md
 	@$(BIN)/python tests/test_architecture.py
 
